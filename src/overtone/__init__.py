@@ -1,0 +1,1 @@
+"""Overtone: multi-modal, multi-teacher knowledge distillation with frequency attention."""

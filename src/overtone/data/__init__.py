@@ -1,0 +1,39 @@
+"""Real recordings in: sources, windows, splits, standardisation. One small file a source."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from overtone.data.base import Recordings, Source, Windows
+from overtone.data.npz import Npz
+from overtone.data.split import Fold, split
+from overtone.data.standardise import Standardiser
+from overtone.data.watch import Watch
+from overtone.data.windows import cut
+from overtone.errors import InputError, nearest
+from overtone.recipe import DataSettings, explain
+
+SOURCES: dict[str, type[Source]] = {"watch": Watch, "npz": Npz}
+
+
+def load(settings: DataSettings) -> Windows:
+    """The windows that a recipe's ``data`` describes.
+
+    Raises:
+        InputError: for an unknown source or setting, or data that cannot be used.
+    """
+    if settings.name not in SOURCES:
+        raise InputError(f"unknown data {settings.name!r}; {nearest(settings.name, SOURCES)}")
+    kind = SOURCES[settings.name]
+    try:
+        source = kind.model_validate(settings.settings)
+    except ValidationError as error:
+        raise InputError(explain(error, kind, "data")) from error
+    recordings = source.load()
+    recordings.check()
+    window = settings.window if settings.window is not None else kind.WINDOW
+    stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
+    return cut(recordings, window, stride)
+
+
+__all__ = ["SOURCES", "Fold", "Recordings", "Source", "Standardiser", "Windows", "cut", "load", "split"]

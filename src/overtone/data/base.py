@@ -1,0 +1,135 @@
+"""Recordings, the windows cut from them, and what a source of recordings is."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from overtone.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Whole recordings as a source gives them.
+
+    Attributes:
+        signals: one (C, T_i) float32 array a recording; lengths may differ, channels may not.
+        labels: class number of each recording.
+        groups: who (or what) each recording belongs to, as names.
+        classes: class names in label order.
+        channels: channel names.
+        rate: sampling rate in Hz, if known.
+        where: what the source calls itself in messages, such as a file.
+    """
+
+    signals: list[FloatArray]
+    labels: IntArray
+    groups: list[str]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate: float | None
+    where: str
+
+    def check(self) -> None:
+        """Refuse what no model can learn from.
+
+        Raises:
+            InputError: for no recordings, a single class, an empty recording, or values that are not finite (how
+                many, and where the first is).
+        """
+        if not self.signals:
+            raise InputError(f"{self.where}: there are no recordings in it")
+        if len(self.classes) < 2:
+            raise InputError(
+                f"{self.where}: a classifier needs at least two classes, got {list(self.classes)}"
+            )
+        bad, first = 0, None
+        for number, signal in enumerate(self.signals):
+            if signal.shape[1] == 0:
+                raise InputError(f"{self.where}: recording {number} is empty")
+            finite = np.isfinite(signal)
+            if not finite.all():
+                bad += int((~finite).sum())
+                if first is None:
+                    channel, sample = np.argwhere(~finite)[0]
+                    first = (number, self.channels[channel], int(sample), float(signal[channel, sample]))
+        if first is not None:
+            number, channel, sample, value = first
+            raise InputError(
+                f"{self.where}: {bad} values are not finite; the first is {value} in recording {number}, channel "
+                f"{channel!r}, sample {sample}. Fill or cut such stretches before windowing"
+            )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of equal length, all that a study trains and tests on.
+
+    Attributes:
+        x: (N, C, T) float32, as recorded (not standardised).
+        y: (N,) class numbers.
+        group: (N,) number of each window's group in ``groups``.
+        recording: (N,) number of the recording each window was cut from.
+        start: (N,) first sample of the window in its recording.
+        groups, classes, channels: names.
+        rate: Hz, if known.
+        where: the source, for messages.
+        stride: samples between the starts of neighbouring windows.
+    """
+
+    x: FloatArray
+    y: IntArray
+    group: IntArray
+    recording: IntArray
+    start: IntArray
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate: float | None
+    where: str
+    stride: int
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of everything in the windows: the part of a cell's key that stands for the data."""
+        digest = hashlib.sha256()
+        for array in (self.x, self.y, self.group, self.recording, self.start):
+            digest.update(str((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update(repr((self.groups, self.classes, self.channels, self.rate)).encode())
+        return digest.hexdigest()
+
+
+class Source(BaseModel):
+    """A place that recordings come from. Fields are its settings in the recipe's ``data``.
+
+    Attributes:
+        VERSION: raised whenever the same files give other recordings.
+        SOURCE: where the data come from and under which terms, for ``overtone list data``.
+        window, stride: what is used when the recipe names none; None means whole recordings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    VERSION: ClassVar[int] = 1
+    SOURCE: ClassVar[str] = ""
+    WINDOW: ClassVar[int | str | None] = None
+    STRIDE: ClassVar[int | str | None] = None
+
+    @abstractmethod
+    def load(self) -> Recordings:
+        """Read the recordings."""

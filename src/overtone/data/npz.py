@@ -1,0 +1,89 @@
+"""A user's own windows or recordings in one ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from overtone.data.base import Recordings, Source
+from overtone.errors import InputError, nearest
+
+
+class Npz(Source):
+    """``X`` (N, C, T), ``y`` (N,) numbers or names, ``group`` (N,) who each one belongs to.
+
+    Each of the N items is a recording of its own: without ``window`` it is used whole, with one it is cut further.
+
+    Attributes:
+        path: the file.
+        rate: sampling rate in Hz, needed where windows are given in seconds.
+    """
+
+    SOURCE: ClassVar[str] = "your own X (N,C,T), y, group in one .npz"
+
+    path: Path
+    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    def load(self) -> Recordings:
+        """Read and check the file.
+
+        Raises:
+            InputError: for a missing, cut or foreign file, missing arrays, wrong shapes, unequal lengths, or objects
+                (which are never unpickled).
+        """
+        where = f"data 'npz': {self.path}"
+        x, y, group = _read(self.path, where)
+        if x.ndim != 3:
+            raise InputError(f"{where}: X must have three axes (N, C, T), got shape {x.shape}")
+        if not np.issubdtype(x.dtype, np.floating) and not np.issubdtype(x.dtype, np.integer):
+            raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
+        lengths = {"X": len(x), "y": y.size, "group": group.size}
+        if y.ndim != 1 or group.ndim != 1 or len(set(lengths.values())) > 1:
+            raise InputError(
+                f"{where}: X, y and group must be equally long, got "
+                + ", ".join(f"{name} {a.shape}" for name, a in {"X": x, "y": y, "group": group}.items())
+            )
+        if np.issubdtype(y.dtype, np.floating):
+            if not np.isfinite(y).all() or (y != np.round(y)).any():
+                raise InputError(f"{where}: y must hold class numbers or names, got fractions or NaN")
+            y = y.astype(np.int64)
+        names, labels = np.unique(y, return_inverse=True)
+        return Recordings(
+            signals=list(x.astype(np.float32, copy=False)),
+            labels=labels.astype(np.int64),
+            groups=[str(g) for g in group],
+            classes=tuple(str(name) for name in names),
+            channels=tuple(f"channel {c}" for c in range(x.shape[1])),
+            rate=self.rate,
+            where=where,
+        )
+
+
+def _read(path: Path, where: str) -> list[np.ndarray[Any, Any]]:
+    if not path.is_file():
+        raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
+    if path.stat().st_size == 0:
+        raise InputError(f"{where}: the file is empty (0 bytes)")
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            if not hasattr(held, "files"):
+                raise InputError(f"{where}: this is a single array; save X, y and group with numpy.savez")
+            for name in ("X", "y", "group"):
+                if name not in held.files:
+                    raise InputError(
+                        f"{where}: array {name!r} is missing; {nearest(name, held.files)}. Needed are X (N,C,T), "
+                        "y (N,) and group (N,)"
+                    )
+            return [held[name] for name in ("X", "y", "group")]
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise InputError(
+                f"{where}: it holds Python objects, which are never unpickled; save plain number and text arrays"
+            ) from error
+        raise InputError(f"{where}: cannot be read, it is cut short or no .npz file ({error})") from error

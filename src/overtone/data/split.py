@@ -1,0 +1,101 @@
+"""Who is trained on, who chooses the best epoch, who is tested. Groups (people) are never on two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from overtone.data.base import IntArray, Windows
+from overtone.errors import InputError, nearest
+from overtone.recipe import SplitSettings
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split: window numbers, and the groups' names, of the three sides."""
+
+    number: int
+    train: IntArray
+    val: IntArray
+    test: IntArray
+    train_groups: tuple[str, ...]
+    val_groups: tuple[str, ...]
+    test_groups: tuple[str, ...]
+
+
+def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
+    """The folds of a study, the same for every method and seed.
+
+    Groups are taken in the natural order of their names. Validation groups are those that follow the fold's test
+    groups in that order (round the end), so they depend on the fold only and every group serves in turn.
+
+    Raises:
+        InputError: for fewer groups than the folds and validation need, an unknown group, or a side that is empty.
+    """
+    names = windows.groups
+    held_out = _test_groups(names, settings)
+    for number in settings.folds or []:
+        if number >= len(held_out):
+            raise InputError(f"split.folds: there is no fold {number}; this split has {len(held_out)} (0 to {len(held_out) - 1})")
+    chosen = settings.folds if settings.folds is not None else range(len(held_out))
+    return [_fold(windows, number, held_out[number], settings) for number in dict.fromkeys(chosen)]
+
+
+def _test_groups(names: Sequence[str], settings: SplitSettings) -> list[list[str]]:
+    """The groups each fold tests."""
+    if settings.scheme == "holdout":
+        assert isinstance(settings.test, list)
+        return [[_known(name, names, "test") for name in settings.test]]
+    assert isinstance(settings.test, int)
+    if settings.scheme == "leave_groups_out":
+        size = settings.test
+        return [list(names[first : first + size]) for first in range(0, len(names), size)]
+    folds = settings.test
+    if folds < 2:
+        raise InputError(f"split.test: k-fold needs at least 2 folds, got {folds}")
+    if len(names) < folds:
+        raise InputError(
+            f"split: {folds} folds need at least {folds} groups, the data has {len(names)}: {_listed(names)}"
+        )
+    return [[str(name) for name in part] for part in np.array_split(np.asarray(names), folds)]
+
+
+def _fold(windows: Windows, number: int, test: list[str], settings: SplitSettings) -> Fold:
+    names = windows.groups
+    after = names.index(test[-1]) + 1
+    rest = [name for name in [*names[after:], *names[:after]] if name not in test]
+    if isinstance(settings.val, int):
+        val = rest[: settings.val]
+    else:
+        val = [_known(name, names, "val") for name in settings.val]
+        both = sorted(set(val) & set(test))
+        if both:
+            raise InputError(f"split: groups {both} are in test and in val of fold {number}")
+    train = [name for name in names if name not in test and name not in val]
+    wanted = settings.val if isinstance(settings.val, int) else len(settings.val)
+    if len(val) < wanted or not train:
+        raise InputError(
+            f"split: fold {number} tests {len(test)} and validates on {wanted} of {len(names)} groups, which leaves "
+            f"none to train on; use fewer test or val groups. Groups: {_listed(names)}"
+        )
+
+    def of(groups: Sequence[str]) -> IntArray:
+        return np.flatnonzero(np.isin(windows.group, [names.index(g) for g in groups]))
+
+    return Fold(number, of(train), of(val), of(test), tuple(train), tuple(val), tuple(test))
+
+
+def _known(name: int | str, names: Sequence[str], side: str) -> str:
+    """A group's name as the data has it; numbers may be written without their leading zeros."""
+    if str(name) in names:
+        return str(name)
+    for known in names:
+        if known.isdigit() and str(name).isdigit() and int(known) == int(name):
+            return known
+    raise InputError(f"split.{side}: unknown group {str(name)!r}; {nearest(str(name), names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -1,0 +1,93 @@
+"""Cutting recordings into windows. A window never crosses from one recording into another."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from overtone.data.base import Recordings, Windows
+from overtone.errors import InputError
+
+
+def in_samples(length: int | str, rate: float | None, name: str) -> int:
+    """A length in samples from samples (``100`` or ``"100 samples"``) or seconds (``"2 s"``).
+
+    Raises:
+        InputError: for any other text, a length below one sample, or seconds without a known rate.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|samples?)?\s*", str(length))
+    if match is None or isinstance(length, bool):
+        raise InputError(f"data.{name}: a length is samples (100) or seconds ('2 s'), got {length!r}")
+    number, unit = float(match[1]), match[2] or "samples"
+    if unit.startswith("sample"):
+        if number != int(number):
+            raise InputError(f"data.{name}: {length!r} is no whole number of samples; for seconds write '{length} s'")
+        samples = int(number)
+    else:
+        if rate is None:
+            raise InputError(f"data.{name}: {length!r} is in seconds, but the data's rate is unknown; set data.rate")
+        samples = round(number * rate)
+    if samples < 1:
+        raise InputError(f"data.{name}: {length!r} is less than one sample")
+    return samples
+
+
+def cut(recordings: Recordings, window: int | str | None, stride: int | str | None) -> Windows:
+    """Windows of equal length, starting every ``stride`` samples in each recording.
+
+    Args:
+        recordings: checked recordings.
+        window: samples or seconds; None uses whole recordings, which must then be equally long.
+        stride: samples or seconds; None means one window after the other, without overlap.
+
+    Raises:
+        InputError: if recordings differ in length and no window is given, or none is long enough for one window.
+    """
+    lengths = [signal.shape[1] for signal in recordings.signals]
+    if window is None:
+        if len(set(lengths)) > 1:
+            raise InputError(
+                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window"
+            )
+        size = lengths[0]
+    else:
+        size = in_samples(window, recordings.rate, "window")
+    step = size if stride is None else in_samples(stride, recordings.rate, "stride")
+    pieces, recording, start = [], [], []
+    short = 0
+    for number, signal in enumerate(recordings.signals):
+        starts = range(0, signal.shape[1] - size + 1, step)
+        short += not starts
+        for first in starts:
+            pieces.append(signal[:, first : first + size])
+            recording.append(number)
+            start.append(first)
+    if not pieces:
+        raise InputError(
+            f"{recordings.where}: a window of {size} samples is longer than every recording (the longest has "
+            f"{max(lengths)})"
+        )
+    origin = np.asarray(recording, dtype=np.int64)
+    names = sorted(set(recordings.groups), key=_natural)
+    group = np.asarray([names.index(g) for g in recordings.groups], dtype=np.int64)
+    notes = (f"{short} of {len(lengths)} recordings are shorter than a window and were left out",) if short else ()
+    return Windows(
+        x=np.stack(pieces),
+        y=recordings.labels[origin],
+        group=group[origin],
+        recording=origin,
+        start=np.asarray(start, dtype=np.int64),
+        groups=tuple(names),
+        classes=recordings.classes,
+        channels=recordings.channels,
+        rate=recordings.rate,
+        where=recordings.where,
+        stride=step,
+        notes=notes,
+    )
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorts ``p2`` before ``p10``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,90 @@
+"""What a distillation method is: a small module that owns its adapters and returns named, unweighted terms."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from overtone.errors import InputError, nearest
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
+
+
+class MethodConfig(BaseModel):
+    """A method's own settings in the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(nn.Module):
+    """Base class of every method of the literature.
+
+    A method knows nothing of optimiser, device, weights or phases. It sees the student's output with gradient and the
+    teachers' without, both in float32.
+
+    Attributes:
+        NAME: its name in recipes and in its terms' keys.
+        VERSION: raised whenever the same inputs give other numbers.
+        SOURCE: the paper, for ``overtone list methods``.
+        SUMMARY: one line on what it does.
+        TEACHERS: the least and the largest number of teachers (None: no limit).
+        WEIGHTS: default weights by term (``ce`` and the method's own), as published.
+        couples_batch: True where samples of a batch interact.
+        Config: the settings' class.
+        terms: keys of what :meth:`forward` returns, set by ``__init__``.
+    """
+
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    SOURCE: ClassVar[str]
+    SUMMARY: ClassVar[str]
+    TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
+    WEIGHTS: ClassVar[Mapping[str, float]]
+    couples_batch: ClassVar[bool] = False
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    terms: tuple[str, ...]
+
+    @classmethod
+    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
+        """What the method reads of student and teachers; decides what teacher memory keeps."""
+        return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
+
+    @abstractmethod
+    def __init__(
+        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
+    ) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        """One unweighted scalar for each of ``terms``."""
+
+
+def pair_stages(student: Spec, teacher: Spec, pairs: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Which student stage learns from which teacher stage, shallow to deep.
+
+    Args:
+        student, teacher: their specs.
+        pairs: student stage -> teacher stage; None pairs ``stage1..n`` by depth.
+
+    Raises:
+        InputError: if the counts differ and no pairs are given, or a stage does not exist (the nearest is named).
+    """
+    if pairs is not None:
+        for spec, names, who in ((student, pairs.keys(), "student"), (teacher, pairs.values(), "teacher")):
+            for name in names:
+                if name not in spec.stages:
+                    raise InputError(f"pairs: the {who} has no stage {name!r}; {nearest(name, spec.stages)}")
+        return list(pairs.items())
+    mine, theirs = student.depth_stages(), teacher.depth_stages()
+    if len(mine) != len(theirs) or not mine:
+        raise InputError(
+            f"stages cannot be paired by depth: the student has {len(mine)} ({', '.join(mine)}), the teacher "
+            f"{len(theirs)} ({', '.join(theirs)}); give pairs: {{student stage: teacher stage}}"
+        )
+    return list(zip(mine, theirs, strict=True))

@@ -1,0 +1,93 @@
+"""Similarity preserving: the student's batch Gram matrix matches the teachers' (Tung and Mori 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from overtone.errors import InputError
+from overtone.fusion import shares_of
+from overtone.losses import similarity_preserving, similarity_preserving_merged
+from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
+
+
+class SPConfig(MethodConfig):
+    """Settings of ``sp``.
+
+    Attributes:
+        stages: ``last`` as in the paper, or ``all`` (the mean over the stages) as in the wearables literature.
+        pairs: student stage -> teacher stage, where depth does not pair them.
+        teachers: ``each`` gives one term a teacher, ``merged`` one term against the sum of their Gram matrices.
+        shares: weights of that sum, by teacher.
+    """
+
+    stages: Literal["last", "all"] = "last"
+    pairs: dict[str, str] | None = None
+    teachers: Literal["each", "merged"] = "each"
+    shares: dict[str, float] | None = None
+
+
+class SP(Method):
+    """Terms ``gram.TEACHER`` (each) or ``gram`` (merged); modalities and widths may differ."""
+
+    NAME: ClassVar[str] = "sp"
+    SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
+    SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
+    couples_batch: ClassVar[bool] = True
+    Config: ClassVar[type[MethodConfig]] = SPConfig
+
+    @classmethod
+    def _pairs(
+        cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]
+    ) -> dict[str, list[tuple[str, str]]]:
+        pairs = {name: pair_stages(student, spec, config.pairs) for name, spec in teachers.items()}
+        if config.stages == "last":
+            pairs = {name: found[-1:] for name, found in pairs.items()}
+        return pairs
+
+    @classmethod
+    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
+        """The paired stages."""
+        assert isinstance(config, SPConfig)
+        pairs = cls._pairs(config, student, teachers)
+        mine = frozenset(s for found in pairs.values() for s, _ in found)
+        return Needs(mine, {name: frozenset(t for _, t in found) for name, found in pairs.items()})
+
+    def __init__(
+        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
+    ) -> None:
+        super().__init__(config, student, teachers, data)
+        assert isinstance(config, SPConfig)
+        self.pairs = self._pairs(config, student, teachers)
+        self.merged = config.teachers == "merged"
+        if config.shares is not None and not self.merged:
+            raise InputError("sp: shares are for teachers: merged; give each teacher's weight as weights.sp.gram.NAME")
+        self.shares = shares_of(config.shares, list(teachers))
+        self.terms = ("gram",) if self.merged else tuple(f"gram.{name}" for name in teachers)
+
+    def forward(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        """The mean over the paired stages."""
+        if self.merged:
+            levels = zip(*self.pairs.values(), strict=True)
+            losses = [
+                similarity_preserving_merged(
+                    student.stages[level[0][0]],
+                    [teachers[name].stages[t] for name, (_, t) in zip(self.pairs, level, strict=True)],
+                    self.shares,
+                )
+                for level in levels
+            ]
+            return {"gram": torch.stack(losses).mean()}
+        return {
+            f"gram.{name}": torch.stack(
+                [similarity_preserving(student.stages[s], teachers[name].stages[t]) for s, t in found]
+            ).mean()
+            for name, found in self.pairs.items()
+        }

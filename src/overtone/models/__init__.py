@@ -1,0 +1,73 @@
+"""Models by name: ``wrn16-3`` for a signal or an image, ``dscnn-16`` for a signal on a microcontroller."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from overtone.errors import InputError, nearest
+from overtone.models.base import Staged
+from overtone.models.ds_cnn import DSCNN
+from overtone.models.wide_resnet import WideResNet
+
+VERSION = 1
+"""Raised whenever a built-in model's definition or initialisation changes."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: the pattern of its names and how to make one."""
+
+    pattern: str
+    example: str
+    dims: tuple[int, ...]
+    source: str
+    make: Callable[[re.Match[str], int, int, int], nn.Module]
+
+
+def _wrn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return WideResNet(channels, classes, dims, depth=int(match[1]), width=float(match[2]))
+
+
+def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return DSCNN(channels, classes, width=int(match[1]))
+
+
+FAMILIES: dict[str, Family] = {
+    "wrn": Family(
+        r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn
+    ),
+    "dscnn": Family(r"dscnn-(\d+)", "dscnn-16", (1,), "Zhang et al. 2017 (Hello Edge), in 1-D: width", _dscnn),
+}
+
+
+def build(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """A new model by name, for one sample's shape.
+
+    Args:
+        name: such as ``wrn16-3`` or ``dscnn-16``.
+        input_shape: (C, T) or (C, H, W), without the batch.
+        classes: number of classes.
+
+    Raises:
+        InputError: for an unknown name (the nearest is named), or a model that does not take such an input.
+    """
+    dims = len(input_shape) - 1
+    for family in FAMILIES.values():
+        match = re.fullmatch(family.pattern, name)
+        if match is None:
+            continue
+        if dims not in family.dims:
+            takes = " or ".join({1: "a signal (C, T)", 2: "images (C, H, W)"}[d] for d in family.dims)
+            raise InputError(f"model {name!r} takes {takes}, but its view gives {tuple(input_shape)}")
+        try:
+            return family.make(match, input_shape[0], classes, dims)
+        except ValueError as error:
+            raise InputError(f"model {name!r}: {error}") from error
+    raise InputError(f"unknown model {name!r}; {nearest(name, [f.example for f in FAMILIES.values()])}")
+
+
+__all__ = ["DSCNN", "FAMILIES", "VERSION", "Family", "Staged", "WideResNet", "build"]

@@ -1,0 +1,198 @@
+"""Tap: run any model and get its logits, its feature maps by name, and their shapes.
+
+Built-in models declare their stages. A foreign model is tapped by forward hooks on the last module at each spatial
+size that a probe pass sees; ``at`` names other places. Shapes are always found by a probe, never typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from overtone.errors import InputError, OvertoneError, nearest
+from overtone.models import Staged
+from overtone.types import Output, Spec, StageSpec
+
+
+class Tap(nn.Module):
+    """A model whose call returns an :class:`~overtone.types.Output` instead of bare logits.
+
+    Args:
+        model: any classifier from a tensor to logits (B, C).
+        at: stage names mapped to module paths, ``{"stage1": "layer1.2"}``; None uses the stages a built-in model
+            declares, or finds a foreign model's in the first :func:`probe`.
+
+    Raises:
+        InputError: for a module path that does not exist; the nearest are named.
+    """
+
+    def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.declared = isinstance(model, Staged) and at is None
+        self._captured: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
+        self.at: dict[str, str] = {}
+        if not self.declared:
+            _no_inplace(model)
+            if at is not None:
+                self.attach(at)
+
+    def attach(self, at: Mapping[str, str]) -> None:
+        """Capture these modules' outputs from now on (must happen before ``torch.compile``)."""
+        modules = dict(self.model.named_modules())
+        self.release()
+        for stage, path in at.items():
+            if path not in modules:
+                raise InputError(f"tap: there is no module {path!r} for {stage!r}; {nearest(path, modules)}")
+            self._hooks.append(modules[path].register_forward_hook(self._capture(stage)))
+        classifier = _classifier(self.model)
+        if classifier is not None:
+            self._hooks.append(classifier.register_forward_pre_hook(self._capture_input))
+        self.at = dict(at)
+
+    def release(self) -> None:
+        """Take all hooks off the model again."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self.at = [], {}
+
+    def _capture(self, stage: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                self._captured[stage] = output
+
+        return hook
+
+    def _capture_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._captured["embedding"] = args[0]
+
+    def forward(self, x: Tensor) -> Output:
+        """The model's output with everything that was tapped.
+
+        Raises:
+            OvertoneError: if a tapped module was not run, so that its stage would be stale.
+        """
+        if self.declared:
+            model = self.model
+            assert isinstance(model, Staged)
+            maps = model.features(x)
+            embedding = maps.pop("embedding")
+            return Output(model.classify(embedding), maps, embedding, model.head)
+        self._captured.clear()
+        logits = self.model(x)
+        stages = dict(self._captured)
+        self._captured.clear()
+        missing = sorted(set(self.at) - set(stages))
+        if missing:
+            raise OvertoneError(
+                f"tap: {', '.join(f'{s} ({self.at[s]})' for s in missing)} stayed empty in this step: the module was "
+                "not run, or returned no tensor"
+            )
+        return Output(logits, stages, stages.pop("embedding", None))
+
+
+def _no_inplace(model: nn.Module) -> None:
+    """Switch off in-place activations: they would rewrite a tapped tensor. Numbers stay the same."""
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+
+
+def _classifier(model: nn.Module) -> nn.Linear | None:
+    """The last linear layer; what enters it is the embedding."""
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return linears[-1] if linears else None
+
+
+def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """The last leaf-most module at each spatial size, shallow to deep: ``stage1 .. stageN`` -> module path."""
+    last_at: dict[tuple[int, ...], str] = {}
+    hooks = []
+
+    def watch(path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == example.dim() and min(output.shape[2:]) > 1:
+                last_at[tuple(output.shape[2:])] = path
+
+        return hook
+
+    for path, module in model.named_modules():
+        if path:
+            hooks.append(module.register_forward_hook(watch(path)))
+    try:
+        with torch.no_grad():
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    ordered = sorted(last_at.items(), key=lambda item: -_product(item[0]))
+    return {f"stage{number}": path for number, (_, path) in enumerate(ordered, start=1)}
+
+
+def _product(size: tuple[int, ...]) -> int:
+    total = 1
+    for length in size:
+        total *= length
+    return total
+
+
+def probe(tap: Tap, example: Tensor) -> Spec:
+    """Every shape a tap gives, from one pass in eval mode; the model is left as it was.
+
+    Args:
+        tap: a tap; a foreign model without ``at`` gets its stages found here.
+        example: at least one sample, (B, C, T) or (B, C, H, W).
+    """
+    training = {module: module.training for module in tap.modules()}
+    tap.eval()
+    try:
+        if not tap.declared and not tap.at:
+            tap.attach(_find_stages(tap.model, example))
+        with torch.no_grad():
+            return _spec(tap(example), example)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _spec(output: Output, example: Tensor) -> Spec:
+    size = example.shape[2:]
+    stages = {
+        name: StageSpec(
+            tuple(x.shape[1:]),
+            tuple(s / t for s, t in zip(size, x.shape[2:], strict=True)) if x.dim() == example.dim() else (),
+        )
+        for name, x in output.stages.items()
+    }
+    return Spec(
+        input=tuple(example.shape[1:]),
+        classes=output.logits.shape[1],
+        stages=stages,
+        embedding=None if output.embedding is None else output.embedding.shape[1],
+        attention=None if output.attention is None else tuple(output.attention.shape[1:]),
+        branches={name: _spec(branch, example) for name, branch in output.branches.items()},
+        has_head=output.head is not None,
+    )
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def macs(model: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of convolutions and matrix products for one sample (half of torch's FLOP count)."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(example[:1])
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,102 @@
+"""Teachers, frozen, and the memory of what they said about each training sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overtone.tap import Tap
+from overtone.types import Batch, Output, select
+
+
+class Teacher:
+    """A frozen model and the view it sees. Deliberately no ``nn.Module``: it must not appear in anyone's state.
+
+    Args:
+        name: the teacher's name, part of its terms' names.
+        tap: its model; set to eval and frozen here.
+        view: the key of its input in ``Batch.views``.
+    """
+
+    def __init__(self, name: str, tap: Tap, view: str) -> None:
+        self.name, self.tap, self.view = name, tap.eval(), view
+        for parameter in tap.parameters():
+            parameter.requires_grad_(False)
+
+    def __call__(self, batch: Batch) -> Output:
+        """The teacher's output for a batch, without gradient; the teacher follows the input's device.
+
+        ``no_grad``, not ``inference_mode``: adapters may train on these tensors. ``head`` stays differentiable in its
+        input.
+        """
+        x = batch.views[self.view]
+        first = next(self.tap.parameters(), None)
+        if first is not None and first.device != x.device:
+            self.tap.to(x.device)
+        with torch.no_grad():
+            return self.tap(x)  # type: ignore[no-any-return]
+
+
+class TeacherMemory:
+    """A teacher's outputs, computed once per training sample and looked up afterwards.
+
+    Sound only where the teacher's input has no random augmentation. Samples are computed in index order in batches of
+    fixed size, so that the numbers do not depend on who asks first.
+
+    Args:
+        teacher: whose outputs are kept.
+        index: the samples' numbers in the data set, (N,).
+        fetch: gives the batch of some indices, with the teacher's view in it.
+        needs: which parts of the output are kept besides the logits.
+        batch: samples computed at a time.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        index: Tensor,
+        fetch: Callable[[Tensor], Batch],
+        needs: frozenset[str] = frozenset({"logits"}),
+        batch: int = 256,
+    ) -> None:
+        self.head = teacher.tap.model.head if teacher.tap.declared else None
+        ordered = index.sort().values
+        self.position = torch.full((int(ordered[-1]) + 1,), -1, dtype=torch.long, device=index.device)
+        self.position[ordered] = torch.arange(len(ordered), device=index.device)
+        chunks = [select(teacher(fetch(part)), needs) for part in ordered.split(batch)]
+        self.held: dict[str, Tensor] = {}
+        for name, _ in _tensors(chunks[0]):
+            self.held[name] = torch.cat([dict(_tensors(chunk))[name] for chunk in chunks])
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use."""
+        return sum(x.numel() * x.element_size() for x in self.held.values())
+
+    def __call__(self, batch: Batch) -> Output:
+        """The kept output of a batch's samples, in the batch's order."""
+        rows = self.position[batch.index]
+        found = {name: x[rows] for name, x in self.held.items()}
+        stages = {name[7:]: x for name, x in found.items() if name.startswith("stages/")}
+        plain: dict[str, Any] = {name: x for name, x in found.items() if not name.startswith("stages/")}
+        return Output(**plain, stages=stages, head=self.head)
+
+
+def _tensors(output: Output) -> Iterator[tuple[str, Tensor]]:
+    yield "logits", output.logits
+    if output.embedding is not None:
+        yield "embedding", output.embedding
+    if output.attention is not None:
+        yield "attention", output.attention
+    for name, x in output.stages.items():
+        yield f"stages/{name}", x
+
+
+def memory_bytes(output: Output, needs: frozenset[str], samples: int) -> int:
+    """What remembering ``needs`` for so many samples would take, judged by one batch's output."""
+    kept = select(output, needs)
+    per_sample = sum(x[0].numel() * x.element_size() for _, x in _tensors(kept))
+    return per_sample * samples

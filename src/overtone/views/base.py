@@ -1,0 +1,40 @@
+"""What a view is: settings, a state fitted on training windows, and two steps from windows to what a model sees."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+State = dict[str, Any]
+"""A view's fitted state: plain numbers and lists, so that it fits into a model file's header."""
+
+
+class View(BaseModel):
+    """A way to look at a window of a signal.
+
+    A view object holds settings only and never changes; what is fitted is returned as a state and passed back in,
+    so that one view object serves every fold. Windows arrive standardised by the training data, (N, C, T).
+
+    Attributes:
+        VERSION: raised whenever the same settings give other numbers (it is part of every cell's key).
+        SOURCE: the paper or package that the definition follows, for ``overtone list views``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    VERSION: ClassVar[int] = 1
+    SOURCE: ClassVar[str] = ""
+
+    def fit(self, windows: Tensor) -> State:
+        """The state that :meth:`render` needs, from training windows (N, C, T) only."""
+        return {}
+
+    def prepare(self, windows: Tensor) -> Tensor:
+        """What is kept per window, computed once: the windows themselves, or something slow to compute."""
+        return windows
+
+    def render(self, stored: Tensor, state: State) -> Tensor:
+        """What the model sees, computed per batch on the batch's device."""
+        raise NotImplementedError(type(self).__name__)

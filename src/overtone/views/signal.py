@@ -1,0 +1,19 @@
+"""The window itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from overtone.views.base import State, View
+
+
+class Signal(View):
+    """The standardised window as it is: (B, C, T)."""
+
+    SOURCE: ClassVar[str] = "the raw window"
+
+    def render(self, stored: Tensor, state: State) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        return stored
