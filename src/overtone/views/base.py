@@ -27,13 +27,13 @@ class View(BaseModel):
     VERSION: ClassVar[int] = 1
     SOURCE: ClassVar[str] = ""
 
-    def fit(self, windows: Tensor) -> State:
-        """The state that :meth:`render` needs, from training windows (N, C, T) only."""
-        return {}
-
     def prepare(self, windows: Tensor) -> Tensor:
         """What is kept per window, computed once: the windows themselves, or something slow to compute."""
         return windows
+
+    def fit(self, stored: Tensor) -> State:
+        """The state that :meth:`render` needs, from what is kept of the training windows, and of no others."""
+        return {}
 
     def render(self, stored: Tensor, state: State) -> Tensor:
         """What the model sees, computed per batch on the batch's device."""

@@ -92,12 +92,12 @@ class GAF(View):
     size: int = Field(default=32, ge=2)
     kind: Literal["summation", "difference"] = "summation"
 
-    def fit(self, windows: Tensor) -> State:
+    def fit(self, stored: Tensor) -> State:
         """Nothing is fitted (each window is scaled by itself); a size the window cannot give is refused here."""
-        if self.size > windows.shape[-1]:
+        if self.size > stored.shape[-1]:
             raise ValueError(
-                f"view gaf: size {self.size} is larger than the window's {windows.shape[-1]} samples; "
-                f"use size <= {windows.shape[-1]} or a longer window"
+                f"view gaf: size {self.size} is larger than the window's {stored.shape[-1]} samples; "
+                f"use size <= {stored.shape[-1]} or a longer window"
             )
         return {}
 

@@ -151,13 +151,16 @@ class PersistenceImage(View):
     sigma: float = Field(default=1.0, gt=0, description="in pixels")
     kind: Literal["persim", "gudhi"] = "persim"
 
-    def fit(self, windows: Tensor) -> State:
+    def prepare(self, windows: Tensor) -> Tensor:
+        """(N, C, T) -> diagrams (N, C, P, 2)."""
+        return sublevel_diagram(windows)
+
+    def fit(self, stored: Tensor) -> State:
         """Ranges of birth and persistence over all channels, and the images' scale."""
-        diagram = self.prepare(windows)
-        births = diagram[..., 0][diagram[..., 0].isfinite()]
+        births = stored[..., 0][stored[..., 0].isfinite()]
         if births.numel() == 0:  # every training window is constant or monotonic: any range will do
             return {"birth_range": [-1.0, 1.0], "persistence_range": [0.0, 1.0], "scale": 1.0}
-        lifetimes = (diagram[..., 1] - diagram[..., 0])[diagram[..., 0].isfinite()]
+        lifetimes = (stored[..., 1] - stored[..., 0])[stored[..., 0].isfinite()]
         low, high = float(births.min()), float(births.max())
         if low == high:
             low, high = low - 0.5, high + 0.5
@@ -168,7 +171,7 @@ class PersistenceImage(View):
         }
         # Pixel statistics in chunks: the images of a whole training set need not fit into memory.
         total, squares, count = 0.0, 0.0, 0
-        for chunk in diagram.split(256):
+        for chunk in stored.split(256):
             image = self.render(chunk, state).double()
             total += float(image.sum())
             squares += float(image.square().sum())
@@ -176,10 +179,6 @@ class PersistenceImage(View):
         spread = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
         state["scale"] = spread if spread > 0 else 1.0
         return state
-
-    def prepare(self, windows: Tensor) -> Tensor:
-        """(N, C, T) -> diagrams (N, C, P, 2)."""
-        return sublevel_diagram(windows)
 
     def render(self, stored: Tensor, state: State) -> Tensor:
         """Diagrams (B, C, P, 2) -> (B, C, size, size)."""

@@ -1,0 +1,65 @@
+"""Progress of a cell on disk: one file that is replaced whole, never written in place."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from overtone.errors import InputError
+from overtone.files import write_atomic
+
+
+def random_states() -> dict[str, Any]:
+    """Every generator's state as plain values and tensors, readable with ``weights_only=True``."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Put every generator back."""
+    version, inner, gauss = states["python"]
+    random.setstate((version, tuple(inner), gauss))
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def save(path: Path, value: dict[str, Any]) -> None:
+    """Write a checkpoint atomically."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path, key: str) -> dict[str, Any] | None:
+    """Read a cell's checkpoint; None where there is none.
+
+    Raises:
+        InputError: for a damaged file, or one that belongs to another cell (another recipe).
+    """
+    if not path.exists():
+        return None
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"checkpoint {path} is damaged ({error}); delete it to train this cell anew") from error
+    if not isinstance(value, dict) or value.get("key") != key:
+        found = value.get("key") if isinstance(value, dict) else None
+        raise InputError(
+            f"checkpoint {path} belongs to another recipe (cell {str(found)[:12]}, expected {key[:12]}); delete it or "
+            "choose another --out"
+        )
+    return value

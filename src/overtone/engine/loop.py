@@ -1,0 +1,315 @@
+"""The training loop: one cell from its first step to its last, on one process or several, resumable at any step."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+
+from overtone.data import Fold
+from overtone.distill import Distillation
+from overtone.engine import checkpoint
+from overtone.engine.guard import check_gradient, check_step
+from overtone.engine.samples import Samples
+from overtone.engine.schedule import epoch_order, learning_rate, reseed
+from overtone.errors import InputError
+from overtone.files import write_atomic
+from overtone.recipe import TrainSettings
+from overtone.tap import Tap
+from overtone.types import Batch, Output, Progress
+
+VERSION = 1
+"""Raised whenever the loop gives other numbers for the same inputs."""
+
+COMMIT_SECONDS = 5.0
+EVAL_BATCH = 256
+StateDict = dict[str, Tensor]
+DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Listener(Protocol):
+    """Hears how a cell's training goes; for displays."""
+
+    def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
+        """After every step."""
+        ...
+
+    def epoch(self, progress: Progress, row: Mapping[str, Any]) -> None:
+        """After every epoch, with its row of ``metrics.jsonl``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What :func:`fit` trains.
+
+    Attributes:
+        key: the cell's key, written into checkpoints.
+        folder: where the cell's files go.
+        distillation: student, methods and weights.
+        teachers: by name; each gives its output for a batch (a Teacher, or a TeacherMemory).
+        views: the views that training batches need: the student's and those of teachers that are not remembered.
+        keep: epochs whose weights are wanted besides best and last.
+    """
+
+    key: str
+    folder: Path
+    distillation: Distillation
+    teachers: Mapping[str, Callable[[Batch], Output]]
+    views: tuple[str, ...]
+    samples: Samples
+    fold: Fold
+    train: TrainSettings
+    epochs: int
+    seed: int
+    keep: frozenset[int] = frozenset()
+
+
+@dataclass
+class Fitted:
+    """What training leaves: the bare student's weights at best, last and kept epochs, and a row an epoch."""
+
+    best: StateDict = field(default_factory=dict)
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    last: StateDict = field(default_factory=dict)
+    kept: dict[int, StateDict] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
+    """Train a cell, from its checkpoint if there is one.
+
+    Raises:
+        InputError: for a batch that is larger than the training set or not divisible by the processes.
+        NotFiniteError: from the guard.
+    """
+    return _Run(job, accelerator, listener).to_the_end()
+
+
+def evaluate(tap: Tap, samples: Samples, index: Tensor, view: str, accelerator: Accelerator) -> Tensor:
+    """Logits of some samples in their order, (N, C) on the CPU, the same on every process.
+
+    Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
+    """
+    part = -(-len(index) // accelerator.num_processes)
+    padded = index[torch.arange(part * accelerator.num_processes) % len(index)]
+    mine = padded[part * accelerator.process_index : part * (accelerator.process_index + 1)]
+    training = tap.training
+    tap.eval()
+    with torch.no_grad():
+        logits = torch.cat(
+            [tap(samples.batch(chunk, [view]).views[view]).logits.float() for chunk in mine.split(EVAL_BATCH)]
+        )
+    tap.train(training)
+    gathered: Tensor = accelerator.gather(logits)
+    return gathered[: len(index)].cpu()
+
+
+def scores(logits: Tensor, target: Tensor) -> dict[str, float]:
+    """Accuracy and macro-F1 (over the classes that occur or are predicted), from 0 to 1."""
+    guess = logits.argmax(1).numpy()
+    truth = target.cpu().numpy()
+    return {
+        "accuracy": float(accuracy_score(truth, guess)),
+        "macro_f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
+    }
+
+
+class _Run:
+    """State of one cell's training; everything in it is either in the checkpoint or derived from the job."""
+
+    def __init__(self, job: Job, accelerator: Accelerator, listener: Listener) -> None:
+        self.job, self.accelerator, self.listener = job, accelerator, listener
+        train, world = job.train, accelerator.num_processes
+        samples = len(job.fold.train)
+        if train.batch % world:
+            raise InputError(f"train.batch {train.batch} cannot be divided among {world} processes")
+        if samples < train.batch:
+            raise InputError(
+                f"fold {job.fold.number} has {samples} training windows, fewer than one batch of {train.batch}; "
+                "set train.batch lower"
+            )
+        self.index = torch.from_numpy(job.fold.train)
+        self.steps = samples // train.batch
+        job.distillation.to(accelerator.device)
+        job.distillation.train()
+        self.optimizer = make_optimizer(job.distillation, train)
+        self.dtype = DTYPES[train.autocast]
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=train.autocast == "fp16")
+        self.fitted = Fitted()
+        self.epoch, self.step = 1, 0  # where to go on: epoch from 1, step inside it from 0
+        self.sums: dict[str, float] = {}
+        self.generators: dict[str, Any] | None = None
+        self.committed = time.monotonic()
+        self._resume()
+        self.model = accelerator.prepare_model(job.distillation)
+
+    def to_the_end(self) -> Fitted:
+        """All epochs that are left."""
+        started = time.monotonic()
+        before = self.fitted.seconds
+        while self.epoch <= self.job.epochs:
+            reseed(self.job.seed, self.epoch)
+            if self.generators is not None:  # resumed inside this epoch
+                checkpoint.restore_random_states(self.generators)
+                self.generators = None
+            order = epoch_order(self.index, self.job.train.batch, self.job.seed, self.epoch)
+            while self.step < self.steps:
+                self._train_step(order[self.step])
+                self.step += 1
+                self.fitted.seconds = before + time.monotonic() - started
+                self._commit_now_and_then()
+            self._end_epoch()
+            self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
+        self.fitted.last = self._student_state()
+        self.fitted.seconds = before + time.monotonic() - started
+        return self.fitted
+
+    def _train_step(self, batch_index: Tensor) -> None:
+        job, accelerator = self.job, self.accelerator
+        share = len(batch_index) // accelerator.num_processes
+        mine = batch_index[share * accelerator.process_index : share * (accelerator.process_index + 1)]
+        done = (self.epoch - 1) * self.steps + self.step
+        progress = Progress(self.epoch, job.epochs, done, self.steps * job.epochs)
+        rate = learning_rate(job.train, done, self.steps, job.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = job.samples.batch(mine, job.views)
+        with torch.autocast(accelerator.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            teachers = {name: teacher(batch) for name, teacher in job.teachers.items()}
+            step = self.model(batch, teachers, progress)
+        check_step(step, job.distillation, batch, teachers, progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(self.scaler.scale(step.total))
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(job.distillation.parameters(), job.train.clip or float("inf"))
+        if not self.scaler.is_enabled():  # a scaler meets infinite gradients now and then, and skips the step
+            check_gradient(norm, job.distillation, batch, progress)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._add("n", len(mine))
+        self._add("total", float(step.total.detach()) * len(mine))
+        self._add("correct", float((step.output.logits.argmax(1) == batch.target).sum()))
+        for term, value in step.terms.items():
+            self._add(f"term/{term}", float(value.detach()) * len(mine))
+        self.listener.step(progress, step.terms)
+
+    def _add(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def _end_epoch(self) -> None:
+        job = self.job
+        val = torch.from_numpy(job.fold.val)
+        logits = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
+        target = job.samples.target[val.to(job.samples.target.device)].cpu()
+        on_val = scores(logits, target)
+        on_val["loss"] = float(torch.nn.functional.cross_entropy(logits, target))
+        sums = self._reduced()
+        n = sums.pop("n")
+        first = (self.epoch - 1) * self.steps
+        row = {
+            "epoch": self.epoch,
+            "lr": learning_rate(job.train, first, self.steps, job.epochs),
+            "total": sums["total"] / n,
+            "accuracy": sums["correct"] / n,
+            "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
+            "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
+            "val": on_val,
+        }
+        self.fitted.rows.append(row)
+        if on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie
+            self.fitted.best_accuracy, self.fitted.best_epoch = on_val["accuracy"], self.epoch
+            self.fitted.best = self._student_state()
+        if self.epoch in job.keep:
+            self.fitted.kept[self.epoch] = self._student_state()
+        if self.accelerator.is_main_process:
+            write_rows(job.folder, self.fitted.rows)
+        self.listener.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
+
+    def _student_state(self) -> StateDict:
+        state = self.job.distillation.student.model.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _reduced(self) -> dict[str, float]:
+        """The epoch's sums over all processes."""
+        if self.accelerator.num_processes == 1:
+            return dict(self.sums)
+        values = torch.tensor(list(self.sums.values()), dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(self.sums, self.accelerator.reduce(values, "sum").tolist(), strict=True))
+
+    @property
+    def _file(self) -> Path:
+        return self.job.folder / "progress.pt"
+
+    def _commit_now_and_then(self) -> None:
+        due = time.monotonic() - self.committed >= COMMIT_SECONDS
+        if self.accelerator.num_processes > 1:  # the main process' clock decides for all
+            flag = torch.tensor([float(due and self.accelerator.is_main_process)], device=self.accelerator.device)
+            due = bool(self.accelerator.reduce(flag, "sum") > 0)
+        if due:
+            self._commit()
+            self.committed = time.monotonic()
+
+    def _commit(self) -> None:
+        states = [checkpoint.random_states()]
+        if self.accelerator.num_processes > 1:
+            states = gather_object(states)
+        sums = self._reduced()
+        if not self.accelerator.is_main_process:
+            return
+        value = {
+            "key": self.job.key,
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": sums,
+            "random": states,
+            "distillation": self.job.distillation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "fitted": vars(self.fitted),
+        }
+        checkpoint.save(self._file, value)
+
+    def _resume(self) -> None:
+        held = checkpoint.load(self._file, self.job.key)
+        if held is None:
+            return
+        self.epoch, self.step = held["epoch"], held["step"]
+        # Sums are held over all processes: the main one takes them, the others start from zero.
+        self.sums = {k: v * self.accelerator.is_main_process for k, v in held["sums"].items()}
+        self.generators = held["random"][self.accelerator.process_index % len(held["random"])]
+        self.job.distillation.load_state_dict(held["distillation"])
+        self.optimizer.load_state_dict(held["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(held["scaler"])
+        self.fitted = Fitted(**held["fitted"])
+
+
+def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the student and the adapters."""
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            module.parameters(),
+            train.lr,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+            nesterov=train.momentum > 0,
+        )
+    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
+    return kind(module.parameters(), train.lr, weight_decay=train.weight_decay)
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """``metrics.jsonl``: one line an epoch, rewritten whole, so that a resumed run leaves no line twice."""
+    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

@@ -1,0 +1,58 @@
+"""A study's windows in the views that a cell needs, on the device, rendered per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overtone.data import Fold, Standardiser, Windows
+from overtone.types import Batch
+from overtone.views import State, View
+
+
+@dataclass(frozen=True)
+class FittedView:
+    """A view with its state from one fold's training windows, and what it keeps of every window."""
+
+    view: View
+    state: State
+    stored: Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Every window of a study, in several views.
+
+    Attributes:
+        views: by name.
+        target: (N,) class numbers.
+        standardise: fitted on the fold's training windows.
+    """
+
+    views: Mapping[str, FittedView]
+    target: Tensor
+    standardise: Standardiser
+
+    @classmethod
+    def fit(cls, windows: Windows, fold: Fold, views: Mapping[str, View], device: torch.device) -> Samples:
+        """Fit standardisation and views on the fold's training windows, and prepare all windows."""
+        standardise = Standardiser.fit(windows.x[fold.train])
+        x = standardise(torch.from_numpy(windows.x).to(device))
+        train = torch.from_numpy(fold.train).to(device)
+        fitted = {}
+        for name, view in views.items():
+            stored = view.prepare(x)
+            fitted[name] = FittedView(view, view.fit(stored[train]), stored)
+        return cls(fitted, torch.from_numpy(windows.y).to(device), standardise)
+
+    def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
+        """The samples of some numbers, rendered in some views."""
+        index = index.to(self.target.device)
+        rendered = {}
+        for name in views:
+            fitted = self.views[name]
+            rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
+        return Batch(rendered, self.target[index], index)

@@ -1,0 +1,54 @@
+"""Seeds, the order of samples and the learning rate as pure functions, so that a resumed run repeats itself."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overtone.recipe import TrainSettings
+
+
+def mix(*parts: int | str) -> int:
+    """A 63-bit seed from several parts; unlike a sum, (1, 2) and (2, 1) differ."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def reseed(*parts: int | str) -> None:
+    """Set every generator from the given parts."""
+    seed = mix(*parts)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (users' own code may draw from the global generator)
+    torch.manual_seed(seed)
+
+
+def epoch_order(index: Tensor, batch: int, seed: int, epoch: int) -> Tensor:
+    """The epoch's batches: a permutation of the sample numbers, (steps, batch).
+
+    The last incomplete batch is left out: its samples differ from epoch to epoch, and losses that couple a batch need
+    batches of one size.
+    """
+    generator = torch.Generator().manual_seed(mix(seed, epoch, "order"))
+    order = index[torch.randperm(len(index), generator=generator)]
+    steps = len(index) // batch
+    return order[: steps * batch].view(steps, batch)
+
+
+def learning_rate(train: TrainSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """The learning rate of a step, counted from 0 over all epochs."""
+
+    def in_steps(point: int | float) -> float:
+        return (point * epochs if isinstance(point, float) else point) * steps_per_epoch
+
+    total, warmup = steps_per_epoch * epochs, in_steps(train.warmup)
+    if step < warmup:
+        return train.lr * (step + 1) / warmup
+    if train.schedule == "cosine":
+        return train.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+    if train.schedule == "step":
+        return train.lr * train.gamma ** sum(step >= in_steps(point) for point in train.milestones)
+    return train.lr

@@ -1,0 +1,158 @@
+"""The student file: one ``safetensors`` file that plain torch loads, with everything needed to use it in its header.
+
+Every trained model of a study is written in this form, teachers too: its keys are the bare model's own, and no
+adapter, optimiser state or teacher is ever in it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from overtone.data import Standardiser
+from overtone.errors import InputError, nearest
+from overtone.files import write_atomic
+from overtone.models import build
+from overtone.recipe import explain
+from overtone.views import VIEWS, View
+
+FORMAT = 1
+
+
+class Header(BaseModel):
+    """What a student file says about itself.
+
+    Attributes:
+        builder: the model's name, as in a recipe.
+        input_shape: one sample as the model sees it, after its view.
+        classes, channels: names, in order.
+        rate: Hz, if known.
+        window: samples in a window.
+        mean, std: standardisation of each channel, in the recording's units.
+        view, view_settings, view_state: how a standardised window becomes the model's input.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    builder: str
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate: float | None
+    window: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    view: str
+    view_settings: dict[str, Any]
+    view_state: dict[str, Any]
+
+
+class Student(nn.Module):
+    """A trained model that takes windows as they were recorded.
+
+    Attributes:
+        model: the bare model.
+        header: what the file said.
+        view: the view object.
+    """
+
+    def __init__(self, model: nn.Module, header: Header, view: View) -> None:
+        super().__init__()
+        self.model, self.header, self.view = model, header, view
+        self.standardise = Standardiser(header.mean, header.std)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.header.classes
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Windows (B, C, T) in the recording's units -> logits (B, classes).
+
+        Raises:
+            InputError: for windows of another shape than the student was trained on.
+        """
+        wanted = (len(self.header.channels), self.header.window)
+        if windows.dim() != 3 or tuple(windows.shape[1:]) != wanted:
+            raise InputError(
+                f"this student takes windows (B, {wanted[0]}, {wanted[1]}): channels {', '.join(self.header.channels)}, "
+                f"{self.header.window} samples; got {tuple(windows.shape)}"
+            )
+        stored = self.view.prepare(self.standardise(windows.float()))
+        return self.model(self.view.render(stored, self.header.view_state))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def predict(self, windows: Tensor) -> Tensor:
+        """Windows (B, C, T) -> class probabilities (B, classes)."""
+        return self(windows).softmax(1)  # type: ignore[no-any-return]
+
+
+def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
+    """A view object by its type and settings.
+
+    Raises:
+        InputError: for an unknown type or setting, or a wrong value.
+    """
+    if kind not in VIEWS:
+        raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, VIEWS)}")
+    try:
+        return VIEWS[kind].model_validate(settings)
+    except ValidationError as error:
+        raise InputError(explain(error, VIEWS[kind], where)) from error
+
+
+def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
+    """Write a student file atomically, from a bare model's state dict."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_atomic(path, save(tensors, metadata={"overtone": header.model_dump_json()}))
+
+
+def read_header(path: Path) -> Header:
+    """A student file's header.
+
+    Raises:
+        InputError: for a missing, cut or foreign file.
+    """
+    if not path.is_file():
+        raise InputError(f"student file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
+    if "overtone" not in metadata:
+        raise InputError(f"{path} is a safetensors file, but not one that Overtone wrote (its header is missing)")
+    try:
+        return Header.model_validate(json.loads(metadata["overtone"]))
+    except (ValidationError, ValueError) as error:
+        raise InputError(f"{path}: its header was written by another version of Overtone ({error})") from error
+
+
+def load_student(path: str | Path) -> Student:
+    """A trained model from its file, in eval mode.
+
+    Args:
+        path: ``student.safetensors`` of a study's cell, or a copy.
+
+    Raises:
+        InputError: for a missing, cut or foreign file.
+    """
+    path = Path(path)
+    header = read_header(path)
+    model = build(header.builder, header.input_shape, len(header.classes))
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit model {header.builder!r}: {error}") from error
+    view = make_view(header.view, header.view_settings, f"{path}: view")
+    return Student(model, header, view).eval()

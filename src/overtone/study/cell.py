@@ -1,0 +1,261 @@
+"""Running one cell: build its student, load its teachers, train, test, write its files."""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from sklearn.metrics import confusion_matrix
+from torch import Tensor
+
+from overtone.distill import Distillation
+from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, scores
+from overtone.engine.loop import StateDict
+from overtone.engine.schedule import reseed
+from overtone.errors import InputError
+from overtone.files import write_atomic, write_json
+from overtone.methods import find as find_method
+from overtone.models import build
+from overtone.study.plan import Cell, Plan
+from overtone.student import Header, load_student, save_student
+from overtone.tap import Tap, macs, parameters, probe
+from overtone.teachers import Teacher, TeacherMemory, memory_bytes
+from overtone.types import Batch, DataInfo, Output, Spec
+from overtone.views import VIEWS
+
+RESULT = "result.json"
+
+
+@dataclass
+class Workshop:
+    """What cells share while a study runs: the plan, where files go, and one fold's samples at a time."""
+
+    plan: Plan
+    folder: Path
+    accelerator: Accelerator
+    _fold: int | None = None
+    _samples: Samples | None = None
+
+    def samples(self, fold: int) -> Samples:
+        """A fold's samples; only the latest fold's are kept."""
+        if self._samples is None or self._fold != fold:
+            self._samples = Samples.fit(
+                self.plan.windows, self.plan.folds[fold], self.plan.views, self.accelerator.device
+            )
+            self._fold = fold
+        return self._samples
+
+    def cell_folder(self, key: str) -> Path:
+        """Where a cell's files are."""
+        return self.folder / "cells" / key
+
+    def weights_file(self, key: str, checkpoint: str) -> Path:
+        """The file of a cell's weights: best, last or epoch:N."""
+        name = {"best": "student", "last": "last"}.get(checkpoint, checkpoint.replace(":", "-"))
+        return self.cell_folder(key) / f"{name}.safetensors"
+
+    def done(self, key: str) -> bool:
+        """Whether a cell has its result and all weights that somebody wants of it."""
+        kept = [self.weights_file(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
+        return all(path.exists() for path in [self.cell_folder(key) / RESULT, *kept])
+
+
+@dataclass(frozen=True)
+class Built:
+    """A cell's modules, ready to train or to be checked."""
+
+    distillation: Distillation
+    teachers: Mapping[str, Teacher]
+    needs: Mapping[str, frozenset[str]]
+    student_spec: Spec
+    teacher_specs: Mapping[str, Spec]
+    example: Tensor
+
+
+def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Built:
+    """Student, adapters and teachers of a cell, seeded.
+
+    Args:
+        shop: the study.
+        cell: which.
+        fresh_teachers: untrained teachers instead of those on disk, for ``overtone check``.
+    """
+    samples = shop.samples(cell.fold)
+    classes = len(shop.plan.windows.classes)
+    first = torch.from_numpy(shop.plan.folds[cell.fold].train[:2])
+    device = shop.accelerator.device
+
+    def example(view: str) -> Tensor:
+        return samples.batch(first, [view]).views[view]
+
+    reseed(cell.seed, "initialise")
+    student = Tap(build(cell.model, example(cell.view).shape[1:], classes).to(device))
+    if cell.start is not None and not fresh_teachers:
+        twin = load_student(shop.weights_file(cell.start, "best"))
+        student.model.load_state_dict(twin.model.state_dict())
+    teachers = {}
+    for name, link in cell.teachers.items():
+        made = shop.plan.cells[link.key]
+        if fresh_teachers:
+            model = build(made.model, example(made.view).shape[1:], classes)
+        else:
+            model = load_student(shop.weights_file(link.key, link.checkpoint)).model
+        teachers[name] = Teacher(name, Tap(model.to(device)), made.view)
+    spec = probe(student, example(cell.view))
+    teacher_specs = {name: probe(t.tap, example(t.view)) for name, t in teachers.items()}
+    fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
+    info = DataInfo(
+        windows.classes, torch.from_numpy(fold.train), torch.from_numpy(windows.y[fold.train]), windows.rate
+    )
+    reseed(cell.seed, "adapters")  # their own stream: a method with adapters starts from the same student as one without
+    methods, needs = {}, {name: frozenset[str]() for name in teachers}
+    for name, config in cell.methods.items():
+        kind = find_method(name)
+        for teacher, parts in kind.needs(config, spec, teacher_specs).teachers.items():
+            needs[teacher] |= parts
+        methods[name] = kind(config, spec, teacher_specs, info)
+    distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
+    return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
+
+
+def remember(
+    shop: Workshop, cell: Cell, built: Built
+) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
+    """Each teacher, remembered where its outputs fit into the budget, and the views that batches then need."""
+    samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
+    index = torch.from_numpy(fold.train).to(shop.accelerator.device)
+    budget = cell.train.memory_mb * 2**20
+    sources: dict[str, Callable[[Batch], Output]] = {}
+    views = [cell.view]
+    for name, teacher in built.teachers.items():
+        needs = built.needs[name]
+        size = memory_bytes(teacher(samples.batch(index[:1], [teacher.view])), needs, len(index))
+        if size > budget:
+            sources[name] = teacher
+            views.append(teacher.view)
+            continue
+        budget -= size
+        view = teacher.view
+        sources[name] = TeacherMemory(teacher, index, lambda i, v=view: samples.batch(i, [v]), needs)  # type: ignore[misc]
+    return sources, tuple(dict.fromkeys(views))
+
+
+def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
+    """Train, test and write a cell. Its ``result.json`` is written last: a cell with one is done."""
+    torch.set_num_threads(cell.train.threads)
+    samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
+    built = build_cell(shop, cell)
+    teachers, views = remember(shop, cell, built)
+    job = Job(
+        key=cell.key,
+        folder=shop.cell_folder(cell.key),
+        distillation=built.distillation,
+        teachers=teachers,
+        views=views,
+        samples=samples,
+        fold=fold,
+        train=cell.train,
+        epochs=cell.epochs,
+        seed=cell.seed,
+        keep=shop.plan.keep.get(cell.key, frozenset()),
+    )
+    fitted = fit(job, shop.accelerator, listener)
+    test = torch.from_numpy(fold.test)
+    logits = {}
+    for name, state in {"best": fitted.best, "last": fitted.last}.items():
+        built.distillation.student.model.load_state_dict(state)
+        logits[name] = evaluate(built.distillation.student, samples, test, cell.view, shop.accelerator)
+    if shop.accelerator.is_main_process:
+        _write(shop, cell, built, fitted, logits)
+    shop.accelerator.wait_for_everyone()
+    shop.accelerator.free_memory()
+
+
+def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:
+    folder, windows = shop.cell_folder(cell.key), shop.plan.windows
+    test = shop.plan.folds[cell.fold].test
+    header = _header(shop, cell, built)
+    states: dict[str, StateDict] = {"best": fitted.best, "last": fitted.last}
+    states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
+    for checkpoint, state in states.items():
+        save_student(shop.weights_file(cell.key, checkpoint), state, header)
+    target = torch.from_numpy(windows.y[test])
+    held = io.BytesIO()
+    np.savez(held, index=test, target=target.numpy(), **{n: x.numpy() for n, x in logits.items()})
+    write_atomic(folder / "predictions.npz", held.getvalue())
+    write_json(folder / "run.json", {**environment(shop, cell), "seconds": round(fitted.seconds, 2)})
+    model = built.distillation.student.model
+    write_json(
+        folder / RESULT,
+        {
+            "key": cell.key,
+            "title": cell.title,
+            "fold": cell.fold,
+            "seed": cell.seed,
+            "epochs": cell.epochs,
+            "best_epoch": fitted.best_epoch,
+            "val": {"best": fitted.best_accuracy, "last": fitted.rows[-1]["val"]["accuracy"]},
+            "test": {name: scores(x, target) for name, x in logits.items()},
+            "confusion": {
+                name: confusion_matrix(target, x.argmax(1), labels=range(len(windows.classes))).tolist()
+                for name, x in logits.items()
+            },
+            "parameters": parameters(model),
+            "adapters": parameters(built.distillation) - parameters(model),
+            "macs": macs(model, built.example),
+        },
+    )
+    for name in ("progress.pt", "error.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
+    windows, samples = shop.plan.windows, shop.samples(cell.fold)
+    fitted = samples.views[cell.view]
+    return Header(
+        builder=cell.model,
+        input_shape=built.student_spec.input,
+        classes=windows.classes,
+        channels=windows.channels,
+        rate=windows.rate,
+        window=windows.x.shape[2],
+        mean=samples.standardise.mean,
+        std=samples.standardise.std,
+        view=next(name for name, kind in VIEWS.items() if type(fitted.view) is kind),
+        view_settings=fitted.view.model_dump(mode="json"),
+        view_state=fitted.state,
+    )
+
+
+def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
+    """What a cell ran on; recorded, because numbers may differ between such environments."""
+    device = shop.accelerator.device
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": cell.train.threads,
+        "processes": shop.accelerator.num_processes,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def read_predictions(folder: Path) -> dict[str, Any]:
+    """A done cell's test logits at best and last, with sample numbers and classes.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    path = folder / "predictions.npz"
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete the folder {folder} to run this cell again") from error

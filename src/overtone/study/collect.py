@@ -1,0 +1,167 @@
+"""From cells to the table: mean and standard deviation over folds and seeds, at best and at last epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overtone.engine import scores
+from overtone.files import read_json, write_atomic, write_json
+from overtone.study.cell import RESULT, read_predictions
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean and sample standard deviation of n values from 0 to 1; the deviation is None for a single value."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Figure | None:
+        """None without values."""
+        if not values:
+            return None
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+    def __str__(self) -> str:
+        """In percent: ``81.2 ± 3.4``."""
+        return f"{100 * self.mean:.1f}" + (f" ± {100 * self.std:.1f}" if self.std is not None else "")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of the table; ``missing`` cells have no result (failed, or not run yet).
+
+    ``size_ratio``: parameters of the biggest teacher over this row's. ``values`` holds every fold and seed.
+    """
+
+    id: str
+    kind: str
+    method: str
+    teachers: tuple[str, ...]
+    student: str
+    accuracy_best: Figure | None
+    macro_f1_best: Figure | None
+    accuracy_last: Figure | None
+    macro_f1_last: Figure | None
+    parameters: int | None
+    macs: int | None
+    size_ratio: float | None
+    n: int
+    missing: int
+    values: list[dict[str, Any]]
+
+
+def collect(out: Path) -> list[TableRow]:
+    """The table of a study's folder, from ``study.json`` and the cells alone.
+
+    Raises:
+        InputError: if the folder holds no study.
+    """
+    study = read_json(out / "study.json")
+    rows = [_row(out, row) for row in study["rows"]]
+    biggest = max((r.parameters for r in rows if r.kind == "teacher" and r.parameters), default=None)
+    if biggest is None:
+        return rows
+    return [
+        TableRow(**{**vars(row), "size_ratio": biggest / row.parameters if row.parameters else None}) for row in rows
+    ]
+
+
+def _row(out: Path, row: dict[str, Any]) -> TableRow:
+    values, missing = [], 0
+    parameters: int | None = None
+    macs: int | None = None
+    for entry in row["cells"]:
+        folders = [out / "cells" / key for key in entry["keys"]]
+        if not all((folder / RESULT).exists() for folder in folders):
+            missing += 1
+            continue
+        results = [read_json(folder / RESULT) for folder in folders]
+        parameters, macs = sum(r["parameters"] for r in results), sum(r["macs"] for r in results)
+        test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
+        values.append({"fold": entry["fold"], "seed": entry["seed"], **test})
+
+    def figure(which: str, metric: str) -> Figure | None:
+        return Figure.of([value[which][metric] for value in values])
+
+    return TableRow(
+        id=row["id"],
+        kind=row["kind"],
+        method=row["label"],
+        teachers=tuple(row["teachers"]),
+        student=row["student"],
+        accuracy_best=figure("best", "accuracy"),
+        macro_f1_best=figure("best", "macro_f1"),
+        accuracy_last=figure("last", "accuracy"),
+        macro_f1_last=figure("last", "macro_f1"),
+        parameters=parameters,
+        macs=macs,
+        size_ratio=None,
+        n=len(values),
+        missing=missing,
+        values=values,
+    )
+
+
+def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
+    """Scores of the mean of the models' probabilities, each at its best epoch, and each at its last."""
+    held = [read_predictions(folder) for folder in folders]
+    target = torch.from_numpy(held[0]["target"])
+    return {
+        which: scores(torch.stack([torch.from_numpy(h[which]).softmax(1) for h in held]).mean(0), target)
+        for which in ("best", "last")
+    }
+
+
+METRICS = ("accuracy_best", "macro_f1_best", "accuracy_last", "macro_f1_last")
+
+
+def write_tables(out: Path, rows: list[TableRow]) -> None:
+    """``table.csv`` and ``table.json`` (no times in them) and ``timing.json``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["method", "teachers", "student", "n", "missing"]
+    head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
+    writer.writerow([*head, "parameters", "macs", "size_ratio"])
+    for row in rows:
+        line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.n, row.missing]
+        for metric in METRICS:
+            figure: Figure | None = getattr(row, metric)
+            line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
+        ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
+        writer.writerow([*line, row.parameters or "", row.macs or "", ratio])
+    write_atomic(out / "table.csv", text.getvalue())
+    write_json(out / "table.json", [asdict(row) for row in rows])
+    write_json(out / "timing.json", timing(out))
+
+
+def timing(out: Path) -> dict[str, Any]:
+    """Seconds of training and the environment by cell."""
+    study = read_json(out / "study.json")
+    cells = {}
+    for key, cell in study["cells"].items():
+        path = out / "cells" / key / "run.json"
+        if path.exists():
+            cells[key] = {"title": cell["title"], **read_json(path)}
+    return {"seconds": round(sum(c["seconds"] for c in cells.values()), 2), "cells": cells}
+
+
+def mixed_environments(out: Path) -> list[str]:
+    """Warnings where cells of one study ran under different torch versions, devices or threads."""
+    cells = timing(out)["cells"].values()
+    found = []
+    for name in ("torch", "device", "threads", "processes"):
+        values = sorted({json.dumps(cell[name]) for cell in cells})
+        if len(values) > 1:
+            found.append(f"cells of this study ran with different {name}: {', '.join(values)}; small differences may come from that")
+    return found

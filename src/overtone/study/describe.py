@@ -1,0 +1,86 @@
+"""What a study is, on disk: enough to remake tables and page without the recipe, the data or a model."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from overtone.files import write_atomic
+from overtone.study.cell import Workshop
+from overtone.study.plan import Plan
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """``study.json``: recipe, data, folds, rows and cells by name."""
+    windows = plan.windows
+    counts = np.zeros((len(windows.groups), len(windows.classes)), dtype=int)
+    np.add.at(counts, (windows.group, windows.y), 1)
+    return {
+        "name": plan.recipe.name,
+        "about": plan.recipe.about,
+        "recipe": plan.recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "data": {
+            "where": windows.where,
+            "content": windows.content,
+            "windows": len(windows),
+            "window": windows.x.shape[2],
+            "stride": windows.stride,
+            "rate": windows.rate,
+            "channels": windows.channels,
+            "classes": windows.classes,
+            "groups": windows.groups,
+            "counts": counts.tolist(),
+            "notes": windows.notes,
+        },
+        "folds": [
+            {
+                "number": fold.number,
+                "train": {"groups": fold.train_groups, "windows": len(fold.train)},
+                "val": {"groups": fold.val_groups, "windows": len(fold.val)},
+                "test": {"groups": fold.test_groups, "windows": len(fold.test)},
+            }
+            for fold in plan.folds.values()
+        ],
+        "seeds": plan.recipe.seeds,
+        "rows": [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "label": row.label,
+                "teachers": row.teachers,
+                "student": row.student,
+                "checkpoints": row.checkpoints,
+                "cells": [
+                    {"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()
+                ],
+            }
+            for row in plan.rows
+        ],
+        "cells": {key: {"title": cell.title, "needs": cell.needs} for key, cell in plan.cells.items()},
+    }
+
+
+def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
+    """``example.npz``: one test window of the first fold in all views, for the page to draw."""
+    if (out / "example.npz").exists():
+        return
+    fold = next(iter(plan.folds.values()))
+    number = int(fold.test[len(fold.test) // 2])
+    samples = shop.samples(fold.number)
+    batch = samples.batch(torch.tensor([number]), plan.views)
+    held = io.BytesIO()
+    arrays = {f"view.{name}": view[0].cpu().numpy() for name, view in batch.views.items()}
+    np.savez(
+        held,
+        window=plan.windows.x[number],
+        label=np.asarray(plan.windows.y[number]),
+        group=np.asarray(plan.windows.groups[plan.windows.group[number]]),
+        recording=plan.windows.recording[number],
+        start=plan.windows.start[number],
+        **arrays,
+    )
+    write_atomic(out / "example.npz", held.getvalue())

@@ -1,0 +1,152 @@
+"""Running a study here: every cell that is missing, in order; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from overtone.engine import Listener
+from overtone.errors import InputError
+from overtone.files import read_json, write_json
+from overtone.study.cell import RESULT, Workshop, run_cell
+from overtone.study.describe import describe, write_example
+from overtone.study.plan import Cell, Plan
+
+
+class StudyListener(Listener, Protocol):
+    """Hears how a study goes; for displays."""
+
+    def study(self, cells: list[Cell], done: set[str]) -> None:
+        """Once, before the first cell."""
+        ...
+
+    def cell_started(self, cell: Cell) -> None:
+        """A cell begins (or goes on from its checkpoint)."""
+        ...
+
+    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
+        """A cell is done."""
+        ...
+
+    def cell_failed(self, cell: Cell, message: str) -> None:
+        """A cell failed, or cannot run because a cell it needs failed."""
+        ...
+
+
+def execute(
+    plan: Plan, out: Path, listener: StudyListener, only: str | None = None, accelerator: Accelerator | None = None
+) -> dict[str, str]:
+    """Run what is missing.
+
+    Args:
+        plan: the study.
+        out: its folder.
+        listener: a display.
+        only: run this cell (the beginning of its key) and what it needs, nothing else.
+        accelerator: where to run; made here unless given.
+
+    Returns:
+        The failed cells' messages by key; empty if all went well.
+
+    Raises:
+        InputError: if the folder holds another study, or ``only`` fits no cell.
+    """
+    accelerator = accelerator or Accelerator()
+    shop = Workshop(plan, out, accelerator)
+    if accelerator.is_main_process:
+        claim(out, plan)
+        write_json(out / "study.json", describe(plan))
+        write_example(plan, shop, out)
+    wanted = _wanted(plan, only)
+    done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
+    if accelerator.is_main_process:
+        listener.study(wanted, done)
+    quiet: StudyListener = listener if accelerator.is_main_process else Silent()
+    failed: dict[str, str] = {}
+    for cell in wanted:
+        if cell.key in done:
+            continue
+        broken = [key for key in cell.needs if key in failed]
+        if broken:
+            failed[cell.key] = f"not run: it needs {plan.cells[broken[0]].title}, which failed"
+            quiet.cell_failed(cell, failed[cell.key])
+            continue
+        quiet.cell_started(cell)
+        try:
+            run_cell(shop, cell, quiet)
+        except (Exception, torch.cuda.OutOfMemoryError) as error:
+            message = f"{type(error).__name__}: {error}" if not str(error) else str(error)
+            failed[cell.key] = message
+            if isinstance(error, InputError) and "cannot write" in message:
+                raise  # the disk is full or read-only: no later cell can do better
+            if accelerator.is_main_process:
+                write_json(
+                    shop.cell_folder(cell.key) / "error.json",
+                    {"title": cell.title, "message": message, "traceback": traceback.format_exc()},
+                )
+            quiet.cell_failed(cell, message)
+        else:
+            if accelerator.is_main_process:
+                quiet.cell_done(cell, read_json(shop.cell_folder(cell.key) / RESULT))
+    return failed
+
+
+def claim(out: Path, plan: Plan) -> None:
+    """Make the folder, or refuse one that holds something else.
+
+    Raises:
+        InputError: for a file, a folder with other things in it, or another study's folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    if (out / "study.json").exists():
+        name = read_json(out / "study.json").get("name")
+        if name != plan.recipe.name:
+            raise InputError(f"{out} holds the study {name!r}, not {plan.recipe.name!r}; choose another --out")
+    elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no study; choose another --out")
+
+
+def _wanted(plan: Plan, only: str | None) -> list[Cell]:
+    if only is None:
+        return list(plan.cells.values())
+    keys = [key for key in plan.cells if key.startswith(only)]
+    if len(keys) != 1:
+        raise InputError(f"--only {only!r} fits {len(keys)} of this recipe's {len(plan.cells)} cells, it must fit one")
+    needed: list[str] = []
+
+    def add(key: str) -> None:
+        for other in plan.cells[key].needs:
+            add(other)
+        if key not in needed:
+            needed.append(key)
+
+    add(keys[0])
+    return [plan.cells[key] for key in needed]
+
+
+def _agreed(accelerator: Accelerator, done: set[str]) -> set[str]:
+    """The main process' view of what is done, on every process: their clocks and disks may differ."""
+    if accelerator.num_processes == 1:
+        return done
+    held = [json.dumps(sorted(done))]
+    broadcast_object_list(held)
+    return set(json.loads(held[0]))
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def study(self, cells: list[Cell], done: set[str]) -> None: ...
+    def cell_started(self, cell: Cell) -> None: ...
+    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None: ...
+    def cell_failed(self, cell: Cell, message: str) -> None: ...
+    def step(self, progress: Any, terms: Any) -> None: ...
+    def epoch(self, progress: Any, row: Any) -> None: ...

@@ -1,0 +1,317 @@
+"""From a recipe to cells: which models are trained, in which order, and which rows of the table they make.
+
+A cell is one training run. Teachers, distilled teachers, warm-start twins and students are all cells of the same kind,
+found by a hash of everything that matters, so whatever two rows share is trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from overtone import engine, models
+from overtone.data import Fold, Windows, split
+from overtone.errors import InputError, nearest
+from overtone.methods import PRESETS, MethodConfig, configure
+from overtone.methods import find as find_method
+from overtone.recipe import (
+    MethodSettings,
+    ModelSettings,
+    Recipe,
+    TeacherSettings,
+    TrainSettings,
+    WeightSettings,
+    explain,
+)
+from overtone.student import make_view
+from overtone.views import VIEWS, View
+
+
+@dataclass(frozen=True)
+class Link:
+    """A teacher of a cell: which cell made it, and which of its weights are used."""
+
+    key: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. ``key`` hashes everything that decides its numbers."""
+
+    key: str
+    title: str
+    fold: int
+    seed: int
+    view: str
+    model: str
+    epochs: int
+    train: TrainSettings
+    methods: Mapping[str, MethodConfig]
+    weights: Mapping[str, WeightSettings]
+    teachers: Mapping[str, Link]
+    start: str | None
+
+    @property
+    def needs(self) -> list[str]:
+        """Keys of the cells that must be done before."""
+        return [link.key for link in self.teachers.values()] + ([self.start] if self.start else [])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a method's, a teacher's own, or the teachers' ensemble.
+
+    ``cells`` maps (fold, seed) to the keys whose result it is; an ensemble has several keys.
+    """
+
+    id: str
+    kind: str
+    label: str
+    teachers: tuple[str, ...]
+    student: str
+    checkpoints: tuple[str, ...] = ()
+    cells: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole study, before anything runs."""
+
+    recipe: Recipe
+    windows: Windows
+    folds: Mapping[int, Fold]
+    views: Mapping[str, View]
+    cells: Mapping[str, Cell]
+    rows: tuple[Row, ...]
+    keep: Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """A recipe's row with presets, defaults and names resolved."""
+
+    label: str
+    methods: Mapping[str, MethodConfig]
+    weights: Mapping[str, WeightSettings]
+    teachers: tuple[str, ...]
+    checkpoint: str | None
+    warm_start: bool | None
+
+
+def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
+    """Presets, default weights and default teachers filled in.
+
+    Args:
+        row: one item of ``methods``.
+        teachers: every teacher there is.
+
+    Raises:
+        InputError: for an unknown method or setting, or a number of teachers the method cannot take.
+    """
+    label = row.label
+    if row.name in PRESETS:
+        preset = PRESETS[row.name][0]
+        given = row.model_dump(by_alias=True, exclude_unset=True)
+        extras = [*preset.get("extras", []), *given.get("extras", [])]
+        merged = {**preset, **given, "name": preset["name"], **({"extras": extras} if extras else {})}
+        label = label or row.name
+        row = MethodSettings.model_validate(merged)
+    settings = row.settings
+    if isinstance(row.teachers, str):
+        settings["teachers"] = row.teachers
+    parts = [] if row.name == "none" else [(row.name, settings)]
+    if row.name == "none" and settings:
+        raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
+    parts += [(extra.name, extra.settings) for extra in row.extras]
+    names = [name for name, _ in parts]
+    if len(set(names)) < len(names):
+        raise InputError(f"a method stands twice in one row: {', '.join(names)}")
+    methods = {name: configure(name, given) for name, given in parts}
+    chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
+    if not methods:
+        chosen = []
+    for name in methods:
+        _check_count(name, chosen)
+    weights = _weights(list(methods), row.weights)
+    return RowSettings(
+        label or " + ".join(["none"] * (row.name == "none") + names) or "none",
+        methods,
+        weights,
+        tuple(chosen),
+        row.checkpoint,
+        row.warm_start,
+    )
+
+
+def _check_count(name: str, chosen: list[str]) -> None:
+    least, most = find_method(name).TEACHERS
+    if len(chosen) < least:
+        raise InputError(f"method {name!r} needs at least {least} teacher, got none; add teachers: to the recipe")
+    if most is not None and len(chosen) > most:
+        raise InputError(
+            f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
+            f"teachers: [{chosen[0]}], or use aver or weighted for several"
+        )
+
+
+def _weights(methods: list[str], given: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:
+    """The methods' default weights, replaced where the recipe gives the term or the beginning of its name."""
+    first = find_method(methods[0]).WEIGHTS if methods else {}
+    defaults = {"ce": first.get("ce", 1.0)}
+    for name in methods:
+        defaults.update({f"{name}.{t}": w for t, w in find_method(name).WEIGHTS.items() if t != "ce"})
+    kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
+    return {**{t: WeightSettings(value=w) for t, w in kept.items()}, **given}
+
+
+def make_plan(recipe: Recipe, windows: Windows) -> Plan:
+    """Every cell and row of a study; nothing is trained, but all names and settings are checked.
+
+    Raises:
+        InputError: for anything in the recipe that cannot be built.
+    """
+    return _Planner(recipe, windows).plan()
+
+
+class _Planner:
+    def __init__(self, recipe: Recipe, windows: Windows) -> None:
+        self.recipe, self.windows = recipe, windows
+        self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
+        self.views: dict[str, View] = {}
+        self.cells: dict[str, Cell] = {}
+        self.keep: dict[str, set[int]] = {}
+        self.names = list(recipe.teachers)
+        self.rows = [resolve_row(row, self.names) for row in recipe.methods]
+
+    def plan(self) -> Plan:
+        rows = [*self._method_rows(), *self._teacher_rows()]
+        for fold in self.folds.values():
+            for seed in self.recipe.seeds:
+                for row in rows:
+                    row.cells[fold.number, seed] = self._cells_of(row, fold, seed)
+        keep = {key: frozenset(epochs) for key, epochs in self.keep.items()}
+        return Plan(self.recipe, self.windows, self.folds, self.views, self.cells, tuple(rows), keep)
+
+    def _method_rows(self) -> list[Row]:
+        rows: list[Row] = []
+        self.settings: dict[str, RowSettings] = {}
+        for settings in self.rows:
+            base = "-".join([settings.label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
+            taken = sum(row.id == base or row.id.startswith(f"{base}.") for row in rows)
+            identity = f"{base}.{taken + 1}" if taken else base
+            self.settings[identity] = settings
+            rows.append(Row(identity, "method", settings.label, settings.teachers, self.recipe.student.model))
+        return rows
+
+    def _teacher_rows(self) -> list[Row]:
+        """The teachers that some row uses, in the recipe's order, and their ensemble."""
+        teachers = self.recipe.teachers
+        rows = [
+            Row(f"teacher-{name}", "teacher", f"teacher {name}", (), teachers[name].model, (teachers[name].checkpoint,))
+            for name in self.names
+        ]
+        if len(self.names) > 1:
+            checkpoints = tuple(teachers[name].checkpoint for name in self.names)
+            rows.append(Row("ensemble", "ensemble", "ensemble", tuple(self.names), "", checkpoints))
+        return rows
+
+    def _cells_of(self, row: Row, fold: Fold, seed: int) -> tuple[str, ...]:
+        if row.kind == "teacher":
+            return (self._teacher(row.id.removeprefix("teacher-"), fold, seed, ()),)
+        if row.kind == "ensemble":
+            return tuple(self._teacher(name, fold, seed, ()) for name in row.teachers)
+        student = self.recipe.student
+        settings = self.settings[row.id]
+        warm = student.warm_start if settings.warm_start is None else settings.warm_start
+        title = " ".join([settings.label, *(["from", ", ".join(settings.teachers)] if settings.teachers else [])])
+        start = self._cell("twin", student, None, fold, seed, (), None) if warm and settings.methods else None
+        return (self._cell(title, student, settings, fold, seed, (), start),)
+
+    def _teacher(self, name: str, fold: Fold, seed: int, path: tuple[str, ...]) -> str:
+        if name in path:
+            raise InputError(f"teachers distil each other in a circle: {' -> '.join([*path, name])}")
+        teacher: TeacherSettings = self.recipe.teachers[name]
+        settings = None
+        if teacher.method is not None:
+            others = [other for other in self.names if other != name and self.recipe.teachers[other].method is None]
+            settings = resolve_row(teacher.method, others)
+        return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), None)
+
+    def _cell(
+        self,
+        title: str,
+        model: ModelSettings,
+        settings: RowSettings | None,
+        fold: Fold,
+        seed: int,
+        path: tuple[str, ...],
+        start: str | None,
+    ) -> str:
+        view = self._view(model.view)
+        train = self._train(model)
+        links = {}
+        for name in settings.teachers if settings else ():
+            key = self._teacher(name, fold, seed, path)
+            checkpoint = (settings.checkpoint if settings else None) or self.recipe.teachers[name].checkpoint
+            self._keep(key, checkpoint, name)
+            links[name] = Link(key, checkpoint)
+        methods = dict(settings.methods) if settings else {}
+        weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
+        what: dict[str, Any] = {
+            "engine": engine.VERSION,
+            "models": models.VERSION,
+            "data": self.windows.content,
+            "split": [fold.train_groups, fold.val_groups, fold.test_groups],
+            "seed": seed,
+            "view": [_type_of(view), view.VERSION, view.model_dump(mode="json")],
+            "model": [model.model, model.epochs],
+            "train": train.model_dump(mode="json", exclude={"threads"}),
+            "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
+            "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
+            "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
+            "start": start,
+        }
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+        if key not in self.cells:
+            full = f"{title} · fold {fold.number} · seed {seed}"
+            self.cells[key] = Cell(
+                key, full, fold.number, seed, model.view, model.model, model.epochs, train, methods, weights, links, start
+            )
+        return key
+
+    def _keep(self, key: str, checkpoint: str, name: str) -> None:
+        if not checkpoint.startswith("epoch:"):
+            return
+        epoch = int(checkpoint.removeprefix("epoch:"))
+        if epoch > self.cells[key].epochs:
+            raise InputError(
+                f"teacher {name!r}: checkpoint {checkpoint} does not exist, it trains {self.cells[key].epochs} epochs"
+            )
+        self.keep.setdefault(key, set()).add(epoch)
+
+    def _view(self, name: str) -> View:
+        if name not in self.views:
+            given = self.recipe.views.get(name)
+            kind = (given.type if given else None) or name
+            if kind not in VIEWS:
+                raise InputError(f"unknown view {kind!r}; {nearest(kind, [*VIEWS, *self.recipe.views])}")
+            self.views[name] = make_view(kind, given.settings if given else {}, f"views.{name}")
+        return self.views[name]
+
+    def _train(self, model: ModelSettings) -> TrainSettings:
+        """The study's training settings with the model's own on top."""
+        given = {**self.recipe.train.model_dump(), **model.train}
+        try:
+            return TrainSettings.model_validate(given)
+        except ValidationError as error:
+            raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
+
+
+def _type_of(view: View) -> str:
+    return next(name for name, kind in VIEWS.items() if type(view) is kind)
