@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from overtone.errors import InputError
 
@@ -26,14 +31,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        try:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the first error is the one to tell
         raise InputError(
             f"cannot write {path}: {error.strerror or error}. Free space or choose another folder with --out; what "
             "is finished is kept"
         ) from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays; equal arrays give equal bytes."""
+    held = io.BytesIO()
+    np.savez(held, allow_pickle=False, **arrays)
+    write_atomic(path, held.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -65,9 +65,7 @@ def _point(value: Any) -> Any:
     return value
 
 
-Point = Annotated[
-    int | float, BeforeValidator(_point), Field(ge=0, description="epochs, or a fraction of them")
-]
+Point = Annotated[int | float, BeforeValidator(_point), Field(ge=0, description="epochs, or a fraction of them")]
 
 
 class WeightSettings(_Part):
@@ -227,17 +225,13 @@ class Recipe(_Part):
     def _names_exist(self) -> Recipe:
         for name in self.teachers:
             if "." in name or not name:
-                raise ValueError(
-                    f"a teacher's name is part of its terms' names and cannot hold a dot, got {name!r}"
-                )
+                raise ValueError(f"a teacher's name is part of its terms' names and cannot hold a dot, got {name!r}")
         for row in [*self.methods, *(t.method for t in self.teachers.values() if t.method)]:
             if not isinstance(row.teachers, list):
                 continue
             for name in row.teachers:
                 if name not in self.teachers:
-                    raise ValueError(
-                        f"method {row.name!r}: unknown teacher {name!r}; {nearest(name, self.teachers)}"
-                    )
+                    raise ValueError(f"method {row.name!r}: unknown teacher {name!r}; {nearest(name, self.teachers)}")
             if len(set(row.teachers)) < len(row.teachers):
                 raise ValueError(f"method {row.name!r}: a teacher is named twice: {row.teachers}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -255,9 +249,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, (list, dict)):
                 continue  # refused by the base class, with its own message
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -283,9 +275,7 @@ def find(name: str) -> Path:
     if path.exists():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise InputError(
-            f"recipe file {name!r} does not exist (looked in {Path.cwd()}); shipped: {', '.join(recipes)}"
-        )
+        raise InputError(f"recipe file {name!r} does not exist (looked in {Path.cwd()}); shipped: {', '.join(recipes)}")
     raise InputError(f"unknown recipe {name!r}; {nearest(name, recipes)}; or give a YAML file")
 
 
@@ -307,9 +297,7 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: a recipe is a mapping (data:, student:, methods: ...), got {_kind(value)}"
-        )
+        raise InputError(f"{path}: a recipe is a mapping (data:, student:, methods: ...), got {_kind(value)}")
     for override in overrides or []:
         _override(value, override)
     value.setdefault("name", path.stem if path.stem else "study")

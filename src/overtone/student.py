@@ -83,16 +83,16 @@ class Student(nn.Module):
         wanted = (len(self.header.channels), self.header.window)
         if windows.dim() != 3 or tuple(windows.shape[1:]) != wanted:
             raise InputError(
-                f"this student takes windows (B, {wanted[0]}, {wanted[1]}): channels {', '.join(self.header.channels)}, "
+                f"this student takes (B, {wanted[0]}, {wanted[1]}), channels {', '.join(self.header.channels)}, "
                 f"{self.header.window} samples; got {tuple(windows.shape)}"
             )
         stored = self.view.prepare(self.standardise(windows.float()))
-        return self.model(self.view.render(stored, self.header.view_state))  # type: ignore[no-any-return]
+        return self.model(self.view.render(stored, self.header.view_state))
 
     @torch.no_grad()
     def predict(self, windows: Tensor) -> Tensor:
         """Windows (B, C, T) -> class probabilities (B, classes)."""
-        return self(windows).softmax(1)  # type: ignore[no-any-return]
+        return self(windows).softmax(1)
 
 
 def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
@@ -129,7 +129,7 @@ def read_header(path: Path) -> Header:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
     if "overtone" not in metadata:
-        raise InputError(f"{path} is a safetensors file, but not one that Overtone wrote (its header is missing)")
+        raise InputError(f"{path} is a safetensors file, but Overtone did not write it (its header is missing)")
     try:
         return Header.model_validate(json.loads(metadata["overtone"]))
     except (ValidationError, ValueError) as error:

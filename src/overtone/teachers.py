@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overtone.models import Staged
 from overtone.tap import Tap
 from overtone.types import Batch, Output, select
 
@@ -37,7 +38,7 @@ class Teacher:
         if first is not None and first.device != x.device:
             self.tap.to(x.device)
         with torch.no_grad():
-            return self.tap(x)  # type: ignore[no-any-return]
+            return self.tap(x)
 
 
 class TeacherMemory:
@@ -62,7 +63,8 @@ class TeacherMemory:
         needs: frozenset[str] = frozenset({"logits"}),
         batch: int = 256,
     ) -> None:
-        self.head = teacher.tap.model.head if teacher.tap.declared else None
+        model = teacher.tap.model
+        self.head = model.head if isinstance(model, Staged) else None
         ordered = index.sort().values
         self.position = torch.full((int(ordered[-1]) + 1,), -1, dtype=torch.long, device=index.device)
         self.position[ordered] = torch.arange(len(ordered), device=index.device)

@@ -50,9 +50,7 @@ class Recordings:
         if not self.signals:
             raise InputError(f"{self.where}: there are no recordings in it")
         if len(self.classes) < 2:
-            raise InputError(
-                f"{self.where}: a classifier needs at least two classes, got {list(self.classes)}"
-            )
+            raise InputError(f"{self.where}: a classifier needs at least two classes, got {list(self.classes)}")
         bad, first = 0, None
         for number, signal in enumerate(self.signals):
             if signal.shape[1] == 0:

@@ -38,7 +38,9 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
     held_out = _test_groups(names, settings)
     for number in settings.folds or []:
         if number >= len(held_out):
-            raise InputError(f"split.folds: there is no fold {number}; this split has {len(held_out)} (0 to {len(held_out) - 1})")
+            raise InputError(
+                f"split.folds: there is no fold {number}; this split has {len(held_out)} (0 to {len(held_out) - 1})"
+            )
     chosen = settings.folds if settings.folds is not None else range(len(held_out))
     return [_fold(windows, number, held_out[number], settings) for number in dict.fromkeys(chosen)]
 

@@ -17,10 +17,10 @@ from overtone.files import write_atomic
 
 def random_states() -> dict[str, Any]:
     """Every generator's state as plain values and tensors, readable with ``weights_only=True``."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002
     return {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -48,9 +48,7 @@ def check_gradient(norm: Tensor, module: nn.Module, batch: Batch, progress: Prog
             )
 
 
-def _source(
-    distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress
-) -> str:
+def _source(distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress) -> str:
     for name, view in batch.views.items():
         rows = _bad_rows(view)
         if rows is not None:

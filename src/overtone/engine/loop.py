@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -36,16 +36,14 @@ StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Listener(Protocol):
-    """Hears how a cell's training goes; for displays."""
+class Listener:
+    """Hears how a cell's training goes; this one says nothing, displays override what they want to hear."""
 
     def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
         """After every step."""
-        ...
 
     def epoch(self, progress: Progress, row: Mapping[str, Any]) -> None:
         """After every epoch, with its row of ``metrics.jsonl``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "eskd": ({"name": "kd", "checkpoint": "best"}, "kd from the early-stopped teacher (best on validation)"),
     "full_kd": ({"name": "kd", "checkpoint": "last"}, "kd from the fully trained teacher (last epoch)"),
     "base": ({"name": "weighted", "warm_start": False}, "weighted, student from scratch"),
-    "ann": ({"name": "weighted", "warm_start": True}, "weighted, student warm-started from its CE-trained twin"),
+    "ann": (
+        {"name": "weighted", "warm_start": True},
+        "weighted, student warm-started from its CE-trained twin",
+    ),
     "annsp": (
         {
             "name": "weighted",

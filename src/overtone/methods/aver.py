@@ -25,9 +25,7 @@ class Aver(MultiTeacherKD):
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0}  # the CA-MKD repository
     Config: ClassVar[type[MethodConfig]] = AverConfig
 
-    def __init__(
-        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
-    ) -> None:
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, AverConfig)
         self.average = config.average

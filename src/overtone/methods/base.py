@@ -53,9 +53,7 @@ class Method(nn.Module):
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
 
     @abstractmethod
-    def __init__(
-        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
-    ) -> None:
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()
 
     @abstractmethod

@@ -32,9 +32,7 @@ class MultiTeacherKD(Method):
     fusion: Fusion
     average: Average = "loss"
 
-    def __init__(
-        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
-    ) -> None:
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, MultiTeacherConfig)
         self.temperature = config.temperature

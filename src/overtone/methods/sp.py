@@ -42,9 +42,7 @@ class SP(Method):
     Config: ClassVar[type[MethodConfig]] = SPConfig
 
     @classmethod
-    def _pairs(
-        cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]
-    ) -> dict[str, list[tuple[str, str]]]:
+    def _pairs(cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]) -> dict[str, list[tuple[str, str]]]:
         pairs = {name: pair_stages(student, spec, config.pairs) for name, spec in teachers.items()}
         if config.stages == "last":
             pairs = {name: found[-1:] for name, found in pairs.items()}
@@ -58,9 +56,7 @@ class SP(Method):
         mine = frozenset(s for found in pairs.values() for s, _ in found)
         return Needs(mine, {name: frozenset(t for _, t in found) for name, found in pairs.items()})
 
-    def __init__(
-        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
-    ) -> None:
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, SPConfig)
         self.pairs = self._pairs(config, student, teachers)

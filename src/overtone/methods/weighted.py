@@ -26,9 +26,7 @@ class Weighted(MultiTeacherKD):
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.3, "kl": 0.7}  # lambda = 0.7, GENEActiv
     Config: ClassVar[type[MethodConfig]] = WeightedConfig
 
-    def __init__(
-        self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
-    ) -> None:
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, WeightedConfig)
         self.fusion = Fixed(shares_of(config.shares, self.names))

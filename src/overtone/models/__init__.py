@@ -37,9 +37,7 @@ def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.M
 
 
 FAMILIES: dict[str, Family] = {
-    "wrn": Family(
-        r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn
-    ),
+    "wrn": Family(r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn),
     "dscnn": Family(r"dscnn-(\d+)", "dscnn-16", (1,), "Zhang et al. 2017 (Hello Edge), in 1-D: width", _dscnn),
 }
 

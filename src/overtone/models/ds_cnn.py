@@ -23,7 +23,7 @@ class _Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Before the last activation: (B, c, T) -> (B, c', T / stride)."""
-        return self.norm2(self.pointwise(self.norm1(self.depthwise(x)).relu()))  # type: ignore[no-any-return]
+        return self.norm2(self.pointwise(self.norm1(self.depthwise(x)).relu()))
 
 
 class DSCNN(Staged):
@@ -70,4 +70,4 @@ class DSCNN(Staged):
 
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
-        return self.classifier(embedding)  # type: ignore[no-any-return]
+        return self.classifier(embedding)

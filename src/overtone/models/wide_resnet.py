@@ -6,6 +6,8 @@ Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016; strides an
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, activated: Tensor) -> Tensor:
         out = self.conv2(F.relu(self.norm2(self.conv1(activated))))
-        return out + (x if self.shortcut is None else self.shortcut(activated))  # type: ignore[no-any-return]
+        return out + (x if self.shortcut is None else self.shortcut(activated))
 
 
 class WideResNet(Staged):
@@ -79,7 +81,7 @@ class WideResNet(Staged):
         x = self.stem(x)
         name = "stem"
         for number, stage in enumerate(self.stages, start=1):
-            for position, block in enumerate(stage):  # type: ignore[arg-type]
+            for position, block in enumerate(cast(list[_Block], stage)):
                 before = block.norm1(x)
                 activated = F.relu(before)
                 if position == 0:
@@ -100,4 +102,4 @@ class WideResNet(Staged):
 
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
-        return self.classifier(embedding)  # type: ignore[no-any-return]
+        return self.classifier(embedding)

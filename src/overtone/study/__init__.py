@@ -1,7 +1,7 @@
 """A study: cells planned from a recipe, executed, collected into a table."""
 
 from overtone.study.collect import Figure, TableRow, collect, mixed_environments, write_tables
-from overtone.study.execute import Silent, StudyListener, execute
+from overtone.study.execute import StudyListener, execute
 from overtone.study.plan import Cell, Plan, Row, make_plan
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "Figure",
     "Plan",
     "Row",
-    "Silent",
     "StudyListener",
     "TableRow",
     "collect",

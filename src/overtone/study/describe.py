@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from overtone.files import write_atomic
+from overtone.files import write_npz
 from overtone.study.cell import Workshop
 from overtone.study.plan import Plan
 
@@ -54,9 +53,7 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "teachers": row.teachers,
                 "student": row.student,
                 "checkpoints": row.checkpoints,
-                "cells": [
-                    {"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()
-                ],
+                "cells": [{"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()],
             }
             for row in plan.rows
         ],
@@ -72,15 +69,13 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
     number = int(fold.test[len(fold.test) // 2])
     samples = shop.samples(fold.number)
     batch = samples.batch(torch.tensor([number]), plan.views)
-    held = io.BytesIO()
-    arrays = {f"view.{name}": view[0].cpu().numpy() for name, view in batch.views.items()}
-    np.savez(
-        held,
-        window=plan.windows.x[number],
-        label=np.asarray(plan.windows.y[number]),
-        group=np.asarray(plan.windows.groups[plan.windows.group[number]]),
-        recording=plan.windows.recording[number],
-        start=plan.windows.start[number],
-        **arrays,
-    )
-    write_atomic(out / "example.npz", held.getvalue())
+    views = {f"view.{name}": view[0].cpu().numpy() for name, view in batch.views.items()}
+    windows = plan.windows
+    origin = {
+        "window": windows.x[number],
+        "label": np.asarray(windows.y[number]),
+        "group": np.asarray(windows.groups[windows.group[number]]),
+        "recording": np.asarray(windows.recording[number]),
+        "start": np.asarray(windows.start[number]),
+    }
+    write_npz(out / "example.npz", {**origin, **views})

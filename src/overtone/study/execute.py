@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,38 +17,39 @@ from overtone.errors import InputError
 from overtone.files import read_json, write_json
 from overtone.study.cell import RESULT, Workshop, run_cell
 from overtone.study.describe import describe, write_example
+from overtone.study.estimate import costs
 from overtone.study.plan import Cell, Plan
 
 
-class StudyListener(Listener, Protocol):
-    """Hears how a study goes; for displays."""
+class StudyListener(Listener):
+    """Hears how a study goes; this one says nothing."""
 
-    def study(self, cells: list[Cell], done: set[str]) -> None:
-        """Once, before the first cell."""
-        ...
+    def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float]) -> None:
+        """Once, before the first cell; ``costs`` is each missing cell's relative cost of an epoch."""
 
     def cell_started(self, cell: Cell) -> None:
         """A cell begins (or goes on from its checkpoint)."""
-        ...
 
     def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """A cell is done."""
-        ...
 
     def cell_failed(self, cell: Cell, message: str) -> None:
         """A cell failed, or cannot run because a cell it needs failed."""
-        ...
 
 
 def execute(
-    plan: Plan, out: Path, listener: StudyListener, only: str | None = None, accelerator: Accelerator | None = None
+    plan: Plan,
+    out: Path,
+    listener: StudyListener | None = None,
+    only: str | None = None,
+    accelerator: Accelerator | None = None,
 ) -> dict[str, str]:
     """Run what is missing.
 
     Args:
         plan: the study.
         out: its folder.
-        listener: a display.
+        listener: a display; nothing is shown without one.
         only: run this cell (the beginning of its key) and what it needs, nothing else.
         accelerator: where to run; made here unless given.
 
@@ -59,6 +60,7 @@ def execute(
         InputError: if the folder holds another study, or ``only`` fits no cell.
     """
     accelerator = accelerator or Accelerator()
+    listener = listener or StudyListener()
     shop = Workshop(plan, out, accelerator)
     if accelerator.is_main_process:
         claim(out, plan)
@@ -67,8 +69,8 @@ def execute(
     wanted = _wanted(plan, only)
     done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
     if accelerator.is_main_process:
-        listener.study(wanted, done)
-    quiet: StudyListener = listener if accelerator.is_main_process else Silent()
+        listener.study(wanted, done, costs(shop, [cell for cell in wanted if cell.key not in done]))
+    heard = listener if accelerator.is_main_process else StudyListener()
     failed: dict[str, str] = {}
     for cell in wanted:
         if cell.key in done:
@@ -76,11 +78,11 @@ def execute(
         broken = [key for key in cell.needs if key in failed]
         if broken:
             failed[cell.key] = f"not run: it needs {plan.cells[broken[0]].title}, which failed"
-            quiet.cell_failed(cell, failed[cell.key])
+            heard.cell_failed(cell, failed[cell.key])
             continue
-        quiet.cell_started(cell)
+        heard.cell_started(cell)
         try:
-            run_cell(shop, cell, quiet)
+            run_cell(shop, cell, heard)
         except (Exception, torch.cuda.OutOfMemoryError) as error:
             message = f"{type(error).__name__}: {error}" if not str(error) else str(error)
             failed[cell.key] = message
@@ -91,10 +93,10 @@ def execute(
                     shop.cell_folder(cell.key) / "error.json",
                     {"title": cell.title, "message": message, "traceback": traceback.format_exc()},
                 )
-            quiet.cell_failed(cell, message)
+            heard.cell_failed(cell, message)
         else:
             if accelerator.is_main_process:
-                quiet.cell_done(cell, read_json(shop.cell_folder(cell.key) / RESULT))
+                heard.cell_done(cell, read_json(shop.cell_folder(cell.key) / RESULT))
     return failed
 
 
@@ -139,14 +141,3 @@ def _agreed(accelerator: Accelerator, done: set[str]) -> set[str]:
     held = [json.dumps(sorted(done))]
     broadcast_object_list(held)
     return set(json.loads(held[0]))
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def study(self, cells: list[Cell], done: set[str]) -> None: ...
-    def cell_started(self, cell: Cell) -> None: ...
-    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None: ...
-    def cell_failed(self, cell: Cell, message: str) -> None: ...
-    def step(self, progress: Any, terms: Any) -> None: ...
-    def epoch(self, progress: Any, row: Any) -> None: ...

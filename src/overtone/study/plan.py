@@ -202,7 +202,9 @@ class _Planner:
         rows: list[Row] = []
         self.settings: dict[str, RowSettings] = {}
         for settings in self.rows:
-            base = "-".join([settings.label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
+            base = (
+                "-".join([settings.label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
+            )
             taken = sum(row.id == base or row.id.startswith(f"{base}.") for row in rows)
             identity = f"{base}.{taken + 1}" if taken else base
             self.settings[identity] = settings
@@ -213,7 +215,14 @@ class _Planner:
         """The teachers that some row uses, in the recipe's order, and their ensemble."""
         teachers = self.recipe.teachers
         rows = [
-            Row(f"teacher-{name}", "teacher", f"teacher {name}", (), teachers[name].model, (teachers[name].checkpoint,))
+            Row(
+                f"teacher-{name}",
+                "teacher",
+                f"teacher {name}",
+                (),
+                teachers[name].model,
+                (teachers[name].checkpoint,),
+            )
             for name in self.names
         ]
         if len(self.names) > 1:
@@ -281,7 +290,18 @@ class _Planner:
         if key not in self.cells:
             full = f"{title} · fold {fold.number} · seed {seed}"
             self.cells[key] = Cell(
-                key, full, fold.number, seed, model.view, model.model, model.epochs, train, methods, weights, links, start
+                key,
+                full,
+                fold.number,
+                seed,
+                model.view,
+                model.model,
+                model.epochs,
+                train,
+                methods,
+                weights,
+                links,
+                start,
             )
         return key
 

@@ -39,9 +39,7 @@ def paa(x: Tensor, size: int) -> Tensor:
     return x @ (inside / inside.sum(1, keepdim=True)).to(x.dtype).T
 
 
-def gramian_angular_field(
-    x: Tensor, size: int, kind: Literal["summation", "difference"] = "summation"
-) -> Tensor:
+def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "difference"] = "summation") -> Tensor:
     r"""Gramian angular field of each channel.
 
     The window is averaged to ``size`` points, then scaled per window and channel to [-1, 1], and read as

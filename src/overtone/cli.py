@@ -1,0 +1,244 @@
+"""The command line. Nothing heavy is imported before a command needs it: ``overtone --help`` never imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from overtone.errors import InputError, OvertoneError, nearest
+
+if TYPE_CHECKING:
+    from overtone.data import Windows
+    from overtone.recipe import Recipe
+    from overtone.study import Plan
+
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Multi-modal, multi-teacher knowledge distillation with frequency attention.",
+)
+# Without a terminal there is no width to keep to, and a wide table is easier to read in a log.
+console = Console(width=None if sys.stdout.isatty() else 140)
+errors = Console(stderr=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"overtone {metadata.version('overtone')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None: ...
+
+
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name (see: overtone list recipes) or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change a setting of the recipe, such as train.lr=0.1; repeatable."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The study's folder; runs/NAME unless given.", show_default=False),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run one cell (its key or the key's beginning) and what it needs.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run what is missing of a study, then report. Run it again to continue; when all is done it takes seconds."""
+    with _told(debug):
+        from overtone import data
+        from overtone.recipe import load
+
+        study = load(recipe, overrides)
+        folder = out or Path("runs") / study.name
+        try:
+            with _quiet(), _alone(folder), console.status("reading data", spinner="dots") as status:
+                plan = _plan(study, data.load(study.data))
+                status.stop()
+                code = _execute(plan, folder, recipe, overrides, only)
+        except KeyboardInterrupt:
+            command = _command(recipe, overrides, out)
+            console.print(f"\nInterrupted. What is finished is kept; go on with:\n  {escape(command)}", highlight=False)
+            raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(code)
+
+
+def _execute(plan: Plan, folder: Path, recipe: str, overrides: list[str] | None, only: str | None) -> int:
+    from accelerate import Accelerator
+
+    from overtone.display import Display
+    from overtone.study import execute
+
+    accelerator = Accelerator()
+    with Display(console, f"study {plan.recipe.name}") as display:
+        failed = execute(plan, folder, display, only, accelerator)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return SOME_FAILED if failed else DONE
+    _report(folder)
+    if failed:
+        console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
+        for key, message in failed.items():
+            console.print(f"  {_command(recipe, overrides, folder)} --only {key}", highlight=False, markup=False)
+            console.print(f"    {plan.cells[key].title}: {message}", highlight=False, markup=False)
+    return SOME_FAILED if failed else DONE
+
+
+@app.command()
+def check(recipe: RecipeName, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Look at a study before any training: data, split, views, shapes, terms, costs."""
+    with _told(debug), _quiet():
+        from overtone import data, overview
+        from overtone.recipe import load
+
+        study = load(recipe, overrides)
+        overview.show(console, _plan(study, data.load(study.data)))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(help="recipes, data, views, models or methods; all unless given.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """What there is, one line each with its source."""
+    with _told(debug):
+        from overtone import overview
+
+        lists = overview.LISTS
+        if what is not None and what not in lists:
+            raise InputError(f"overtone list: unknown {what!r}; {nearest(what, lists)}")
+        for name in [what] if what else lists:
+            overview.show_list(console, name)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")], debug: Debug = False
+) -> None:
+    """Make tables and page again from what is on disk."""
+    with _told(debug), _quiet():
+        if not (folder / "study.json").exists():
+            raise InputError(
+                f"{folder} holds no study (there is no study.json in it); give the folder of an overtone run"
+            )
+        _report(folder)
+
+
+def _report(folder: Path) -> None:
+    from overtone.display import table
+    from overtone.report import write_page
+    from overtone.study import collect, mixed_environments, write_tables
+
+    rows = collect(folder)
+    write_tables(folder, rows)
+    page = write_page(folder)
+    console.print(table(rows, console.width))
+    for warning in mixed_environments(folder):
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
+    console.print(
+        f"tables {folder / 'table.csv'}\npage   {page.resolve()}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _plan(study: Recipe, windows: Windows) -> Plan:
+    from overtone.study import make_plan
+
+    return make_plan(study, windows)
+
+
+def _command(recipe: str, overrides: list[str] | None, out: Path | None) -> str:
+    words = ["overtone", "run", recipe, *(word for o in overrides or [] for word in ("--set", o))]
+    return shlex.join([*words, *(["--out", str(out)] if out else [])])
+
+
+@contextlib.contextmanager
+def _told(debug: bool) -> Iterator[None]:
+    """One message instead of a traceback, and the right exit code."""
+    try:
+        yield
+    except OvertoneError as error:
+        if debug:
+            traceback.print_exc()
+        errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        errors.print("\nInterrupted.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps other packages' warnings, which a user can do nothing about, off the display."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(torch|accelerate)(\..*)?")
+        logging.getLogger("torch").setLevel(logging.ERROR)
+        yield
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the study's folder against a second run; released by the system even if this process is killed."""
+    from filelock import FileLock, Timeout
+
+    if int(os.environ.get("RANK", "0")) > 0:  # the main process holds it for all
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; give a folder")
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another run is working in {folder}; wait for it or choose another --out") from None
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def main() -> None:
+    """The ``overtone`` command."""
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

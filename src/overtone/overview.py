@@ -1,0 +1,157 @@
+"""What there is, and what a recipe will do, as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from overtone import data, methods, models, recipe, views
+from overtone.display import short
+from overtone.errors import InputError
+from overtone.study import Plan
+from overtone.study.check import Check, check
+from overtone.types import Spec
+
+
+def _recipes() -> list[tuple[str, str]]:
+    found = []
+    for name in recipe.shipped():
+        try:
+            found.append((name, recipe.load(name).about))
+        except InputError as error:  # a broken recipe must not hide the others
+            found.append((name, f"cannot be read: {error}"))
+    return found
+
+
+def _methods() -> list[tuple[str, str]]:
+    found = [("none", "the student alone, cross-entropy only")]
+    for name, kind in methods.METHODS.items():
+        least, most = kind.TEACHERS
+        count = f"{least} teacher" if most == least else f"{least} or more teachers"
+        found.append((name, f"{kind.SUMMARY}; {count}. {kind.SOURCE}"))
+    return found + [(name, f"preset: {about}") for name, (_, about) in methods.PRESETS.items()]
+
+
+LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "recipes": _recipes,
+    "data": lambda: [(name, kind.SOURCE) for name, kind in data.SOURCES.items()],
+    "views": lambda: [(name, kind.SOURCE) for name, kind in views.VIEWS.items()],
+    "models": lambda: [(family.example, family.source) for family in models.FAMILIES.values()],
+    "methods": _methods,
+}
+
+
+def show_list(console: Console, what: str) -> None:
+    """One line for each thing of a kind."""
+    grid = Table(
+        title=what,
+        title_justify="left",
+        title_style="bold",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, about in LISTS[what]():
+        grid.add_row(escape(name), escape(about))
+    console.print(grid)
+
+
+def show(console: Console, plan: Plan) -> None:
+    """Everything about a study before it runs; raises where it could not run."""
+    _show_data(console, plan)
+    _show_split(console, plan)
+    found = check(plan)
+    _show_models(console, found)
+    _show_rows(console, found)
+    folds, seeds = len(plan.folds), len(plan.recipe.seeds)
+    console.print(
+        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds. Everything fits; nothing was trained.",
+        highlight=False,
+    )
+
+
+def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _show_data(console: Console, plan: Plan) -> None:
+    windows = plan.windows
+    count, channels, length = windows.x.shape
+    seconds = f" ({length / windows.rate:g} s at {windows.rate:g} Hz)" if windows.rate else ""
+    console.print(
+        f"[bold]{escape(windows.where)}[/bold]: {count} windows of {length} samples{seconds}, every {windows.stride} "
+        f"samples; {channels} channels ({escape(', '.join(windows.channels[:12]))}); {len(windows.groups)} groups",
+        highlight=False,
+    )
+    sizes = np.bincount(windows.y, minlength=len(windows.classes))
+    console.print(
+        "classes: " + ", ".join(f"{escape(name)} {size}" for name, size in zip(windows.classes, sizes, strict=True)),
+        highlight=False,
+    )
+    for note in windows.notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]")
+
+
+def _show_split(console: Console, plan: Plan) -> None:
+    table = _table("who is where", ("fold", "train", "val", "test"))
+    for fold in plan.folds.values():
+        sides = [
+            f"{len(index)} windows of {', '.join(groups)}"
+            for index, groups in (
+                (fold.train, fold.train_groups),
+                (fold.val, fold.val_groups),
+                (fold.test, fold.test_groups),
+            )
+        ]
+        table.add_row(str(fold.number), *map(escape, sides))
+    console.print(table)
+
+
+def _stages(spec: Spec) -> str:
+    names = [name for name in spec.stages if not name.endswith(".pre") and name != "final"]
+    return " → ".join(f"{name} {'x'.join(map(str, spec.stages[name].shape))}" for name in names)
+
+
+def _show_models(console: Console, found: Check) -> None:
+    console.print("[bold]models[/bold]")
+    for model in found.models:
+        shape = "x".join(map(str, model.spec.input))
+        console.print(
+            f"  [cyan]{escape(model.role)}[/cyan]: {escape(model.model)} on {escape(model.view)} {shape}, "
+            f"{short(model.parameters)} parameters, {short(model.macs)} MACs",
+            highlight=False,
+        )
+        console.print(f"    [dim]{_stages(model.spec)}[/dim]", highlight=False)
+
+
+def _show_rows(console: Console, found: Check) -> None:
+    console.print()
+    table = _table(
+        "terms on one training batch (teachers still untrained)",
+        ("row", "term", "weight", "size", "gradient", "adapters"),
+        ("weight", "size", "gradient", "adapters"),
+    )
+    for row in found.rows:
+        name = f"{row.label} from {', '.join(row.teachers)}" if row.teachers else row.label
+        for number, term in enumerate(row.terms):
+            table.add_row(
+                escape(name) if number == 0 else "",
+                escape(term.name),
+                f"{term.weight:g}",
+                f"{term.size:.4g}",
+                f"{100 * term.share:.0f} %",
+                short(row.adapters) if number == 0 else "",
+                end_section=number == len(row.terms) - 1,
+            )
+    console.print(table)
+    console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")

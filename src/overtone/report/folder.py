@@ -1,0 +1,145 @@
+"""What a study's folder holds, read once for the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from overtone.files import read_json
+from overtone.study import TableRow, collect, mixed_environments
+from overtone.study.cell import read_predictions
+from overtone.study.collect import timing
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A cell without a result: it failed, stopped half way, or was not run."""
+
+    key: str
+    title: str
+    message: str
+    failed: bool
+    traceback: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A study as it lies on disk, finished or not."""
+
+    out: Path
+    study: dict[str, Any]
+    rows: list[TableRow]
+    warnings: list[str]
+    timing: dict[str, Any]
+    _results: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, out: Path) -> Folder:
+        """Read a study's folder.
+
+        Raises:
+            InputError: if it holds no study, or a damaged one.
+        """
+        return cls(out, read_json(out / "study.json"), collect(out), mixed_environments(out), timing(out))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in label order."""
+        return [str(name) for name in self.study["data"]["classes"]]
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """A cell's ``result.json``; None where it is not done."""
+        if key not in self._results:
+            path = self.out / "cells" / key / "result.json"
+            self._results[key] = read_json(path) if path.exists() else None
+        return self._results[key]
+
+    def epochs(self, key: str) -> list[dict[str, Any]]:
+        """A cell's rows of ``metrics.jsonl``; none where the file is missing or damaged."""
+        try:
+            lines = (self.out / "cells" / key / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return []
+
+    def cells_of(self, row: TableRow) -> Iterator[tuple[int, int, list[str]]]:
+        """Fold, seed and keys of a row's cells."""
+        held = next(r for r in self.study["rows"] if r["id"] == row.id)
+        for cell in held["cells"]:
+            yield cell["fold"], cell["seed"], list(cell["keys"])
+
+    def baseline(self) -> TableRow | None:
+        """The row of the student alone: the first method ``none`` without anything added."""
+        methods = [row for row in self.rows if row.kind == "method"]
+        recipe = self.study["recipe"].get("methods", [])
+        for row, settings in zip(methods, recipe, strict=False):
+            if isinstance(settings, dict) and settings.get("name") == "none" and not settings.get("extras"):
+                return row
+        return next((row for row in methods if row.method == "none"), None)
+
+    def confusion(self, row: TableRow) -> Array | None:
+        """A row's confusion matrix (true class x predicted class) at best, summed over its folds and seeds."""
+        total, found = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64), False
+        for _, _, keys in self.cells_of(row):
+            results = [self.result(key) for key in keys]
+            if any(result is None for result in results):
+                continue
+            found = True
+            if len(results) == 1 and results[0] is not None:
+                total += np.asarray(results[0]["confusion"]["best"])
+                continue
+            held = [read_predictions(self.out / "cells" / key) for key in keys]
+            mean = torch.stack([torch.from_numpy(h["best"]).softmax(1) for h in held]).mean(0)
+            np.add.at(total, (held[0]["target"], mean.argmax(1).numpy()), 1)
+        return total if found else None
+
+    def troubles(self) -> list[Trouble]:
+        """Every cell without a result, failed ones first."""
+        found = [self._trouble(key) for key in self.study["cells"] if self.result(key) is None]
+        return sorted(found, key=lambda trouble: not trouble.failed)
+
+    def _trouble(self, key: str) -> Trouble:
+        cell, folder = self.study["cells"][key], self.out / "cells" / key
+        epochs = len(self.epochs(key))
+        if (folder / "error.json").exists():
+            error = read_json(folder / "error.json")
+            return Trouble(key, cell["title"], error["message"], True, error.get("traceback", ""), epochs)
+        blocking = self._failed_need(key)
+        if blocking is not None:
+            message = f"Not run: it needs {self.study['cells'][blocking]['title']}, which failed."
+        elif epochs or (folder / "progress.pt").exists():
+            message = "Not finished: it was stopped, or is still running. Run the study again to go on from there."
+        else:
+            message = "Not run yet."
+        return Trouble(key, cell["title"], message, False, "", epochs)
+
+    def _failed_need(self, key: str) -> str | None:
+        """The first failed cell among those that a cell needs, directly or through others."""
+        for need in self.study["cells"][key]["needs"]:
+            if self.result(need) is not None:
+                continue
+            if (self.out / "cells" / need / "error.json").exists():
+                return str(need)
+            deeper = self._failed_need(need)
+            if deeper is not None:
+                return deeper
+        return None
+
+    def example(self) -> dict[str, Array] | None:
+        """The one window in all its views; None where it was not written."""
+        path = self.out / "example.npz"
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                return {name: held[name] for name in held.files}
+        except (OSError, ValueError, EOFError):
+            return None

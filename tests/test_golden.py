@@ -1,0 +1,125 @@
+"""Every golden case against our function; ``GOLDEN_DIR`` names another folder with cases of the same kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from overtone import fusion
+from overtone.losses import kd, similarity_preserving
+from overtone.methods import average_kd
+from overtone.views import gramian_angular_field, persistence_image, sublevel_diagram
+
+FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+if not CASES:
+    raise AssertionError(f"{FOLDER}/manifest.json lists no case")
+
+Tensors = dict[str, Tensor]
+
+
+def _kd(x: Tensors, temperature: float) -> Tensors:
+    return {"loss": kd(x["student_logits"], x["teacher_logits"], temperature)}
+
+
+def _aver(x: Tensors, temperature: float, average: Any) -> Tensors:
+    student, teachers = x["student_logits"], x["teacher_logits"]
+    weights = fusion.mean(student, teachers, torch.zeros(len(student), dtype=torch.long))
+    return {"loss": average_kd(student, teachers, weights, temperature, average)}
+
+
+def _sp(x: Tensors) -> Tensors:
+    return {"loss": similarity_preserving(x["student"], x["teacher"])}
+
+
+def _gaf(x: Tensors, size: int, method: Any) -> Tensors:
+    return {"image": gramian_angular_field(x["x"], size, method)}
+
+
+def _diagram(x: Tensors) -> Tensors:
+    return {"diagram": sublevel_diagram(x["x"])}
+
+
+def _image(x: Tensors, size: int, bandwidth: float, birth_range: Any, persistence_range: Any) -> Tensors:
+    image = persistence_image(x["diagram"], size, birth_range, persistence_range, bandwidth, kind="gudhi")
+    return {"image": image}
+
+
+def _image_mass(x: Tensors, size: int, sigma: float, birth_range: Any, persistence_range: Any) -> Tensors:
+    image = persistence_image(x["diagram"], size, birth_range, persistence_range, sigma, kind="persim")
+    return {"image": image.transpose(-1, -2)}  # persim's axes are [birth, persistence]
+
+
+FUNCTIONS: dict[str, Callable[..., Tensors]] = {
+    "kd": _kd,
+    "aver_loss": _aver,
+    "aver_logit": _aver,
+    "similarity_preserving": _sp,
+    "gasf": _gaf,
+    "gadf": _gaf,
+    "sublevel_h0": _diagram,
+    "persistence_image": _image,
+    "persistence_image_mass": _image_mass,
+}
+
+
+def _function(name: str) -> Callable[..., Tensors]:
+    """The function of a case, by its name without the size suffix; an unknown name fails."""
+    stem = re.sub(r"_\d+$", "", name)
+    if stem not in FUNCTIONS:
+        pytest.fail(f"golden case {name!r}: no function is called {stem!r}")
+    return FUNCTIONS[stem]
+
+
+def _without_padding(diagram: Tensor) -> Tensor:
+    """Diagrams (..., P, 2) without the slots that are NaN in every window: how much padding there is may differ."""
+    flat = diagram.reshape(-1, *diagram.shape[-2:])
+    return diagram[..., ~flat.isnan().all(dim=2).all(dim=0), :]
+
+
+def _read(name: str) -> tuple[Tensors, Tensors]:
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as held:
+        arrays = {key: torch.from_numpy(held[key]) for key in held.files}
+    inputs = {key[3:]: x for key, x in arrays.items() if key.startswith("in.")}
+    outputs = {key[4:]: x for key, x in arrays.items() if key.startswith("out.")}
+    return inputs, outputs
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_golden(case):
+    compute = _function(case["name"])
+    inputs, expected = _read(case["name"])
+    assert {key: list(x.shape) for key, x in inputs.items()} == case["inputs"]
+    assert {key: list(x.shape) for key, x in expected.items()} == case["outputs"]
+    sought = [name.removeprefix("grad_") for name in expected if name.startswith("grad_")]
+    for name in sought:
+        inputs[name].requires_grad_()
+    found = compute(inputs, **case["params"])
+    if sought:
+        gradients = torch.autograd.grad(found["loss"], [inputs[name] for name in sought])
+        found.update({f"grad_{name}": g for name, g in zip(sought, gradients, strict=True)})
+    assert found.keys() == expected.keys()
+    for name, want in expected.items():
+        got = found[name].detach()
+        if want.numel() == 1:
+            got = got.reshape(want.shape)
+        if name == "diagram":
+            got, want = _without_padding(got), _without_padding(want)
+        rtol, atol = (1e-8, 1e-8) if want.dtype == torch.float64 else (1e-4, 1e-5)
+        torch.testing.assert_close(
+            got, want, rtol=rtol, atol=atol, equal_nan=True, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+def test_an_unknown_case_fails():
+    with pytest.raises(pytest.fail.Exception, match="no function is called 'kdd'"):
+        _function("kdd_8")
