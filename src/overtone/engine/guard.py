@@ -24,7 +24,7 @@ def check_step(
     values = torch.stack([step.total.detach(), *(value.detach() for value in step.terms.values())])
     if bool(torch.isfinite(values).all()):
         return
-    terms = [f"{name} = {float(v)}" for name, v in step.terms.items() if not torch.isfinite(v.detach())]
+    terms = [f"{name} = {float(v.detach())}" for name, v in step.terms.items() if not torch.isfinite(v)]
     where = _source(distillation, batch, teachers, progress)
     raise NotFiniteError(
         f"epoch {progress.epoch}, step {progress.step}: {', '.join(terms) or 'the total'} is not finite; {where}. "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from overtone.data import Fold, Standardiser, Windows
+from overtone.errors import InputError
 from overtone.types import Batch
 from overtone.views import State, View
 
@@ -38,14 +39,22 @@ class Samples:
 
     @classmethod
     def fit(cls, windows: Windows, fold: Fold, views: Mapping[str, View], device: torch.device) -> Samples:
-        """Fit standardisation and views on the fold's training windows, and prepare all windows."""
+        """Fit standardisation and views on the fold's training windows, and prepare all windows.
+
+        Raises:
+            InputError: for a view that cannot be made of such windows.
+        """
         standardise = Standardiser.fit(windows.x[fold.train])
         x = standardise(torch.from_numpy(windows.x).to(device))
         train = torch.from_numpy(fold.train).to(device)
         fitted = {}
         for name, view in views.items():
             stored = view.prepare(x)
-            fitted[name] = FittedView(view, view.fit(stored[train]), stored)
+            try:
+                state = view.fit(stored[train])
+            except ValueError as error:  # views know nothing of our errors
+                raise InputError(f"views.{name}: {error}") from error
+            fitted[name] = FittedView(view, state, stored)
         return cls(fitted, torch.from_numpy(windows.y).to(device), standardise)
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:

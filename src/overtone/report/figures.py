@@ -1,6 +1,6 @@
 """Figures as inline SVG: one small panel each, so that a page can put them side by side or below each other.
 
-Words stay out of the panels (but for the axes): legends are HTML beside them, which wraps, scales and can be read aloud.
+Words stay out of the panels (but for the axes): legends are HTML beside them, which wraps and can be read aloud.
 Colours are written as CSS variables, so that figures follow the page's light or dark theme.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -34,9 +35,8 @@ COLOURS = {
 }
 INK, MUTED, LINE, *SERIES = COLOURS
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-MOST_POINTS = 160
 
-RC: dict[str, Any] = {
+RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's own font
     "svg.hashsalt": "overtone",
     "font.size": 11,
@@ -103,7 +103,11 @@ class Panel:
 
 
 def line_panel(
-    panel: Panel, lines: Sequence[Line], dots: Sequence[tuple[float, float]] = (), whole_x: bool = False
+    panel: Panel,
+    lines: Sequence[Line],
+    dots: Sequence[tuple[float, float]] = (),
+    whole_x: bool = False,
+    most: int = 160,
 ) -> Html:
     """Lines over a common axis; logarithmic where positive values differ by more than fiftyfold.
 
@@ -112,12 +116,13 @@ def line_panel(
         lines: at least one; values that are not finite leave a gap.
         dots: points of the first line's colour on top, such as best epochs.
         whole_x: ticks at whole numbers only, for epochs.
+        most: how many points of a line are drawn.
     """
     with mpl.rc_context(RC):
         figure, axes = _axes(panel)
         log = _spread(lines) > 50
         for line in lines:
-            keep = _thin(len(line.x))
+            keep = _thin(len(line.x), most)
             y = np.where(line.y > 0, line.y, np.nan) if log else line.y
             width = 1.8 if line.colour >= 0 else 1.4
             # A lone point has no length: draw it as a dot.
@@ -144,6 +149,7 @@ def image_panel(
     extent: tuple[float, float, float, float],
     colours: Literal["RdBu_r", "viridis"],
     span: tuple[float, float],
+    power: float = 1.0,
 ) -> Html:
     """An image whose row 0 is at the bottom, so that both axes grow away from the corner.
 
@@ -153,27 +159,20 @@ def image_panel(
         extent: what its axes span: left, right, bottom, top.
         colours: a colour map's name.
         span: the values at the colour map's two ends.
+        power: colours follow this power of the value's share of the span.
     """
     with mpl.rc_context(RC):
         figure, axes = _axes(panel)
-        axes.imshow(
-            image,
-            origin="lower",
-            extent=extent,
-            cmap=colours,
-            vmin=span[0],
-            vmax=span[1],
-            interpolation="none",
-            aspect="auto",
-        )
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        norm = PowerNorm(power, *span)
+        axes.imshow(image, origin="lower", extent=extent, cmap=colours, norm=norm, interpolation="none", aspect="auto")
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         return _svg(figure, panel)
 
 
 def colour_scale(colours: str, low: str, high: str) -> Html:
     """A colour map's legend: a bar from its lowest to its highest value."""
-    stops = [mpl.colors.to_hex(mpl.colormaps[colours](k / 8)) for k in range(9)]
+    stops = [to_hex(mpl.colormaps[colours](k / 8)) for k in range(9)]
     bar = tag("span", class_="ramp", style=f"background:linear-gradient(to right,{','.join(stops)})")
     return tag("span", low, bar, high, class_="scale")
 
@@ -203,7 +202,7 @@ def _axes(panel: Panel) -> tuple[Figure, Axes]:
     """A figure of one unit a CSS pixel; margins are fixed, so that panels of one row line up."""
     width, height = panel.size
     figure = Figure(figsize=(width / 72, height / 72))
-    left, bottom = 52 / width, 40 / height
+    left, bottom = (52 if width > 300 else 44) / width, 40 / height
     axes = figure.add_axes((left, bottom, 1 - left - 10 / width, 1 - bottom - 10 / height))
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
@@ -228,18 +227,19 @@ def _spread(lines: Sequence[Line]) -> float:
     return float(positive.max() / positive.min())
 
 
-def _thin(count: int) -> npt.NDArray[np.int64]:
+def _thin(count: int, most: int) -> npt.NDArray[np.int64]:
     """Which points are drawn: all, or evenly spread ones that include the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _svg(figure: Figure, panel: Panel) -> Html:
     """The figure as an ``<svg>`` element that can stand in a page beside others."""
     held = io.StringIO()
+    canvas: Any = FigureCanvasSVG(figure)  # print_svg has no types
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks is drawn by the browser's
-        FigureCanvasSVG(figure).print_svg(held, metadata=nothing)
+        canvas.print_svg(held, metadata=nothing)
     text = held.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
     # Matplotlib's style sheet would style the whole page; names would repeat from figure to figure.
@@ -249,7 +249,7 @@ def _svg(figure: Figure, panel: Panel) -> Html:
     body = re.sub(r'(url\(#|href="#)', rf"\g<1>{panel.identity}-", body)
     body = body.replace("xlink:href", "href")
     body = re.sub(r"font-family:[^;\"]*;?|stroke-linecap: square;?|stroke-linejoin: miter;?", "", body)
-    body = re.sub(r"-?\d+\.\d{2,}", lambda m: f"{float(m[0]):.1f}", body)
+    body = re.sub(r' d="[^"]*"', lambda m: re.sub(r"-?\d+\.\d+", lambda n: f"{float(n[0]):.1f}", m[0]), body)
     body = re.sub(r' transform="rotate\(-?0(?:\.0)? [^"]*"', "", body)
     for colour, variable in COLOURS.items():
         body = body.replace(colour, variable)

@@ -16,7 +16,7 @@ class Html(str):
     __slots__ = ()
 
 
-Content: TypeAlias = str | int | float | None | Iterable["Content"]
+Content: TypeAlias = str | int | float | Iterable["Content"] | None
 Attribute: TypeAlias = str | int | float | bool | None
 
 
@@ -40,7 +40,7 @@ def join(*content: Content) -> Html:
     return Html("".join(parts))
 
 
-def tag(name: str, *content: Content, **attributes: Attribute) -> Html:
+def tag(name: str, /, *content: Content, **attributes: Attribute) -> Html:
     """An element: ``tag("td", 3, class_="number")``.
 
     Args:

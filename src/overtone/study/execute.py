@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from overtone.engine import Listener
-from overtone.errors import InputError
+from overtone.errors import InputError, OvertoneError
 from overtone.files import read_json, write_json
-from overtone.study.cell import RESULT, Workshop, run_cell
+from overtone.study.cell import RESULT, Workshop, build_cell, run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.plan import Cell, Plan
@@ -62,11 +61,12 @@ def execute(
     accelerator = accelerator or Accelerator()
     listener = listener or StudyListener()
     shop = Workshop(plan, out, accelerator)
+    wanted = _wanted(plan, only)
+    _wire(shop, wanted)
     if accelerator.is_main_process:
         claim(out, plan)
         write_json(out / "study.json", describe(plan))
         write_example(plan, shop, out)
-    wanted = _wanted(plan, only)
     done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
     if accelerator.is_main_process:
         listener.study(wanted, done, costs(shop, [cell for cell in wanted if cell.key not in done]))
@@ -83,11 +83,11 @@ def execute(
         heard.cell_started(cell)
         try:
             run_cell(shop, cell, heard)
-        except (Exception, torch.cuda.OutOfMemoryError) as error:
-            message = f"{type(error).__name__}: {error}" if not str(error) else str(error)
+        except InputError:
+            raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
+        except Exception as error:
+            message = str(error) if isinstance(error, OvertoneError) else f"{type(error).__name__}: {error}"
             failed[cell.key] = message
-            if isinstance(error, InputError) and "cannot write" in message:
-                raise  # the disk is full or read-only: no later cell can do better
             if accelerator.is_main_process:
                 write_json(
                     shop.cell_folder(cell.key) / "error.json",
@@ -114,6 +114,14 @@ def claim(out: Path, plan: Plan) -> None:
             raise InputError(f"{out} holds the study {name!r}, not {plan.recipe.name!r}; choose another --out")
     elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no study; choose another --out")
+
+
+def _wire(shop: Workshop, cells: list[Cell]) -> None:
+    """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch."""
+    first = [cell for cell in cells if (cell.fold, cell.seed) == (cells[0].fold, cells[0].seed)]
+    for cell in first:
+        if not shop.done(cell.key):
+            build_cell(shop, cell, fresh_teachers=True)
 
 
 def _wanted(plan: Plan, only: str | None) -> list[Cell]:

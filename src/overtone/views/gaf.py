@@ -94,7 +94,7 @@ class GAF(View):
         """Nothing is fitted (each window is scaled by itself); a size the window cannot give is refused here."""
         if self.size > stored.shape[-1]:
             raise ValueError(
-                f"view gaf: size {self.size} is larger than the window's {stored.shape[-1]} samples; "
+                f"size {self.size} is larger than the window's {stored.shape[-1]} samples; "
                 f"use size <= {stored.shape[-1]} or a longer window"
             )
         return {}

@@ -1,0 +1,307 @@
+"""What came out: the headline, and the table with a strip of dots for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from overtone.report.folder import Folder
+from overtone.report.html import Html, join, note, plural, scroll, section, tag
+from overtone.study import Figure, TableRow
+
+GROUPS = {"method": "Students, by method", "teacher": "Teachers alone", "ensemble": "Teachers together"}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A row's accuracy minus the baseline's, over the folds and seeds that both have."""
+
+    figure: Figure
+    higher: int
+
+    @classmethod
+    def of(cls, row: TableRow, base: TableRow) -> Paired | None:
+        """None without a common fold and seed."""
+        theirs = {(v["fold"], v["seed"]): v["best"]["accuracy"] for v in base.values}
+        pairs = [(v["best"]["accuracy"], theirs.get((v["fold"], v["seed"]))) for v in row.values]
+        found = [mine - other for mine, other in pairs if other is not None]
+        figure = Figure.of(found)
+        return cls(figure, sum(d > 0 for d in found)) if figure else None
+
+
+def headline(folder: Folder) -> Html:
+    """Facts in one line, then what came of it in two or three sentences."""
+    study, data = folder.study, folder.study["data"]
+    facts = [
+        plural(len(study["folds"]), "fold"),
+        plural(len(study["seeds"]), "seed"),
+        plural(len(data["groups"]), "person", "people"),
+        plural(data["windows"], "window"),
+        plural(len(data["classes"]), "class", "classes"),
+        plural(len(data["channels"]), "channel") + (f" at {data['rate']:g} Hz" if data["rate"] else ""),
+    ]
+    totals = [sum(column) for column in zip(*data["counts"], strict=True)]
+    most = max(range(len(totals)), key=totals.__getitem__)
+    share = f"always guessing {data['classes'][most]} would be right for {100 * totals[most] / sum(totals):.0f} %"
+    return join(
+        tag("p", " · ".join([*facts, share]), class_="facts"),
+        tag("p", join(*(join(s, " ") for s in _sentences(folder))), class_="headline"),
+    )
+
+
+def _sentences(folder: Folder) -> list[Html]:
+    base = folder.baseline()
+    found = [_best_distilled(folder.rows, base)]
+    teachers = [row for row in folder.rows if row.kind == "teacher" and row.accuracy_best]
+    if teachers:
+        best = max(teachers, key=_mean)
+        student = next((r for r in folder.rows if r.kind == "method" and r.parameters), None)
+        size = ""
+        if student and student.parameters and best.parameters:
+            size = f" and has {best.parameters / student.parameters:.3g} times the student’s parameters"
+        name = tag("strong", best.method.removeprefix("teacher "))
+        found.append(join("The best teacher alone, ", name, ", reaches ", _score(best), size, "."))
+    missing = sum(folder.result(key) is None for key in folder.study["cells"])
+    if missing:
+        cells = f"{missing} of {plural(len(folder.study['cells']), 'cell')}"
+        verb = "has" if missing == 1 else "have"
+        found.append(join(tag("a", f"{cells} {verb} no result", href="#cells"), ", so some rows have a smaller n."))
+    return found
+
+
+def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
+    distilled = [row for row in rows if row.kind == "method" and row is not base]
+    scored = [row for row in distilled if row.accuracy_best]
+    if not distilled:
+        text = f"The student alone reaches {_score(base)}. " if base and base.accuracy_best else ""
+        return join(text, "This study distils nothing: its recipe has no row but ", tag("code", "none"), ".")
+    if not scored:
+        return join("No distilled row has a result yet.")
+    if base is None or base.accuracy_best is None:
+        best = max(scored, key=_mean)
+        why = "the recipe has no row none" if base is None else "none has no result"
+        return join("Best distilled row: ", _name(best), ", ", _score(best), f". Nothing to compare it with: {why}.")
+    pairs = [(row, paired) for row in scored if (paired := Paired.of(row, base))]
+    if not pairs:
+        return join("No distilled row shares a fold and seed with the student alone, so nothing can be compared.")
+    best, difference = max(pairs, key=lambda pair: pair[1].figure.mean)
+    above = sum(paired.figure.mean > 0 for _, paired in pairs)
+    score = base.accuracy_best
+    alone = join("the student alone (", tag("code", base.method), f": {score} %, n = {score.n})")
+    if not above:
+        return join(
+            "No distilled row beats ", alone, ". The nearest, ", _name(best), ", reaches ", _score(best),
+            ": ", _difference(difference), ".",
+        )  # fmt: skip
+    several = ""
+    if len(pairs) > 1:
+        several = (
+            f" It is the best of {len(pairs)} rows by this very number, which flatters it. {above} of them lie above "
+            "the student alone on average."
+        )
+    return join(
+        "Best distilled row: ", _name(best), ", ", _score(best), ", against ", alone, ": ",
+        _difference(difference), ".", several,
+    )  # fmt: skip
+
+
+def _difference(paired: Paired) -> str:
+    figure = paired.figure
+    if figure.n == 1:
+        return f"a difference of {signed(figure)} points in one run, from which no spread can be told"
+    return f"a paired difference of {signed(figure)} points (n = {figure.n}, higher in {paired.higher} of them)"
+
+
+def _mean(row: TableRow) -> float:
+    return row.accuracy_best.mean if row.accuracy_best else -1.0
+
+
+def _name(row: TableRow) -> Html:
+    teachers = f" from {', '.join(row.teachers)}" if row.teachers else ""
+    return tag("strong", f"{row.method}{teachers}")
+
+
+def _score(row: TableRow) -> str:
+    figure = row.accuracy_best
+    return f"{figure} % (n = {figure.n})" if figure else "no result"
+
+
+def signed(figure: Figure) -> str:
+    """A difference in points: ``+3.1 ± 1.2``, with a true minus sign."""
+    spread = "" if figure.std is None else f" ± {100 * figure.std:.1f}"
+    return f"{100 * figure.mean:+.1f}".replace("-", "−") + spread
+
+
+def table(folder: Folder) -> Html:
+    """Every row of the study, in three groups."""
+    base = folder.baseline()
+    scale = Scale.of(folder.rows)
+    bodies = []
+    for kind, title in GROUPS.items():
+        rows = [row for row in folder.rows if row.kind == kind]
+        if rows:
+            head = tag("tr", tag("th", title, colspan=13, scope="rowgroup"), class_="group")
+            bodies.append(tag("tbody", head, "\n", *[_line(row, base, scale) for row in rows]))
+    caption = tag("caption", "Test scores of every row", class_="unseen")
+    whole = tag("table", caption, _head(scale), *bodies, class_="results")
+    return section(
+        "results",
+        "Results",
+        scroll(whole, "Table of results"),
+        note(
+            "Scores on the test people, mean ± standard deviation over folds and seeds; n counts them. ",
+            "Folds share training people, so the values are not independent. ",
+            tag("b", "best"),
+            ": the epoch with the highest validation accuracy (the earlier on ties); ",
+            tag("b", "last"),
+            ": the last epoch. ",
+            "Each dot is one fold and seed at best; the bar is mean ± standard deviation, the dashed line the student "
+            "alone. ",
+            tag("b", "difference"),
+            ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
+            tag("b", "ratio"),
+            ": parameters of the biggest teacher over this row’s.",
+        ),
+    )
+
+
+def _head(scale: Scale) -> Html:
+    def spread(text: str, columns: int) -> Html:
+        return tag("th", text, colspan=columns, scope="colgroup")
+
+    def column(text: str, number: bool = True) -> Html:
+        return tag("th", text, scope="col", class_="number" if number else "names")
+
+    first = [
+        tag("td"),
+        *[tag("td", class_="names")] * 2,
+        spread("Test accuracy, %", 4),
+        spread("Macro-F1, %", 2),
+        tag("td"),
+        spread("Size", 3),
+    ]
+    second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
+    unseen = tag("span", "at best, every fold and seed", class_="unseen")
+    second.append(tag("th", unseen, scale.axis(), scope="col"))
+    second += [column(name) for name in ("best", "last", "difference", "best", "last", "n", "params", "MACs", "ratio")]
+    return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
+
+
+def _line(row: TableRow, base: TableRow | None, scale: Scale) -> Html:
+    def number(content: Html | str) -> Html:
+        return tag("td", content, class_="number")
+
+    name = row.method.removeprefix("teacher ") if row.kind == "teacher" else row.method
+    teachers = ", ".join(row.teachers)
+    paired = Paired.of(row, base) if base and row is not base else None
+    reference = base.accuracy_best.mean if base and base.accuracy_best else None
+    total = row.n + row.missing
+    count = tag("span", f"{row.n} of {total}", class_="warn") if row.missing else join(row.n)
+    line = tag(
+        "tr",
+        tag("th", name, tag("span", " · ".join(t for t in (teachers, row.student) if t), class_="narrow"), scope="row"),
+        tag("td", teachers or "–", class_="names"),
+        tag("td", row.student or "–", class_="names"),
+        tag("td", scale.strip(row, reference), class_="strip"),
+        number(_figure(row.accuracy_best)),
+        number(_figure(row.accuracy_last)),
+        number(_paired_cell(paired, row)),
+        number(_figure(row.macro_f1_best)),
+        number(_figure(row.macro_f1_last)),
+        number(count),
+        number(short(row.parameters)),
+        number(short(row.macs)),
+        number("–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"),
+    )
+    return join(line, "\n")
+
+
+def _figure(figure: Figure | None) -> Html | str:
+    if figure is None:
+        return "–"
+    spread = "" if figure.std is None else f"± {100 * figure.std:.1f}"
+    return join(f"{100 * figure.mean:.1f} ", tag("span", spread, class_="sd"))
+
+
+def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
+    if paired is None:
+        return "–"
+    mean, _, spread = signed(paired.figure).partition(" ")
+    fewer = tag("span", f" (n = {paired.figure.n})", class_="sub") if paired.figure.n != row.n else None
+    return join(f"{mean} ", tag("span", spread, class_="sd"), fewer)
+
+
+def short(count: int | None) -> str:
+    """A count in three digits: ``28.4 k``, ``1.16 M``."""
+    if count is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:
+            return f"{count / size:.3g}\u202f{unit}" if count / size < 999.5 else f"{count / size:.0f}\u202f{unit}"
+    return str(count)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The common horizontal axis of the strips, in percent."""
+
+    low: float
+    high: float
+    step: int
+
+    WIDTH, HEIGHT, MARGIN = 210, 30, 12
+
+    @classmethod
+    def of(cls, rows: Sequence[TableRow]) -> Scale:
+        """Round ends that hold every row's values."""
+        values = [100 * v["best"]["accuracy"] for row in rows for v in row.values] or [0.0, 100.0]
+        span = max(values) - min(values)
+        step = next(s for s in (1, 2, 5, 10, 20, 25) if span / s <= 5 or s == 25)
+        low = max(0, int(min(values) // step) * step)
+        high = min(100, -int(-max(values) // step) * step)
+        return cls(low, high if high > low else low + step, step)
+
+    def at(self, value: float) -> float:
+        """Where a value in percent lies."""
+        inside = min(max(value, self.low), self.high)
+        share = (inside - self.low) / (self.high - self.low)
+        return round(self.MARGIN + share * (self.WIDTH - 2 * self.MARGIN), 1)
+
+    def axis(self) -> Html:
+        """The numbers over the strips."""
+        ticks = range(int(self.low), int(self.high) + 1, self.step)
+        texts = "".join(f'<text x="{self.at(tick):g}" y="13">{tick}</text>' for tick in ticks)
+        return Html(f'<svg class="axis" width="{self.WIDTH}" height="18" aria-hidden="true">{texts}</svg>')
+
+    def strip(self, row: TableRow, reference: float | None) -> Html:
+        """One row's values as dots over its mean and standard deviation."""
+        figure, middle = row.accuracy_best, self.HEIGHT / 2
+        parts = [f'<path class="rule" d="M{self.at(self.low)} {middle}H{self.at(self.high)}"/>']
+        if reference is not None:
+            parts.append(f'<path class="reference" d="M{self.at(100 * reference)} 0V{self.HEIGHT}"/>')
+        label = "no result"
+        if figure:
+            label = f"accuracy {figure} %, n = {figure.n}"
+            x = self.at(100 * figure.mean)
+            if figure.std is not None:
+                left, right = (self.at(100 * (figure.mean + sign * figure.std)) for sign in (-1, 1))
+                parts.append(f'<path class="interval" d="M{left} {middle}H{right}"/>')
+            parts.append(f'<path class="mean" d="M{x} {middle - 8}V{middle + 8}"/>')
+            parts += self._dots(row)
+        return Html(
+            f'<svg width="{self.WIDTH}" height="{self.HEIGHT}" class="{row.kind}" role="img" '
+            f'aria-label="{label}">{"".join(parts)}</svg>'
+        )
+
+    def _dots(self, row: TableRow) -> list[str]:
+        """Dots that would cover each other go to a neighbouring level, by value and not by chance."""
+        levels = {0: -99.0, -5: -99.0, 5: -99.0, -10: -99.0, 10: -99.0}
+        dots = []
+        for value in sorted(row.values, key=lambda v: (v["best"]["accuracy"], v["fold"], v["seed"])):
+            percent = 100 * value["best"]["accuracy"]
+            x = self.at(percent)
+            level = next((level for level, last in levels.items() if x - last >= 5.5), 0)
+            levels[level] = x
+            title = f"fold {value['fold']}, seed {value['seed']}: {percent:.1f} %"
+            dots.append(f'<circle cx="{x:g}" cy="{self.HEIGHT / 2 + level:g}" r="2.8"><title>{title}</title></circle>')
+        return dots

@@ -1,0 +1,209 @@
+"""The other parts of the page: cells without a result, notes, the split, what it ran on, the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from overtone.recipe import Recipe
+from overtone.report.folder import Folder, Trouble
+from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+
+MOST_FOLDS_IN_WORDS = 12
+
+
+def cells(folder: Folder) -> Html:
+    """Failed and missing cells with what to do, and everything a reader should be warned of."""
+    total, troubles = len(folder.study["cells"]), folder.troubles()
+    failed = [trouble for trouble in troubles if trouble.failed]
+    waiting = [trouble for trouble in troubles if not trouble.failed]
+    parts: list[Html] = []
+    if not troubles:
+        parts.append(tag("p", f"All {plural(total, 'cell')} of the study are done."))
+    else:
+        counted = f"{total - len(troubles)} of {plural(total, 'cell')} are done, {len(failed)} failed"
+        parts.append(tag("p", f"{counted}, {len(waiting)} did not run to the end."))
+        parts.append(
+            note(
+                "In the commands, RECIPE stands for the study’s recipe and DIR for this page’s folder. A cell runs "
+                "together with what it needs; running the study again goes on with all of them.",
+            )
+        )
+    parts += [_failed(trouble) for trouble in failed]
+    if waiting:
+        items = [tag("li", tag("b", t.title), " ", t.message, tag("br"), tag("code", command(t.key))) for t in waiting]
+        summary = f"{plural(len(waiting), 'cell')} without a result and without an error"
+        parts.append(details(summary, tag("ul", *items, class_="waiting"), open_=len(waiting) <= 8))
+    notes = [*folder.warnings, *folder.study["data"].get("notes", [])]
+    if notes:
+        parts.append(tag("h3", "Warnings and notes"))
+        parts.append(tag("ul", *[tag("li", text) for text in notes], class_="notes"))
+    else:
+        parts.append(note("No warnings: all cells ran in one environment, and the data has no notes."))
+    return section("cells", "Cells and warnings", *parts)
+
+
+def command(key: str) -> str:
+    """How to run one cell alone."""
+    return f"overtone run RECIPE --out DIR --only {key}"
+
+
+def _failed(trouble: Trouble) -> Html:
+    after = f"after {plural(trouble.epochs, 'finished epoch')}" if trouble.epochs else "before its first epoch ended"
+    return tag(
+        "div",
+        tag("p", tag("b", trouble.title), tag("span", f"failed {after}", class_="sub")),
+        tag("pre", trouble.message),
+        tag("p", "Run it alone: ", tag("code", command(trouble.key))),
+        details("Traceback", tag("pre", trouble.traceback)) if trouble.traceback else None,
+        class_="failed",
+    )
+
+
+def split(folder: Folder) -> Html:
+    """Who is on which side in which fold, and what the windows are."""
+    data = folder.study["data"]
+    seconds = f" ({data['window'] / data['rate']:g} s)" if data["rate"] else ""
+    return section(
+        "split",
+        "Who is where",
+        note(
+            "Nobody is on two sides of a fold. Validation people choose the best epoch; test people are reported. ",
+            f"A window is {data['window']} samples{seconds}, cut every {data['stride']} samples.",
+        ),
+        tag("div", _sides(folder), _windows(folder), class_="beside"),
+    )
+
+
+def _sides(folder: Folder) -> Html:
+    study = folder.study
+    folds, words = study["folds"], len(study["folds"]) <= MOST_FOLDS_IN_WORDS
+    side = [{str(group): name for name in ("train", "val", "test") for group in fold[name]["groups"]} for fold in folds]
+
+    def cell(name: str | None) -> Html:
+        shown = name if words else (name or "")[:2]
+        return tag("td", shown or "–", class_=name)
+
+    names = [f"fold {f['number']}" if words else str(f["number"]) for f in folds]
+    head = tag(
+        "tr", tag("th", "person", scope="col", class_="corner"), *[tag("th", name, scope="col") for name in names]
+    )
+    body = [
+        tag("tr", tag("th", group, scope="row"), *[cell(where.get(str(group))) for where in side])
+        for group in study["data"]["groups"]
+    ]
+    sums = [
+        tag("tr", tag("th", f"{name} windows", scope="row"), *[tag("td", fold[name]["windows"]) for fold in folds])
+        for name in ("train", "val", "test")
+    ]
+    caption = tag("caption", "Sides by person and fold", None if words else " (tr: train, va: val, te: test)")
+    whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", *sums), class_="sides")
+    return scroll(whole, "Sides by person and fold")
+
+
+def _windows(folder: Folder) -> Html:
+    data, classes = folder.study["data"], folder.classes
+    counts = data["counts"]
+    largest = max((count for line in counts for count in line), default=0) or 1
+    turned = "" if max(len(name) for name in classes) <= 4 and len(classes) <= 12 else " turned"
+    head = tag(
+        "tr",
+        tag("th", "person", scope="col", class_="corner"),
+        *[tag("th", tag("span", name), scope="col", title=name) for name in classes],
+        tag("th", tag("span", "all"), scope="col"),
+        class_=f"heads{turned}",
+    )
+    body = [
+        tag(
+            "tr",
+            tag("th", group, scope="row"),
+            *[tag("td", count, class_="none" if not count else f"c{round(4 * count / largest)}") for count in line],
+            tag("td", sum(line), class_="sum"),
+        )
+        for group, line in zip(data["groups"], counts, strict=True)
+    ]
+    totals = [sum(column) for column in zip(*counts, strict=True)]
+    foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in totals], tag("td", sum(totals)))
+    caption = tag("caption", "Windows by person and class")
+    whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", foot), class_="matrix counts")
+    return scroll(whole, "Windows by person and class")
+
+
+def environment(folder: Folder) -> Html:
+    """What the cells ran on, and how long they took."""
+    held = folder.timing["cells"]
+    kinds: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    for cell in held.values():
+        about = tuple((k, str(v)) for k, v in sorted(cell.items()) if k not in ("title", "seconds"))
+        kinds.setdefault(about, []).append(float(cell["seconds"]))
+    names = list(dict.fromkeys(name for about in kinds for name, _ in about))
+    head = [*names, "cells", "seconds of training"]
+    lines = [
+        [*(dict(about).get(n, "–") for n in names), str(len(seconds)), f"{sum(seconds):.1f}"]
+        for about, seconds in kinds.items()
+    ]
+    seeds = ", ".join(str(seed) for seed in folder.study["seeds"])
+    where, content = folder.study["data"]["where"], folder.study["data"]["content"][:16]
+    every = [
+        [cell["title"], key, (folder.result(key) or {}).get("best_epoch", "–"), f"{cell['seconds']:.1f}"]
+        for key, cell in held.items()
+    ]
+    return section(
+        "environment",
+        "What it ran on",
+        tag("p", f"Seeds: {seeds}. Windows from {where}; hash of their content ", tag("code", content), "."),
+        scroll(_plain_table(head, lines), "Environments") if lines else note("No cell has run yet."),
+        details(
+            f"Seconds of {plural(len(every), 'cell')}",
+            scroll(_plain_table(["cell", "key", "best epoch", "seconds of training"], every), "Seconds by cell"),
+        )
+        if every
+        else None,
+    )
+
+
+def _plain_table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> Html:
+    return tag(
+        "table",
+        tag("thead", tag("tr", *[tag("th", name, scope="col") for name in head])),
+        tag("tbody", *[join(tag("tr", *[tag("td", value) for value in line]), Html("\n")) for line in lines]),
+        class_="plain",
+    )
+
+
+def recipe(folder: Folder) -> Html:
+    """The recipe as YAML, ready to be run again."""
+    text = recipe_text(folder)
+    return section(
+        "recipe",
+        "Recipe",
+        note("As it was run; what is not written has its default."),
+        tag("pre", text, class_="code", tabindex=0),
+    )
+
+
+def recipe_text(folder: Folder) -> str:
+    """The recipe in the order people write it; the same study when it is read again.
+
+    ``study.json`` has sorted keys, but the order of teachers matters: it is that of the table's rows.
+    """
+    held = dict(folder.study["recipe"])
+    order = [row["id"].removeprefix("teacher-") for row in folder.study["rows"] if row["kind"] == "teacher"]
+    if "teachers" in held:
+        held["teachers"] = {name: held["teachers"][name] for name in order} | held["teachers"]
+    known = [*Recipe.model_fields, *held]
+    ordered = {key: _name_first(held[key]) for key in dict.fromkeys(known) if key in held}
+    text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+    return text
+
+
+def _name_first(value: Any) -> Any:
+    """Mappings with ``name``, ``view`` and ``model`` in front."""
+    if isinstance(value, list):
+        return [_name_first(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    front = [key for key in ("name", "label", "view", "model") if key in value]
+    return {key: _name_first(value[key]) for key in dict.fromkeys([*front, *value])}

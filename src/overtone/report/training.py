@@ -1,0 +1,172 @@
+"""How training went: curves by term, and confusion matrices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box, legend, line_panel
+from overtone.report.folder import Array, Folder
+from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+from overtone.study import TableRow
+
+Epochs = list[dict[str, Any]]
+MANY_CLASSES = 10
+
+
+def curves(folder: Folder) -> Html:
+    """Accuracy and terms by epoch, a group of panels for every row that was trained."""
+    shown = [row for row in folder.rows if row.kind != "ensemble"]
+    distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy_best]
+    first = max(distilled, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
+    opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
+    parts = [_row_curves(folder, row, number, row in opened) for number, row in enumerate(shown)]
+    return section(
+        "curves",
+        "Training, term by term",
+        note(
+            "Mean over a row’s finished folds and seeds; the band spans their lowest and highest. Terms are shown as "
+            "the methods return them and as they enter the loss (weight × term). A vertical axis is logarithmic where "
+            "values differ by more than fiftyfold. Opened: the student alone and the best distilled row.",
+        ),
+        *parts,
+    )
+
+
+def row_title(row: TableRow) -> Html:
+    """A row's name with its teachers and model in small print."""
+    teachers = f"from {', '.join(row.teachers)}" if row.teachers and row.kind == "method" else ""
+    model = "all teachers" if row.kind == "ensemble" else row.student
+    return join(tag("b", row.method), tag("span", " · ".join(t for t in (teachers, model) if t), class_="sub"))
+
+
+def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Html:
+    keys = [keys[0] for _, _, keys in folder.cells_of(row) if folder.result(keys[0]) is not None]
+    runs = {key: epochs for key in keys if (epochs := folder.epochs(key))}
+    if not runs:
+        why = "no cell of this row is done" if not keys else "the rows of its epochs cannot be read"
+        return details(row_title(row), note(f"No curves: {why}."), open_=opened)
+    best = []
+    for key, epochs in runs.items():
+        at = (folder.result(key) or {}).get("best_epoch")
+        best += [(float(r["epoch"]), 100 * r["val"]["accuracy"]) for r in epochs if r["epoch"] == at]
+    count = plural(len(runs), "run")
+    lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
+    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method)
+    summary = join(row_title(row), tag("span", count, class_="count"))
+    return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
+
+
+def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: str, name: str) -> list[Html]:
+    terms = list(dict.fromkeys(term for run in runs for row in run for term in row["terms"]))
+    terms.sort(key=lambda term: term != "ce")
+    validation = _line("validation", runs, lambda row: 100 * row["val"]["accuracy"], 0)
+    training = _line("training", runs, lambda row: 100 * row["accuracy"], 1, dashed=True)
+    plain = [_line(term, runs, _unweighted(term), n) for n, term in enumerate(terms)]
+    weighted = [_line(term, runs, _weighted(term), n) for n, term in enumerate(terms)]
+    total = _line("total", runs, lambda row: row["total"], -1, band=False)
+
+    def panel(suffix: str, y: str, what: str) -> Panel:
+        return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
+
+    frame = panel("a", "accuracy, %", "Training and validation accuracy")
+    accuracy = line_panel(frame, [validation, training], best, whole_x=True)
+    found = [
+        figure_box("Accuracy", legend([validation, training], [dot_key(validation, "best epoch")]), accuracy),
+        figure_box(
+            "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
+            legend(plain),
+            line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True),
+        ),
+    ]
+    # With cross-entropy alone at weight 1 this panel would repeat the one before.
+    if len(terms) > 1 or any(row["weights"].get(t) != 1 for run in runs for row in run for t in terms):
+        drawn = [*weighted, total]
+        inner = line_panel(panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True)
+        found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
+    return found
+
+
+def _unweighted(term: str) -> Callable[[dict[str, Any]], float | None]:
+    return lambda row: row["terms"].get(term)
+
+
+def _weighted(term: str) -> Callable[[dict[str, Any]], float | None]:
+    """A term's share of the loss; None in epochs where it has no value."""
+
+    def of(row: dict[str, Any]) -> float | None:
+        weight, value = row["weights"].get(term), row["terms"].get(term)
+        return None if weight is None or value is None else weight * value
+
+    return of
+
+
+def _line(
+    name: str,
+    runs: Sequence[Epochs],
+    of: Callable[[dict[str, Any]], float | None],
+    colour: int,
+    dashed: bool = False,
+    band: bool = True,
+) -> Line:
+    """Mean, lowest and highest value by epoch over runs; a value that is absent leaves a gap."""
+    epochs = sorted({row["epoch"] for run in runs for row in run})
+    place = {epoch: n for n, epoch in enumerate(epochs)}
+    values = np.full((len(runs), len(epochs)), np.nan)
+    for number, run in enumerate(runs):
+        for row in run:
+            value = of(row)
+            values[number, place[row["epoch"]]] = np.nan if value is None else value
+    held = np.isfinite(values).any(0)
+    mean, low, high = (np.full(len(epochs), np.nan) for _ in range(3))
+    mean[held], low[held], high[held] = (f(values[:, held], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
+    x: FloatArray = np.asarray(epochs, dtype=np.float64)
+    wide = band and len(runs) > 1
+    return Line(name, x, mean, colour, dashed, low if wide else None, high if wide else None)
+
+
+def confusions(folder: Folder) -> Html:
+    """A confusion matrix for every row, summed over folds and seeds at best."""
+    many = len(folder.classes) > MANY_CLASSES
+    boxes: list[Html] = []
+    for row in folder.rows:
+        counts = folder.confusion(row)
+        if counts is None:
+            boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
+            continue
+        runs = tag("span", plural(row.n, "run"), class_="count")
+        matrix = scroll(_matrix(counts, folder.classes), f"Confusion matrix of {row.method}")
+        if many:
+            boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
+        else:
+            boxes.append(tag("figure", tag("figcaption", row_title(row), runs), matrix))
+    return section(
+        "confusion",
+        "Confusion matrices",
+        note(
+            "Numbers of test windows, summed over folds and seeds, at best. Rows are true classes, columns predicted "
+            "ones. The colour is the share of the row; the diagonal is right.",
+        ),
+        tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{len(folder.classes)}"),
+    )
+
+
+def _matrix(counts: Array, classes: list[str]) -> Html:
+    """One matrix as a table; colours in eleven steps of the row's share."""
+    upright = max(len(name) for name in classes) <= 4 and len(classes) <= 12
+    heads = [tag("th", tag("span", name), scope="col", title=name) for name in classes]
+    lines = [tag("tr", tag("td"), *heads, class_="heads" if upright else "heads turned")]
+    totals = counts.sum(1)
+    for number, name in enumerate(classes):
+        shares = counts[number] / max(int(totals[number]), 1)
+        cells = [
+            tag("td", int(count), class_=f"c{round(10 * float(share))}" + " hit" * (number == column))
+            for column, (count, share) in enumerate(zip(counts[number], shares, strict=True))
+        ]
+        lines.append(tag("tr", tag("th", name, scope="row", title=name), *cells))
+    # Every cell has a class; without quotes they take a sixth less of the page.
+    body = re.sub(r'<td class="(c\d+)">', r"<td class=\1>", join(*lines))
+    return tag("table", Html(body), class_="matrix")

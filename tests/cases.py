@@ -1,0 +1,85 @@
+"""Every method with settings worth checking, on a tiny student and tiny teachers; used by the contract suite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overtone.distill import Distillation
+from overtone.methods import METHODS, Method, configure
+from overtone.models import build
+from overtone.recipe import WeightSettings
+from overtone.tap import Tap, probe
+from overtone.teachers import Teacher
+from overtone.types import Batch, DataInfo, Output, Progress
+from overtone.views import gramian_angular_field
+
+CLASSES, CHANNELS, LENGTH, IMAGE = 5, 3, 32, 8
+PROGRESS = Progress(epoch=1, epochs=2, step=0, steps=8)
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("kd", {}),
+    ("aver", {"average": "loss"}),
+    ("aver", {"average": "prob"}),
+    ("aver", {"average": "logit"}),
+    ("weighted", {"shares": {"signal": 3, "gaf": 1}}),
+    ("sp", {}),
+    ("sp", {"stages": "all"}),
+    ("sp", {"stages": "all", "teachers": "merged", "shares": {"signal": 1, "gaf": 2}}),
+]
+NAMES = [f"{name}-{'-'.join(f'{v}' for v in settings.values() if isinstance(v, str))}" for name, settings in SETTINGS]
+
+
+@dataclass
+class Case:
+    """A method built and ready: its distillation, its teachers, the class."""
+
+    kind: type[Method]
+    settings: dict[str, Any]
+    distillation: Distillation
+    teachers: dict[str, Teacher]
+
+    @property
+    def method(self) -> Method:
+        return self.distillation.methods[self.kind.NAME]
+
+    def outputs(self, batch: Batch) -> dict[str, Output]:
+        return {name: teacher(batch) for name, teacher in self.teachers.items()}
+
+
+def batch_of(size: int, seed: int = 0) -> Batch:
+    """Random windows as signal and as images."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.randn(size, CHANNELS, LENGTH, generator=generator)
+    target = torch.randint(0, CLASSES, (size,), generator=generator)
+    views = {"signal": signal, "gaf": gramian_angular_field(signal, IMAGE)}
+    return Batch(views, target, torch.arange(size))
+
+
+def part_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    return Batch({name: x[rows] for name, x in batch.views.items()}, batch.target[rows], batch.index[rows])
+
+
+def make(name: str, settings: dict[str, Any], student: str = "dscnn-4", seed: int = 0) -> Case:
+    """Student, teachers and one method, seeded."""
+    torch.manual_seed(seed)
+    kind = METHODS[name]
+    example = batch_of(2).views
+    teachers = {"signal": Teacher("signal", _tap("wrn10-0.25", example["signal"]), "signal")}
+    if kind.TEACHERS[1] != 1:
+        teachers["gaf"] = Teacher("gaf", _tap("wrn10-0.25", example["gaf"]), "gaf")
+    tap = _tap(student, example["signal"])
+    spec = probe(tap, example["signal"])
+    specs = {name: probe(teacher.tap, example[teacher.view]) for name, teacher in teachers.items()}
+    info = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0)
+    method = kind(configure(name, settings), spec, specs, info)
+    weights = {"ce": WeightSettings(value=0.5), name: WeightSettings(value=2.0)}
+    return Case(kind, settings, Distillation(tap, {name: method}, weights, "signal"), teachers)
+
+
+def _tap(model: str, example: Tensor) -> Tap:
+    return Tap(build(model, example.shape[1:], CLASSES))

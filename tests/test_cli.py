@@ -1,0 +1,366 @@
+"""The command as a user calls it: what it prints, what it exits with, and one clear message for every mistake."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from overtone import files
+from overtone.cli import app
+from overtone.recipe import shipped
+
+runner = CliRunner()
+
+
+def overtone(*words: str | Path) -> Result:
+    return runner.invoke(app, [str(word) for word in words])
+
+
+def everything(result: Result) -> str:
+    """Both streams with line breaks folded, as wrapping depends on the terminal."""
+    return " ".join((result.stdout + result.stderr).split())
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; sys.argv = ['overtone', '--help']\nfrom overtone.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for command in ("run", "check", "list", "report"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check", "list", "report"])
+def test_help_of_every_command(command: str) -> None:
+    result = overtone(command, "--help")
+    assert result.exit_code == 0
+    assert "--debug" in everything(result)
+
+
+def test_version() -> None:
+    assert overtone("--version").stdout.startswith("overtone 0.")
+
+
+def test_list_says_what_there_is() -> None:
+    text = everything(overtone("list"))
+    for name in (
+        "watch",
+        "npz",
+        "signal",
+        "gaf",
+        "pi",
+        "wrn16-3",
+        "dscnn-16",
+        "kd",
+        "aver",
+        "weighted",
+        "sp",
+        "eskd",
+        "annsp",
+    ):
+        assert f" {name} " in text
+    assert "Hinton et al. 2015" in everything(overtone("list", "methods"))
+    wrong = overtone("list", "metods")
+    assert wrong.exit_code == 2
+    assert "did you mean 'methods'?" in everything(wrong)
+
+
+def test_run_again_and_report(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = overtone("run", recipe_file, "--out", out)
+    assert first.exit_code == 0, everything(first)
+    text = everything(first)
+    assert "5 cells, 0 done, 5 to train" in text
+    assert "[5/5] aver from signal, gaf" in text
+    assert "report.html" in text
+    table = (out / "table.csv").read_bytes()
+    for name in ("table.json", "timing.json", "report.html", "study.json"):
+        assert (out / name).exists()
+    started = time.monotonic()
+    second = overtone("run", recipe_file, "--out", out)
+    assert second.exit_code == 0
+    assert "5 done, nothing to train" in everything(second)
+    assert time.monotonic() - started < 10
+    (out / "table.csv").unlink()
+    (out / "report.html").unlink()
+    assert overtone("report", out).exit_code == 0
+    assert (out / "table.csv").read_bytes() == table
+    assert (out / "report.html").exists()
+
+
+def test_only_runs_one_cell_and_what_it_needs(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    overtone("run", recipe_file, "--out", out, "--set", "student.epochs=1")
+    import json
+
+    study = json.loads((out / "study.json").read_text())
+    key = next(key for key, cell in study["cells"].items() if cell["title"].startswith("kd from signal"))
+    other = tmp_path / "other"
+    result = overtone("run", recipe_file, "--out", other, "--set", "student.epochs=1", "--only", key[:8])
+    assert result.exit_code == 0, everything(result)
+    assert len(list(other.glob("cells/*/result.json"))) == 2  # the student and its one teacher
+    wrong = overtone("run", recipe_file, "--out", other, "--only", "zzz")
+    assert wrong.exit_code == 2
+    assert "fits 0 of this recipe's 5 cells" in everything(wrong)
+
+
+def test_check_shows_everything_and_trains_nothing(recipe_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = overtone("check", recipe_file)
+    text = everything(result)
+    assert result.exit_code == 0, text
+    for part in ("who is where", "windows of 04, 05, 06", "stage3 8x8", "kd.kl", "aver.kl", "MACs", "5 cells to train"):
+        assert part in text, part
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_pass_check(name: str) -> None:
+    result = overtone("check", name)
+    assert result.exit_code == 0, everything(result)
+
+
+def test_shipped_watch_runs_short(tmp_path: Path) -> None:
+    """Every row of the demo, with one epoch and few windows."""
+    settings = ["data.stride=400", "split.folds=[0]", "student.epochs=1", "train.threads=1"]
+    settings += [f"teachers.{name}.epochs=1" for name in ("signal", "gaf", "pi")]
+    settings += ["views.gaf.size=8", "views.pi.size=8"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    result = overtone("run", "watch", "--out", tmp_path / "out", *words)
+    assert result.exit_code == 0, everything(result)
+    rows = (tmp_path / "out" / "table.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [
+        *["none", "kd", "kd", "kd", "aver", "weighted"],
+        *["teacher signal", "teacher gaf", "teacher pi", "ensemble"],
+    ]
+
+
+def _npz(path: Path, **changes: Any) -> Path:
+    """A small npz that works, with some arrays replaced (None leaves one out)."""
+    generator = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "X": generator.normal(size=(48, 2, 32)).astype(np.float32),
+        "y": np.arange(48) % 3,
+        "group": np.arange(48) // 8,
+    }
+    arrays = {name: value for name, value in {**arrays, **changes}.items() if value is not None}
+    np.savez(path, **arrays)
+    return path
+
+
+MISTAKES: list[tuple[str, list[str], str]] = [
+    ("method", ["--set", "methods=[kdd]"], "unknown method 'kdd'; did you mean 'kd'?"),
+    ("method setting", ["--set", "methods.1.temprature=2"], "unknown key 'temprature'; did you mean 'temperature'?"),
+    ("model", ["--set", "student.model=wrm16-1"], "unknown model 'wrm16-1'; did you mean 'wrn16-3'?"),
+    ("model for another view", ["--set", "teachers.gaf.model=dscnn-8"], "takes a signal (C, T), but its view gives"),
+    ("depth", ["--set", "student.model=wrn15-1"], "depth is 6n + 4"),
+    ("data", ["--set", "data.name=wacht"], "unknown data 'wacht'; did you mean 'watch'?"),
+    ("data setting", ["--set", "data.patth=x"], "unknown key 'patth'"),
+    ("view", ["--set", "teachers.gaf.view=gef"], "unknown view 'gef'; did you mean 'gaf'?"),
+    ("view size", ["--set", "views.gaf.size=65"], "larger than the window's 64 samples"),
+    ("key", ["--set", "student.epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
+    ("type", ["--set", "student.epochs=many"], "student.epochs: "),
+    ("range", ["--set", "train.lr=-1"], "train.lr: "),
+    ("teacher", ["--set", "methods.1.teachers=[sigal]"], "unknown teacher 'sigal'; did you mean 'signal'?"),
+    ("teachers", ["--set", "methods=[{name: kd}]"], "takes 1 teacher, got 2"),
+    ("no teachers", ["--set", "teachers={}", "--set", "methods=[aver]"], "needs at least 1 teacher"),
+    ("weight", ["--set", "methods.1.weights={kdd: 1}"], "no term is called 'kdd'"),
+    ("weights", ["--set", "methods.1.weights={ce: 0, kd: 0}"], "must be above 0"),
+    ("folds", ["--set", "split.scheme=kfold", "--set", "split.test=11"], "11 folds need at least 11 groups"),
+    ("fold", ["--set", "split.folds=[9]"], "there is no fold 9"),
+    ("groups", ["--set", "split.test=10", "--set", "split.folds=[0]"], "leaves none to train on"),
+    ("batch", ["--set", "train.batch=5000"], "fewer than one batch of 5000"),
+    ("window", ["--set", "data.window=9 h"], "a length is samples (100) or seconds ('2 s')"),
+    ("long window", ["--set", "data.window=90 s"], "longer than every recording"),
+    ("checkpoint", ["--set", "teachers.gaf.checkpoint=epoch:9"], "checkpoint"),
+    ("set", ["--set", "train.lr"], "--set takes a.b=c"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_mistakes_get_one_message(
+    command: str, words: list[str], message: str, recipe_file: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if words[-1] == "teachers.gaf.checkpoint=epoch:9":
+        words = [*words, "--set", "methods=[aver]"]
+    result = overtone(command, recipe_file, *words)
+    text = everything(result)
+    assert result.exit_code == 2, text
+    assert message in text
+    assert text.count("error:") == 1
+    assert "Traceback" not in text
+    assert not list(tmp_path.glob("runs/*/cells"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "got an empty file"),
+        ("- a\n- b\n", "a recipe is a mapping"),
+        ("just text", "a recipe is a mapping"),
+        ("data: {name: watch\n", "not valid YAML"),
+        ("data: {name: watch}\ndata: {name: npz}\n", "given twice"),
+        ("data: {name: watch}\nmethods: [none]\n", "student: missing"),
+    ],
+)
+def test_broken_recipe_files(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    result = overtone("check", path)
+    assert result.exit_code == 2
+    assert message in everything(result)
+    assert "broken.yaml" in everything(result)
+
+
+def test_unknown_recipes() -> None:
+    assert "did you mean 'watch'?" in everything(overtone("run", "wacth"))
+    assert "does not exist" in everything(overtone("run", "no/such.yaml"))
+    for name in ("wacth", "no/such.yaml"):
+        assert overtone("run", name).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"X": np.full((48, 2, 32), np.nan)}, "3072 values are not finite; the first is nan in recording 0"),
+        ({"y": np.arange(47)}, "must be equally long, got X (48, 2, 32), y (47,), group (48,)"),
+        ({"y": None}, "array 'y' is missing"),
+        ({"X": np.zeros((0, 2, 32)), "y": np.zeros(0), "group": np.zeros(0)}, "there are no recordings"),
+        ({"group": np.arange(48) // 30}, "leaves none to train on"),
+        ({"y": np.zeros(48, dtype=int)}, "at least two classes"),
+        ({"X": np.zeros((48, 32))}, "three axes (N, C, T)"),
+        ({"y": np.asarray([{"a": 1}] * 48, dtype=object)}, "never unpickled"),
+    ],
+)
+def test_bad_npz(changes: dict[str, Any], message: str, tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["data"] = {"name": "npz", "path": str(_npz(tmp_path / "x.npz", **changes))}
+    tiny["split"] = {"test": 1, "val": 1}
+    tiny["train"]["batch"] = 8
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(tiny, sort_keys=False))
+    result = overtone("check", file)
+    assert result.exit_code == 2, everything(result)
+    assert message in everything(result)
+
+
+def test_npz_works_from_a_path(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["data"] = {"name": "npz", "path": str(_npz(tmp_path / "x.npz"))}
+    tiny["split"] = {"scheme": "kfold", "test": 3, "val": 1, "folds": [1]}
+    tiny["train"]["batch"] = 8
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(tiny, sort_keys=False))
+    result = overtone("run", file, "--out", tmp_path / "out")
+    assert result.exit_code == 0, everything(result)
+    for name, damage in (("cut", lambda b: b[: len(b) // 2]), ("empty", lambda b: b""), ("text", lambda b: b"hello")):
+        broken = tmp_path / f"{name}.npz"
+        broken.write_bytes(damage((tmp_path / "x.npz").read_bytes()))
+        result = overtone("check", file, "--set", f"data.path={broken}")
+        assert result.exit_code == 2, name
+        assert f"{name}.npz" in everything(result)
+
+
+def test_full_disk(recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    result = overtone("run", recipe_file, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "No space left on device" in everything(result)
+    assert "choose another folder" in everything(result)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_read_only_place(recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = overtone("run", recipe_file, "--out", out)
+        assert result.exit_code == 2
+        assert "Traceback" not in everything(result)
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_folder_with_other_things_is_left_alone(recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    result = overtone("run", recipe_file, "--out", tmp_path / "mine")
+    assert result.exit_code == 2
+    assert "is not empty and holds no study" in everything(result)
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir() if p.name != ".lock") == ["thesis.tex"]
+    assert overtone("report", tmp_path / "mine").exit_code == 2
+
+
+def test_failing_cells_exit_with_one_and_say_how_to_run_them(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--set", "teachers.gaf.train={lr: 1.0e+30}"]
+    result = overtone("run", recipe_file, "--out", out, *words)
+    text = everything(result)
+    assert result.exit_code == 1, text
+    assert "2 of 5 cells failed" in text
+    assert "--only" in text
+    assert "teachers.gaf.train={lr: 1.0e+30}" in text
+    assert "not finite" in (out / "report.html").read_text()
+
+
+def _process(recipe_file: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "overtone.cli", "run", str(recipe_file), "--out", str(out), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+
+
+def test_ctrl_c_and_a_second_run_at_the_same_time(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = _process(recipe_file, out, "--set", "student.epochs=2000")
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cells/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = overtone("run", recipe_file, "--out", out)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert second.exit_code == 2
+    assert "another run is working in" in everything(second)
+    assert process.returncode == 130, printed
+    assert "Interrupted" in printed
+    assert f"overtone run {recipe_file} --set student.epochs=2000 --out {out}" in " ".join(printed.split())
+    assert "Traceback" not in printed
+
+
+def test_two_processes_run_a_study(recipe_file: Path, tmp_path: Path) -> None:
+    """Under torchrun, with a global batch: one table, written once."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "overtone.cli",
+    ]
+    out = tmp_path / "out"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run(
+        [*command, "run", str(recipe_file), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (out / "table.csv").exists()
+    assert done.stdout.count("[5/5]") == 1
+    assert '"processes": 2' in (out / "timing.json").read_text()

@@ -1,0 +1,221 @@
+"""What every method must hold, without writing a test of its own. A new method is listed in ``cases.py``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from cases import IMAGE, NAMES, PROGRESS, SETTINGS, Case, batch_of, make
+
+from overtone.data import Windows, split
+from overtone.distill import Distillation
+from overtone.engine import Job, Listener, Samples, loop
+from overtone.methods import METHODS
+from overtone.recipe import SplitSettings, TrainSettings, WeightSettings
+from overtone.types import Progress
+from overtone.views import GAF, Signal
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(params=SETTINGS, ids=NAMES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return make(*request.param)
+
+
+def test_every_method_is_here() -> None:
+    assert {name for name, _ in SETTINGS} == set(METHODS)
+
+
+def test_terms_are_those_declared_and_finite_scalars(case: Case) -> None:
+    batch = batch_of(8)
+    step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    assert tuple(step.terms) == case.distillation.terms
+    assert step.total.requires_grad
+    for value in [step.total, *step.terms.values()]:
+        assert value.dim() == 0
+        assert value.dtype == torch.float32
+        assert bool(torch.isfinite(value))
+
+
+def test_the_total_is_the_weighted_sum(case: Case) -> None:
+    batch = batch_of(8)
+    step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    expected = sum((0.5 if name == "ce" else 2.0) * value for name, value in step.terms.items())
+    torch.testing.assert_close(step.total, expected)
+
+
+def test_state_round_trip(case: Case) -> None:
+    batch = batch_of(8)
+    case.distillation(batch, case.outputs(batch), PROGRESS)  # banks and statistics move
+    other = make(case.kind.NAME, case.settings, seed=1)
+    other.distillation.load_state_dict(case.distillation.state_dict())
+    outputs = case.outputs(batch)
+    first = case.distillation.eval()(batch, outputs, PROGRESS)
+    second = other.distillation.eval()(batch, outputs, PROGRESS)
+    assert torch.equal(first.total, second.total)
+
+
+def test_gradients_reach_student_and_adapters_only(case: Case) -> None:
+    batch = batch_of(8)
+    outputs = case.outputs(batch)
+    step = case.distillation(batch, outputs, PROGRESS)
+    sum(value for name, value in step.terms.items() if name != "ce").backward()
+    reached = [p for p in case.distillation.student.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert reached, "the method's terms give the student no gradient"
+    for name, parameter in case.method.named_parameters():
+        assert parameter.grad is not None, name
+    held = {id(p) for p in case.distillation.parameters()}
+    for teacher in case.teachers.values():
+        for parameter in teacher.tap.parameters():
+            assert parameter.grad is None
+            assert not parameter.requires_grad
+            assert id(parameter) not in held
+    for output in outputs.values():
+        assert not output.logits.requires_grad
+
+
+def test_teachers_are_in_no_state_dict(case: Case) -> None:
+    teachers = {x.data_ptr() for t in case.teachers.values() for x in t.tap.state_dict().values()}
+    assert not teachers & {x.data_ptr() for x in case.distillation.state_dict().values()}
+    bare = set(case.distillation.student.model.state_dict())
+    assert not any("method" in name or "student" in name for name in bare)
+
+
+def test_finite_and_in_float32_under_autocast(case: Case) -> None:
+    batch = batch_of(8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    assert step.output.logits.dtype == torch.bfloat16
+    assert all(value.dtype == torch.float32 and bool(torch.isfinite(value)) for value in step.terms.values())
+    step.total.backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in case.distillation.parameters() if p.grad is not None)
+
+
+def test_compiled_equals_eager(case: Case) -> None:
+    batch = batch_of(8)
+    outputs = case.outputs(batch)
+    twin = copy.deepcopy(case.distillation)
+    eager = case.distillation(batch, outputs, PROGRESS)
+    torch._dynamo.reset()
+    compiled = torch.compile(twin, backend="aot_eager")(batch, outputs, PROGRESS)
+    torch.testing.assert_close(compiled.total, eager.total, rtol=1e-5, atol=1e-6)
+    eager.total.backward()
+    compiled.total.backward()
+    for (name, a), (_, b) in zip(case.distillation.named_parameters(), twin.named_parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_training_and_evaluation_modes_leave_banks_alone(case: Case) -> None:
+    batch = batch_of(8)
+    before = copy.deepcopy(case.distillation.state_dict())
+    case.distillation.eval()(batch, case.outputs(batch), PROGRESS)
+    after = case.distillation.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nothing_to_learn_from_an_equal_teacher(case: Case) -> None:
+    """Zero where student and teachers agree; every method so far has this."""
+    batch = batch_of(8)
+    twin = make(case.kind.NAME, case.settings, student="wrn10-0.25")
+    tap = twin.distillation.student.eval()
+    with torch.no_grad():
+        output = tap(batch.views["signal"])
+    found = twin.method(output, dict.fromkeys(twin.teachers, output), batch, PROGRESS)
+    for name, value in found.items():
+        assert float(value) == pytest.approx(0, abs=1e-6), name
+
+
+def test_a_weight_of_zero_leaves_cross_entropy_alone(case: Case) -> None:
+    batch = batch_of(8)
+    weights = {"ce": WeightSettings(value=1.0), case.kind.NAME: WeightSettings(value=1.0, until=1)}
+    distillation = Distillation(case.distillation.student, {case.kind.NAME: case.method}, weights, "signal")
+    later = type(PROGRESS)(epoch=2, epochs=2)
+    step = distillation.eval()(batch, case.outputs(batch), later)
+    torch.testing.assert_close(step.total, step.terms["ce"])
+
+
+def test_two_processes_equal_one() -> None:
+    """Equal to one process with the doubled batch; where samples couple, to the mean of the two halves."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run(
+        [*command, str(HERE / "two_processes.py")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        cwd=HERE,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    assert set(found) == set(NAMES)
+    assert {name: value for name, value in found.items() if not value < 1e-5} == {}
+
+
+class Stop(Exception):
+    """Stands for a kill: raised in the middle of an epoch."""
+
+
+class StopAt(Listener):
+    """Stops training after some steps."""
+
+    def __init__(self, step: int) -> None:
+        self.at = step
+
+    def step(self, progress: Progress, terms: Mapping[str, torch.Tensor]) -> None:
+        if progress.step == self.at:
+            raise Stop
+
+
+def job(folder: Path, name: str, settings: dict[str, object]) -> Job:
+    """Two epochs of four steps on random windows."""
+    case = make(name, settings)
+    batch = batch_of(80)
+    windows = Windows(
+        x=batch.views["signal"].numpy(),
+        y=batch.target.numpy(),
+        group=np.arange(80) // 16,
+        recording=np.arange(80),
+        start=np.zeros(80, dtype=np.int64),
+        groups=tuple("01234"),
+        classes=tuple("abcde"),
+        channels=tuple("xyz"),
+        rate=None,
+        where="random",
+        stride=1,
+    )
+    fold = split(windows, SplitSettings(scheme="holdout", test=["3"], val=1))[0]
+    views = {"signal": Signal(), "gaf": GAF(size=IMAGE)}
+    samples = Samples.fit(windows, fold, views, torch.device("cpu"))
+    train = TrainSettings(batch=12, lr=0.05)
+    return Job("key", folder, case.distillation, case.teachers, tuple(views), samples, fold, train, 2, seed=3)
+
+
+@pytest.mark.parametrize("stop", [1, 5])
+@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=NAMES)
+def test_resumed_equals_undisturbed(
+    name: str, settings: dict[str, object], stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)  # commit after every step
+    accelerator = Accelerator(cpu=True)
+    whole = loop.fit(job(tmp_path / "whole", name, settings), accelerator, Listener())
+    with pytest.raises(Stop):
+        loop.fit(job(tmp_path / "parts", name, settings), accelerator, StopAt(stop))
+    resumed = loop.fit(job(tmp_path / "parts", name, settings), accelerator, Listener())
+    assert resumed.rows == whole.rows
+    assert resumed.best_epoch == whole.best_epoch
+    for key in whole.last:
+        assert torch.equal(resumed.last[key], whole.last[key]), key
+        assert torch.equal(resumed.best[key], whole.best[key]), key
+    files = [(tmp_path / part / "metrics.jsonl").read_bytes() for part in ("whole", "parts")]
+    assert files[0] == files[1]

@@ -1,0 +1,266 @@
+"""Studies as a whole: what is trained, what is shared, what a kill leaves, what the files say."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from overtone import data, load_student, recipe
+from overtone.errors import InputError
+from overtone.study import Plan, collect, execute, make_plan, write_tables
+
+# The command with progress committed ten times a second, so that a kill finds cells half done.
+COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
+
+
+def plan_of(values: dict[str, Any]) -> Plan:
+    study = recipe.validate(values)
+    return make_plan(study, data.load(study.data))
+
+
+def run(values: dict[str, Any], out: Path) -> Plan:
+    plan = plan_of(values)
+    assert execute(plan, out) == {}
+    write_tables(out, collect(out))
+    return plan
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
+    """One small finished study that several tests read."""
+    from conftest import TINY
+
+    out = tmp_path_factory.mktemp("study") / "out"
+    values = copy.deepcopy(TINY)
+    values["methods"].append({"name": "annsp", "weights": {"sp": 10}})
+    values["teachers"]["gaf"]["checkpoint"] = "epoch:1"
+    return run(values, out), out
+
+
+def test_cells_are_shared_by_what_they_are(tiny: dict[str, Any]) -> None:
+    tiny["methods"] = ["none", {"name": "kd", "teachers": ["signal"]}, {"name": "eskd", "teachers": ["signal"]}, "ann"]
+    plan = plan_of(tiny)
+    rows = {row.label: row.cells[0, 0][0] for row in plan.rows if row.kind == "method"}
+    assert rows["kd"] == rows["eskd"]  # eskd is kd from the best checkpoint, which is the default
+    assert plan.cells[rows["ann"]].start == rows["none"]  # the warm-start twin is the row none
+    assert len(plan.cells) == 5  # none, two teachers, kd, ann
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changes"),
+    [
+        ("train.lr", 0.01, "all"),
+        ("train.threads", 2, "none"),
+        ("seeds", [1], "all"),
+        ("student.epochs", 4, "students"),
+        ("views.gaf.size", 9, "gaf"),
+        ("data.stride", 299, "all"),
+        ("methods.1.temperature", 3, "kd"),
+    ],
+)
+def test_a_key_holds_what_decides_a_cell(tiny: dict[str, Any], key: str, value: Any, changes: str) -> None:
+    before = plan_of(tiny)
+    *path, last = key.split(".")
+    at: Any = tiny
+    for part in path:
+        at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+    at[last] = value
+    after = plan_of(tiny)
+    titles = {cell.title.split(" · ")[0] for key, cell in after.cells.items() if key not in before.cells}
+    students = {"none", "kd from signal", "aver from signal, gaf"}
+    expected = {
+        "all": students | {"teacher signal", "teacher gaf"},
+        "none": set(),
+        "students": students,
+        "gaf": {"teacher gaf", "aver from signal, gaf"},
+        "kd": {"kd from signal"},
+    }
+    assert titles == expected[changes]
+
+
+def test_circles_of_teachers_are_refused(tiny: dict[str, Any]) -> None:
+    tiny["teachers"]["signal"]["method"] = {"name": "kd", "teachers": ["gaf"]}
+    tiny["teachers"]["gaf"]["method"] = {"name": "kd", "teachers": ["signal"]}
+    with pytest.raises(InputError, match="in a circle: signal -> gaf -> signal"):
+        plan_of(tiny)
+
+
+def test_a_distilled_teacher_is_a_cell(tiny: dict[str, Any]) -> None:
+    tiny["teachers"]["gaf"]["method"] = {"name": "kd", "teachers": ["signal"]}
+    plan = plan_of(tiny)
+    cell = next(c for c in plan.cells.values() if c.title.startswith("teacher gaf"))
+    assert list(cell.teachers) == ["signal"]
+
+
+def test_table_and_files(finished: tuple[Plan, Path]) -> None:
+    plan, out = finished
+    rows = {row.id: row for row in collect(out)}
+    assert list(rows) == [
+        "none",
+        "kd-signal",
+        "aver-signal-gaf",
+        "annsp-signal-gaf",
+        "teacher-signal",
+        "teacher-gaf",
+        "ensemble",
+    ]
+    kept = [path.name for path in out.glob("cells/*/*.safetensors")]
+    assert kept.count("epoch-1.safetensors") == 1
+    assert kept.count("student.safetensors") == kept.count("last.safetensors") == len(plan.cells)
+    assert not list(out.glob("cells/*/progress.pt"))
+    row = rows["kd-signal"]
+    held = np.load(out / "cells" / plan_key(plan, "kd from signal") / "predictions.npz")
+    accuracy = (held["best"].argmax(1) == held["target"]).mean()
+    assert row.accuracy_best is not None
+    assert row.accuracy_best.mean == pytest.approx(float(accuracy))
+    assert rows["teacher-signal"].size_ratio == 1.0
+    assert rows["none"].size_ratio == pytest.approx(rows["teacher-signal"].parameters / rows["none"].parameters)
+
+
+def plan_key(plan: Plan, title: str) -> str:
+    return next(key for key, cell in plan.cells.items() if cell.title.startswith(title))
+
+
+def test_ensemble_is_the_mean_of_probabilities(finished: tuple[Plan, Path]) -> None:
+    plan, out = finished
+    held = [np.load(out / "cells" / plan_key(plan, f"teacher {t}") / "predictions.npz") for t in ("signal", "gaf")]
+    mixed = sum(torch.from_numpy(h["last"]).softmax(1) for h in held)
+    accuracy = float((mixed.argmax(1).numpy() == held[0]["target"]).mean())
+    row = next(row for row in collect(out) if row.id == "ensemble")
+    assert row.accuracy_last is not None
+    assert row.accuracy_last.mean == pytest.approx(accuracy)
+
+
+def test_student_file_repeats_the_test_logits(finished: tuple[Plan, Path]) -> None:
+    plan, out = finished
+    for title in ("kd from signal", "annsp", "teacher gaf"):
+        folder = out / "cells" / plan_key(plan, title)
+        student = load_student(folder / "student.safetensors")
+        held = np.load(folder / "predictions.npz")
+        logits = student(torch.from_numpy(plan.windows.x[held["index"]]))
+        np.testing.assert_allclose(logits.detach().numpy(), held["best"], rtol=1e-4, atol=1e-5)
+        names = set(load_file(folder / "student.safetensors"))
+        assert names == set(student.model.state_dict())  # the bare model's keys: no teacher, no adapter
+
+
+def test_rows_by_epoch(finished: tuple[Plan, Path]) -> None:
+    plan, out = finished
+    lines = (out / "cells" / plan_key(plan, "annsp") / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert set(row["terms"]) == {"ce", "weighted.kl", "sp.gram"}
+        weighted = sum(row["weights"][term] * value for term, value in row["terms"].items())
+        assert row["total"] == pytest.approx(weighted, rel=1e-5)
+
+
+def test_again_trains_nothing(finished: tuple[Plan, Path]) -> None:
+    plan, out = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert execute(plan, out) == {}
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+
+
+def test_another_studys_folder_is_refused(finished: tuple[Plan, Path], tiny: dict[str, Any]) -> None:
+    tiny["name"] = "other"
+    with pytest.raises(InputError, match="holds the study 'tiny', not 'other'"):
+        execute(plan_of(tiny), finished[1])
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_of(tiny)
+    key = next(iter(plan.cells))
+    folder = tmp_path / "out" / "cells" / key
+    folder.mkdir(parents=True)
+    torch.save({"key": "0" * 20, "epoch": 1}, folder / "progress.pt")
+    (tmp_path / "out" / "study.json").write_text(json.dumps({"name": "tiny"}))
+    with pytest.raises(InputError, match="belongs to another recipe"):
+        execute(plan, tmp_path / "out")
+
+
+def test_one_failing_cell_does_not_stop_the_others(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["teachers"]["gaf"]["train"] = {"lr": 1e30}
+    plan = plan_of(tiny)
+    failed = execute(plan, tmp_path / "out")
+    titles = {plan.cells[key].title.split(" · ")[0]: message for key, message in failed.items()}
+    assert set(titles) == {"teacher gaf", "aver from signal, gaf"}
+    assert "not finite" in titles["teacher gaf"]
+    assert "first in layer" in titles["teacher gaf"] or "gradient of" in titles["teacher gaf"]
+    assert "it needs teacher gaf" in titles["aver from signal, gaf"]
+    rows = {row.id: row for row in collect(tmp_path / "out")}
+    assert rows["kd-signal"].n == 1
+    assert (rows["aver-signal-gaf"].n, rows["aver-signal-gaf"].missing) == (0, 1)
+    write_tables(tmp_path / "out", list(rows.values()))
+    assert "aver,signal+gaf,dscnn-4,0,1,,,," in (tmp_path / "out" / "table.csv").read_text()
+
+
+def test_memory_equals_online(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["methods"] = [{"name": "sp", "weights": {"sp": 100}}]
+    run(tiny, tmp_path / "memory")
+    tiny["train"]["memory_mb"] = 0
+    run(tiny, tmp_path / "online")
+    found = [
+        next(
+            json.loads(p.read_text())
+            for p in (tmp_path / name).glob("cells/*/result.json")
+            if '"sp from' in p.read_text()
+        )
+        for name in ("memory", "online")
+    ]
+    assert found[0]["key"] != found[1]["key"]
+    assert found[0]["test"]["last"]["accuracy"] == pytest.approx(found[1]["test"]["last"]["accuracy"], abs=0.05)
+
+
+def start(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", COMMAND, "run", str(recipe_file), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+
+
+def test_killed_at_random_moments_and_resumed(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """SIGKILL, several times; the files end as those of an undisturbed run, byte for byte."""
+    tiny["student"]["epochs"] = 8
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny, sort_keys=False))
+    begun = time.monotonic()
+    whole = start(file, tmp_path / "whole")
+    printed, _ = whole.communicate(timeout=200)
+    assert whole.returncode == 0, printed
+    duration = time.monotonic() - begun
+    chance = random.Random(2)
+    killed = half_done = 0
+    for _ in range(30):
+        process = start(file, tmp_path / "parts")
+        try:
+            printed, _ = process.communicate(timeout=duration * chance.uniform(0.55, 0.85))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+            half_done += bool(list((tmp_path / "parts").glob("cells/*/progress.pt")))
+            continue
+        assert process.returncode == 0, printed
+        break
+    assert killed >= 2
+    assert half_done >= 1, "no kill found a cell half done; the test proves too little"
+    names = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    timed = {"timing.json", "run.json", "report.html", ".lock"}
+    compared = sorted(name for name in names if name.name not in timed)
+    assert Path("table.csv") in compared
+    for name in compared:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    left_over = [path.name for path in (tmp_path / "parts").rglob("*.pt")]
+    assert left_over == []

@@ -1,0 +1,46 @@
+"""Run by the contract suite in two gloo processes: the gradient of two halves against one process with all of it.
+
+Prints, on the main process, one JSON line: the largest relative difference by case.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import torch
+from accelerate import Accelerator
+from cases import NAMES, PROGRESS, SETTINGS, batch_of, make, part_of
+
+
+def gradients(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2, accelerator.num_processes
+    size, found = 16, {}
+    batch = batch_of(size)
+    halves = [part_of(batch, slice(0, size // 2)), part_of(batch, slice(size // 2, size))]
+    for name, (method, settings) in zip(NAMES, SETTINGS, strict=True):
+        case = make(method, settings)
+        alone = copy.deepcopy(case.distillation).eval()  # eval freezes batch norm, whose statistics differ by half
+        shared = accelerator.prepare_model(case.distillation.eval())
+        mine = halves[accelerator.process_index]
+        shared(mine, case.outputs(mine), PROGRESS).total.backward()
+        if case.kind.couples_batch:
+            total = sum(alone(half, case.outputs(half), PROGRESS).total for half in halves) / 2
+        else:
+            total = alone(batch, case.outputs(batch), PROGRESS).total
+        total.backward()
+        expected, got = gradients(alone), gradients(case.distillation)
+        found[name] = float((got - expected).norm() / expected.norm())
+    if accelerator.is_main_process:
+        print(json.dumps(found))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
