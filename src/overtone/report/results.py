@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overtone.report.folder import Folder
-from overtone.report.html import Html, join, note, plural, scroll, section, tag
+from overtone.report.html import Html, escape, join, note, plural, scroll, section, tag
 from overtone.study import Figure, TableRow
 
 GROUPS = {"method": "Students, by method", "teacher": "Teachers alone", "ensemble": "Teachers together"}
@@ -24,7 +24,8 @@ class Paired:
         """None without a common fold and seed."""
         theirs = {(v["fold"], v["seed"]): v["best"]["accuracy"] for v in base.values}
         pairs = [(v["best"]["accuracy"], theirs.get((v["fold"], v["seed"]))) for v in row.values]
-        found = [mine - other for mine, other in pairs if other is not None]
+        # Rounded, so that equal scores differ by exactly nothing.
+        found = [round(mine - other, 9) for mine, other in pairs if other is not None]
         figure = Figure.of(found)
         return cls(figure, sum(d > 0 for d in found)) if figure else None
 
@@ -88,10 +89,12 @@ def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
     above = sum(paired.figure.mean > 0 for _, paired in pairs)
     score = base.accuracy_best
     alone = join("the student alone (", tag("code", base.method), f": {score} %, n = {score.n})")
+    apart = len(scored) - len(pairs)
+    left = f" {plural(apart, 'row')} without a common fold and seed could not be compared." if apart else ""
     if not above:
         return join(
             "No distilled row beats ", alone, ". The nearest, ", _name(best), ", reaches ", _score(best),
-            ": ", _difference(difference), ".",
+            ": ", _difference(difference), ".", left,
         )  # fmt: skip
     several = ""
     if len(pairs) > 1:
@@ -101,7 +104,7 @@ def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
         )
     return join(
         "Best distilled row: ", _name(best), ", ", _score(best), ", against ", alone, ": ",
-        _difference(difference), ".", several,
+        _difference(difference), ".", several, left,
     )  # fmt: skip
 
 
@@ -129,7 +132,8 @@ def _score(row: TableRow) -> str:
 def signed(figure: Figure) -> str:
     """A difference in points: ``+3.1 ± 1.2``, with a true minus sign."""
     spread = "" if figure.std is None else f" ± {100 * figure.std:.1f}"
-    return f"{100 * figure.mean:+.1f}".replace("-", "−") + spread
+    mean = f"{100 * figure.mean:+.1f}".replace("-", "−") if figure.mean else "0.0"
+    return mean + spread
 
 
 def table(folder: Folder) -> Html:
@@ -143,7 +147,8 @@ def table(folder: Folder) -> Html:
             head = tag("tr", tag("th", title, colspan=13, scope="rowgroup"), class_="group")
             bodies.append(tag("tbody", head, "\n", *[_line(row, base, scale) for row in rows]))
     caption = tag("caption", "Test scores of every row", class_="unseen")
-    whole = tag("table", caption, _head(scale), *bodies, class_="results")
+    single = all(row.accuracy_best is None or row.accuracy_best.std is None for row in folder.rows)
+    whole = tag("table", caption, _head(scale), *bodies, class_="results single" if single else "results")
     return section(
         "results",
         "Results",
@@ -155,7 +160,7 @@ def table(folder: Folder) -> Html:
             ": the epoch with the highest validation accuracy (the earlier on ties); ",
             tag("b", "last"),
             ": the last epoch. ",
-            "Each dot is one fold and seed at best; the bar is mean ± standard deviation, the dashed line the student "
+            "Each dot is one fold and seed at best; the line over them mean ± standard deviation, the dashed line the student "
             "alone. ",
             tag("b", "difference"),
             ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
@@ -192,14 +197,20 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale) -> Html:
         return tag("td", content, class_="number")
 
     name = row.method.removeprefix("teacher ") if row.kind == "teacher" else row.method
-    teachers = ", ".join(row.teachers)
+    teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
     reference = base.accuracy_best.mean if base and base.accuracy_best else None
     total = row.n + row.missing
     count = tag("span", f"{row.n} of {total}", class_="warn") if row.missing else join(row.n)
     line = tag(
         "tr",
-        tag("th", name, tag("span", " · ".join(t for t in (teachers, row.student) if t), class_="narrow"), scope="row"),
+        tag(
+            "th",
+            name,
+            tag("span", " · ".join(t for t in (teachers, row.student) if t), class_="narrow"),
+            scope="row",
+            class_=long,
+        ),
         tag("td", teachers or "–", class_="names"),
         tag("td", row.student or "–", class_="names"),
         tag("td", scale.strip(row, reference), class_="strip"),
@@ -227,7 +238,7 @@ def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
     mean, _, spread = signed(paired.figure).partition(" ")
-    fewer = tag("span", f" (n = {paired.figure.n})", class_="sub") if paired.figure.n != row.n else None
+    fewer = tag("span", f"n = {paired.figure.n}", class_="pairs") if paired.figure.n != row.n else None
     return join(f"{mean} ", tag("span", spread, class_="sd"), fewer)
 
 
@@ -257,9 +268,10 @@ class Scale:
         values = [100 * v["best"]["accuracy"] for row in rows for v in row.values] or [0.0, 100.0]
         span = max(values) - min(values)
         step = next(s for s in (1, 2, 5, 10, 20, 25) if span / s <= 5 or s == 25)
-        low = max(0, int(min(values) // step) * step)
-        high = min(100, -int(-max(values) // step) * step)
-        return cls(low, high if high > low else low + step, step)
+        low, high = int(min(values) // step) * step, -int(-max(values) // step) * step
+        if high - low <= step:  # room on both sides of values that hardly differ
+            low, high = low - step, high + step
+        return cls(max(0, low), min(100, high), step)
 
     def at(self, value: float) -> float:
         """Where a value in percent lies."""
@@ -283,25 +295,27 @@ class Scale:
         if figure:
             label = f"accuracy {figure} %, n = {figure.n}"
             x = self.at(100 * figure.mean)
+            parts += self._dots(row)
             if figure.std is not None:
                 left, right = (self.at(100 * (figure.mean + sign * figure.std)) for sign in (-1, 1))
                 parts.append(f'<path class="interval" d="M{left} {middle}H{right}"/>')
-            parts.append(f'<path class="mean" d="M{x} {middle - 8}V{middle + 8}"/>')
-            parts += self._dots(row)
+            parts.append(f'<path class="mean" d="M{x} {middle - 7}V{middle + 7}"/>')
         return Html(
-            f'<svg width="{self.WIDTH}" height="{self.HEIGHT}" class="{row.kind}" role="img" '
+            f'<svg width="{self.WIDTH}" height="{self.HEIGHT}" class="{escape(row.kind)}" role="img" '
             f'aria-label="{label}">{"".join(parts)}</svg>'
         )
 
     def _dots(self, row: TableRow) -> list[str]:
         """Dots that would cover each other go to a neighbouring level, by value and not by chance."""
-        levels = {0: -99.0, -5: -99.0, 5: -99.0, -10: -99.0, 10: -99.0}
+        radius, step = (2.8, 5) if row.n <= 20 else (1.8, 4)
+        levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if row.n > 20 else ()))}
         dots = []
         for value in sorted(row.values, key=lambda v: (v["best"]["accuracy"], v["fold"], v["seed"])):
             percent = 100 * value["best"]["accuracy"]
             x = self.at(percent)
-            level = next((level for level, last in levels.items() if x - last >= 5.5), 0)
+            level = next((level for level, last in levels.items() if x - last >= 2 * radius), 0)
             levels[level] = x
-            title = f"fold {value['fold']}, seed {value['seed']}: {percent:.1f} %"
-            dots.append(f'<circle cx="{x:g}" cy="{self.HEIGHT / 2 + level:g}" r="2.8"><title>{title}</title></circle>')
+            title = escape(f"fold {value['fold']}, seed {value['seed']}: {percent:.1f} %")
+            y = self.HEIGHT / 2 + level
+            dots.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius}"><title>{title}</title></circle>')
         return dots

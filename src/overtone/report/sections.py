@@ -21,7 +21,9 @@ def cells(folder: Folder) -> Html:
     waiting = [trouble for trouble in troubles if not trouble.failed]
     parts: list[Html] = []
     if not troubles:
-        parts.append(tag("p", f"All {plural(total, 'cell')} of the study are done."))
+        parts.append(
+            tag("p", f"All {total} cells of the study are done." if total > 1 else "The study’s one cell is done.")
+        )
     else:
         counted = f"{total - len(troubles)} of {plural(total, 'cell')} are done, {len(failed)} failed"
         parts.append(tag("p", f"{counted}, {len(waiting)} did not run to the end."))

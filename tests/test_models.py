@@ -1,0 +1,172 @@
+"""Built-in models: their stages, heads, sizes and names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from overtone.errors import InputError
+from overtone.models import FAMILIES, Staged, WideResNet, build
+from overtone.tap import Tap, macs, parameters, probe
+
+MODELS = [
+    ("wrn10-0.5", (6, 100)),
+    ("wrn16-1", (3, 37)),
+    ("wrn10-0.25", (2, 1, 1)),
+    ("wrn10-1", (3, 32, 32)),
+    ("wrn16-0.5", (6, 17, 20)),
+    ("dscnn-8", (6, 100)),
+    ("dscnn-1", (1, 9)),
+]
+each_model = pytest.mark.parametrize(("name", "shape"), MODELS)
+
+
+def model_of(name, shape, classes=5):
+    torch.manual_seed(0)
+    return build(name, shape, classes).eval()
+
+
+def example(shape, count=3):
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@each_model
+def test_a_model_declares_its_stages(name, shape):
+    model = model_of(name, shape)
+    assert isinstance(model, Staged)
+    maps = model.features(example(shape))
+    stages = {f"stage{n}" for n in (1, 2, 3)}
+    assert maps.keys() == {"stem", "final", "embedding"} | stages | {f"{s}.pre" for s in stages}
+    for stage in stages:
+        assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
+    assert torch.equal(maps["final"], maps["stage3"])
+    sizes = [maps[f"stage{n}"].shape[2:] for n in (1, 2, 3)]
+    for larger, smaller in zip(sizes, sizes[1:], strict=False):
+        assert tuple(smaller) == tuple(-(-length // 2) for length in larger)
+    assert all(x.dim() == len(shape) + 1 for stage, x in maps.items() if stage != "embedding")
+    assert maps["embedding"].shape == (3, maps["final"].shape[1])
+
+
+@each_model
+def test_the_head_takes_the_final_map_to_the_logits(name, shape):
+    model, x = model_of(name, shape), example(shape)
+    maps, logits = model.features(x), model(x)
+    assert logits.shape == (3, 5)
+    assert torch.equal(model.head(maps["final"]), logits)
+    assert torch.equal(model.classify(maps["embedding"]), logits)
+    assert torch.equal(model.pool(maps["final"]), maps["embedding"])
+    assert torch.equal(Tap(model)(x).logits, logits)
+
+
+@each_model
+def test_every_parameter_takes_part(name, shape):
+    model = model_of(name, shape).train()
+    model(example(shape, 4)).square().sum().backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None] == []
+
+
+@each_model
+def test_a_seed_decides_the_weights(name, shape):
+    one, two = model_of(name, shape).state_dict(), model_of(name, shape).state_dict()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    torch.manual_seed(1)
+    other = build(name, shape, 5).state_dict()
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+@each_model
+def test_the_probe_finds_the_shapes(name, shape):
+    tap = Tap(model_of(name, shape))
+    spec = probe(tap, example(shape))
+    output = tap(example(shape, 2))
+    assert (spec.input, spec.classes, spec.has_head) == (shape, 5, True)
+    assert spec.embedding == output.embedding.shape[1]
+    assert {stage: s.shape for stage, s in spec.stages.items()} == {
+        stage: tuple(x.shape[1:]) for stage, x in output.stages.items()
+    }
+    assert spec.depth_stages() == ["stage1", "stage2", "stage3"]
+    assert spec.stages["stage2"].channels == output.stages["stage2"].shape[1]
+    assert spec.stages["stage2"].size == tuple(output.stages["stage2"].shape[2:])
+
+
+def wrn_parameters(depth, width, channels, classes, dims):
+    """Counted by hand: the stem, blocks of two convolutions and two norms, a shortcut where the shape changes."""
+    total, inputs = channels * 16 * 3**dims, 16
+    for outputs in (max(1, round(base * width)) for base in (16, 32, 64)):
+        for block in range((depth - 4) // 6):
+            total += 2 * inputs + inputs * outputs * 3**dims + 2 * outputs + outputs * outputs * 3**dims
+            total += inputs * outputs if block == 0 and (inputs != outputs or outputs != round(16 * width)) else 0
+            inputs = outputs
+    return total + 2 * inputs + (inputs + 1) * classes
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize(("depth", "width"), [(10, 0.5), (16, 1), (16, 3), (22, 2), (10, 0.01)])
+def test_wide_resnet_parameters_equal_the_count_by_hand(depth, width, dims):
+    model = WideResNet(6, 7, dims, depth, width)
+    assert parameters(model) == wrn_parameters(depth, width, 6, 7, dims)
+    assert parameters(model) == parameters(build(f"wrn{depth}-{width}", (6, *[32] * dims), 7))
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "known"),
+    [("wrn40-2", 100, 2_255_156), ("wrn16-2", 100, 703_284), ("wrn40-1", 100, 569_780), ("wrn40-2", 10, 2_243_546)],
+)
+def test_cifar_wide_resnets_have_their_published_size(name, classes, known):
+    assert parameters(build(name, (3, 32, 32), classes)) == known
+
+
+def test_dscnn_parameters_equal_the_count_by_hand():
+    def separable(a, b):
+        return 5 * a + 2 * a + a * b + 2 * b
+
+    w, channels, classes = 8, 6, 7
+    stem, classifier = 5 * channels * w + 2 * w, (2 * w + 1) * classes
+    expected = stem + separable(w, w) + separable(w, 2 * w) + separable(2 * w, 2 * w) + classifier
+    assert parameters(build("dscnn-8", (channels, 100), classes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "expected"),
+    [
+        (torch.nn.Linear(10, 3), (10,), 30),
+        (torch.nn.Conv1d(2, 4, 3, padding=1), (2, 20), 2 * 4 * 3 * 20),
+        (torch.nn.Conv2d(4, 4, 3, groups=4), (4, 8, 8), 4 * 9 * 36),
+        (torch.nn.BatchNorm1d(3), (3, 5), 0),
+    ],
+)
+def test_macs_of_one_sample(module, shape, expected):
+    module.train()
+    assert macs(module, torch.randn(4, *shape)) == expected
+    assert module.training
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_family_builds_its_example(family):
+    for dims in family.dims:
+        model = build(family.example, (2, *[16] * dims), 3).eval()
+        assert model(torch.randn(1, 2, *[16] * dims)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("wrn16", (6, 100), "unknown model 'wrn16'; did you mean 'wrn16-3'"),
+        ("wrn-16-1", (6, 100), "unknown model"),
+        ("WRN16-1", (6, 100), "unknown model 'WRN16-1'; did you mean 'wrn16-3'"),
+        ("wrn16-1 ", (6, 100), "unknown model"),
+        ("wrn16--1", (6, 100), "unknown model"),
+        ("", (6, 100), "unknown model ''"),
+        ("wrn15-1", (6, 100), r"model 'wrn15-1': a wide ResNet's depth is 6n \+ 4 .*got 15"),
+        ("wrn4-1", (6, 100), "got 4"),
+        ("wrn16-0", (6, 100), "width must be positive, got 0"),
+        ("dscnn-0", (6, 100), "width must be at least 1, got 0"),
+        ("dscnn-1.5", (6, 100), "unknown model"),
+        ("dscnn-8", (6, 32, 32), r"'dscnn-8' takes a signal \(C, T\), but its view gives \(6, 32, 32\)"),
+        ("wrn16-1", (6, 8, 8, 8), r"takes a signal \(C, T\) or images \(C, H, W\), but .*\(6, 8, 8, 8\)"),
+        ("wrn16-1", (6,), "but its view gives"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(name, shape, message):
+    with pytest.raises(InputError, match=message):
+        build(name, shape, 7)
