@@ -24,7 +24,9 @@ runner = CliRunner()
 
 
 def overtone(*words: str | Path) -> Result:
-    return runner.invoke(app, [str(word) for word in words])
+    """Run a command here; studies in this process unless the test says otherwise (workers cost seconds to start)."""
+    alone = ["--jobs", "1"] if words[0] == "run" and "--jobs" not in words and "--help" not in words else []
+    return runner.invoke(app, [*(str(word) for word in words), *alone])
 
 
 def everything(result: Result) -> str:
@@ -98,6 +100,34 @@ def test_run_again_and_report(recipe_file: Path, tmp_path: Path) -> None:
     assert overtone("report", out).exit_code == 0
     assert (out / "table.csv").read_bytes() == table
     assert (out / "report.html").exists()
+
+
+def test_side_by_side_gives_the_same_table(recipe_file: Path, tmp_path: Path) -> None:
+    tables = []
+    for jobs in ("1", "2"):
+        result = overtone("run", recipe_file, "--out", tmp_path / jobs, "--jobs", jobs)
+        assert result.exit_code == 0, everything(result)
+        assert ("2 side by side" in everything(result)) == (jobs == "2")
+        tables.append((tmp_path / jobs / "table.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_a_worker_that_dies_fails_its_cell_only(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = _process(recipe_file, out, "--jobs", "2", "--set", "student.epochs=200")
+    deadline, killed = time.monotonic() + 120, False
+    while not killed and time.monotonic() < deadline:
+        time.sleep(0.1)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [c for c in children if "multiprocessing.spawn" in Path(f"/proc/{c}/cmdline").read_text()]
+        if len(list(out.glob("cells/*/metrics.jsonl"))) >= 2 and workers:
+            os.kill(int(workers[0]), signal.SIGKILL)
+            killed = True
+    printed, _ = process.communicate(timeout=200)
+    assert killed
+    assert process.returncode == 1, printed
+    assert "its process died (exit code -9)" in " ".join(printed.split())
+    assert len(list(out.glob("cells/*/result.json"))) >= 2  # the others went on
 
 
 def test_only_runs_one_cell_and_what_it_needs(recipe_file: Path, tmp_path: Path) -> None:
@@ -318,7 +348,7 @@ def test_failing_cells_exit_with_one_and_say_how_to_run_them(recipe_file: Path, 
 
 
 def _process(recipe_file: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "overtone.cli", "run", str(recipe_file), "--out", str(out), *words]
+    command = [sys.executable, "-m", "overtone", "run", str(recipe_file), "--out", str(out), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
 
 

@@ -41,6 +41,14 @@ def people(count, each=2):
     return cut(recordings([20] * count * each, [f"p{n // each}" for n in range(count * each)]), 5, None)
 
 
+def made_or_error(make, *args):
+    """What a call makes, or the text of the one kind of error it may raise."""
+    try:
+        return make(*args)
+    except InputError as error:
+        return str(error)
+
+
 # --- watch
 
 
@@ -132,7 +140,7 @@ def test_short_recordings_are_told():
 
 def test_whole_recordings_must_be_equally_long():
     assert cut(recordings([7, 7]), None, None).x.shape == (2, 2, 7)
-    with pytest.raises(InputError, match="recordings have 5 to 7 samples; set data.window"):
+    with pytest.raises(InputError, match="recordings have 5 to 7 samples; set data"):
         cut(recordings([5, 7]), None, None)
 
 
@@ -222,10 +230,9 @@ def splits(draw):
 def test_no_group_is_on_two_sides(case):
     count, chosen = case
     windows = people(count)
-    try:
-        folds = split(windows, chosen)
-    except InputError as error:
-        assert str(error).startswith("split")  # too few people; never any other error, and never a wrong split
+    folds = made_or_error(split, windows, chosen)
+    if isinstance(folds, str):
+        assert folds.startswith("split")  # too few people; never any other error, and never a wrong split
         return
     assert folds
     for fold in folds:
@@ -403,7 +410,7 @@ def test_objects_are_never_unpickled(tmp_path):
     with pytest.raises(InputError, match="Python objects, which are never unpickled"):
         load_npz(saved(tmp_path, **{**GOOD, "group": held}))
     (tmp_path / "mine.npz").write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(InputError, match="mine.npz"):
+    with pytest.raises(InputError, match=r"mine\.npz"):
         load_npz(tmp_path / "mine.npz")
     assert not (tmp_path / "unpickled").exists()
 
@@ -450,12 +457,8 @@ def test_a_damaged_file_is_refused_or_read_but_never_a_traceback(tmp_path_factor
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged.npz"
     path.write_bytes(content)
-    try:
-        windows = load_npz(path)
-    except InputError as error:
-        assert str(path) in str(error)
-    else:
-        assert len(windows) > 0
+    found = made_or_error(load_npz, path)
+    assert str(path) in found if isinstance(found, str) else len(found) > 0
 
 
 def test_a_zip_that_numpy_cannot_open_is_refused(tmp_path):
@@ -464,7 +467,7 @@ def test_a_zip_that_numpy_cannot_open_is_refused(tmp_path):
         file.writestr("X.npy", b"no array")
         file.writestr("y.npy", b"")
         file.writestr("group.npy", npy_bytes()[:70])
-    with pytest.raises(InputError, match="mine.npz"):
+    with pytest.raises(InputError, match=r"mine\.npz"):
         load_npz(path)
 
 
@@ -509,7 +512,7 @@ def test_data_settings_that_cannot_be_are_refused(chosen, message):
 def test_seconds_need_a_rate(tmp_path):
     with pytest.raises(InputError, match=r"data.window: '2 s' is in seconds, .*set data.rate"):
         load_npz(saved(tmp_path, **GOOD), window="2 s")
-    with pytest.raises(InputError, match="data.stride: '1 s' is in seconds"):
+    with pytest.raises(InputError, match=r"data\.stride: '1 s' is in seconds"):
         load_npz(saved(tmp_path, **GOOD), window=5, stride="1 s")
 
 

@@ -98,8 +98,6 @@ def _read(name: str) -> tuple[Tensors, Tensors]:
 def test_golden(case):
     compute = _function(case["name"])
     inputs, expected = _read(case["name"])
-    assert {key: list(x.shape) for key, x in inputs.items()} == case["inputs"]
-    assert {key: list(x.shape) for key, x in expected.items()} == case["outputs"]
     sought = [name.removeprefix("grad_") for name in expected if name.startswith("grad_")]
     for name in sought:
         inputs[name].requires_grad_()

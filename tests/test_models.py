@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -41,7 +43,7 @@ def test_a_model_declares_its_stages(name, shape):
         assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
     assert torch.equal(maps["final"], maps["stage3"])
     sizes = [maps[f"stage{n}"].shape[2:] for n in (1, 2, 3)]
-    for larger, smaller in zip(sizes, sizes[1:], strict=False):
+    for larger, smaller in pairwise(sizes):
         assert tuple(smaller) == tuple(-(-length // 2) for length in larger)
     assert all(x.dim() == len(shape) + 1 for stage, x in maps.items() if stage != "embedding")
     assert maps["embedding"].shape == (3, maps["final"].shape[1])
@@ -92,10 +94,11 @@ def test_the_probe_finds_the_shapes(name, shape):
 def wrn_parameters(depth, width, channels, classes, dims):
     """Counted by hand: the stem, blocks of two convolutions and two norms, a shortcut where the shape changes."""
     total, inputs = channels * 16 * 3**dims, 16
-    for outputs in (max(1, round(base * width)) for base in (16, 32, 64)):
+    for stage, outputs in enumerate(max(1, round(base * width)) for base in (16, 32, 64)):
         for block in range((depth - 4) // 6):
             total += 2 * inputs + inputs * outputs * 3**dims + 2 * outputs + outputs * outputs * 3**dims
-            total += inputs * outputs if block == 0 and (inputs != outputs or outputs != round(16 * width)) else 0
+            halves = stage > 0 and block == 0
+            total += inputs * outputs if halves or inputs != outputs else 0
             inputs = outputs
     return total + 2 * inputs + (inputs + 1) * classes
 

@@ -84,6 +84,9 @@ def test_a_recipe_says_what_was_written(file):
     assert found.methods[1].settings == {"temperature": 4}
     assert found.methods[3].extras[0].name == "sp"
     assert found.methods[3].extras[0].settings == {"teachers": "merged"}
+    assert found.methods[3].settings == {"shares": {"signal": 0.5, "gaf": 0.3, "pi": 0.2}}
+    assert found.methods[3].weights["sp.gram"].at(1, 10) == 0
+    assert found.methods[3].weights["sp.gram"].at(2, 10) == 200
     assert found.train.milestones == [4, 0.75]
     assert [type(point) for point in found.train.milestones] == [int, float]
 
@@ -244,17 +247,14 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, message):
 
 def test_a_mapping_that_holds_itself_is_refused(tmp_path):
     text = TEXT.replace("data: {", "data: &loop {again: *loop, ")
-    with pytest.raises(InputError, match="r.yaml"):
+    with pytest.raises(InputError, match=r"r\.yaml"):
         load_text(tmp_path, text)
 
 
-def test_merge_keys_work_or_are_refused_by_name(tmp_path):
-    text = TEXT.replace("gaf: {view: gaf,", "gaf: {<<: {epochs: 4}, view: gaf,").replace("epochs: 8, ", "")
-    try:
-        assert load_text(tmp_path, text).teachers["gaf"].epochs == 4
-    except InputError as error:
-        assert "merge" in str(error)
-        assert "constructor" not in str(error)  # a word for who wrote the parser, not for who wrote the recipe
+def test_merge_keys_are_yaml_too(tmp_path):
+    text = TEXT.replace("gaf: {view: gaf,", "gaf: {<<: {epochs: 4, view: pi}, view: gaf,").replace("epochs: 8, ", "")
+    found = load_text(tmp_path, text).teachers["gaf"]
+    assert (found.epochs, found.view) == (4, "gaf")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_shipped_recipe_is_found_by_its_name(tmp_path, monkeypatch):
 def test_set_changes_one_place(file, override, path, value):
     tree = changed(path, value)
     if value is None and path == "about":
-        with pytest.raises(InputError, match="about: .*got None"):
+        with pytest.raises(InputError, match=r"about: .*got None"):
             recipe.load(file, [override])
     else:
         assert recipe.load(file, [override]) == recipe.validate(tree)
@@ -410,11 +410,20 @@ def test_nearest_lists_what_there_is():
 
 # --- text damaged at random
 
+
+def recipe_or_error(path, overrides=()):
+    """A recipe, or the text of the one kind of error that may come."""
+    try:
+        return recipe.load(str(path), list(overrides))
+    except InputError as error:
+        return str(error)
+
+
 NASTY = [
     "2024-13-45", "0x_", "0b", "1_", "._", "!!int x", "!!bool q", "!!float z", "!!binary a", "&a *a", "*a", "<<: *a",
-    "? !!set {a}", "!!omap [a]", "!!pairs [a]", "!!null x", "[[[", "{{", "- - -", "~", ".nan", "-.inf", "1e999", "12:99",
-    "0o9", "'", '"', "|", ">", "%YAML 9", "---", "...", "\ufeff", "²", "\t", "\0", "\x85", "\u2028", "\r", "9" * 30, "-1",
-    "true", "null", "[]", "{}", "[a, {b: c}]", "{name: kd}", "epoch:²", "name: [kd, sp]\n    extras: 5",
+    "? !!set {a}", "!!omap [a]", "!!pairs [a]", "!!null x", "[[[", "{{", "- - -", "~", ".nan", "-.inf", "1e999",
+    "12:99", "0o9", "'", '"', "|", ">", "%YAML 9", "---", "...", "\ufeff", "²", "\t", "\0", "\x85", "\u2028", "\r",
+    "9" * 30, "-1", "true", "null", "[]", "{}", "[a, {b: c}]", "{name: kd}", "epoch:²", "name: [kd, sp]\n    extras: 5",
 ]  # fmt: skip
 
 
@@ -454,10 +463,8 @@ def damaged(draw):
 def test_damaged_text_gives_a_recipe_or_one_clear_error(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "damaged.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    try:
-        assert isinstance(recipe.load(str(path)), Recipe)
-    except InputError as error:
-        assert str(error).startswith(str(path))
+    found = recipe_or_error(path)
+    assert isinstance(found, Recipe) or found.startswith(str(path))
 
 
 @settings(max_examples=150, deadline=None)
@@ -465,7 +472,7 @@ def test_damaged_text_gives_a_recipe_or_one_clear_error(tmp_path_factory, text):
 def test_any_bytes_give_one_clear_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="bytes.yaml"):
+    with pytest.raises(InputError, match=r"bytes\.yaml"):
         recipe.load(str(path))
 
 
@@ -475,7 +482,5 @@ def test_any_bytes_give_one_clear_error(tmp_path_factory, content):
 def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, value):
     path = tmp_path_factory.getbasetemp() / "set.yaml"
     path.write_text(TEXT, encoding="utf-8")
-    try:
-        assert isinstance(recipe.load(str(path), [f"{key}={value}"]), Recipe)
-    except InputError as error:
-        assert str(error)
+    found = recipe_or_error(path, [f"{key}={value}"])
+    assert isinstance(found, Recipe) or found.startswith((str(path), "--set"))

@@ -19,6 +19,7 @@ import yaml
 from overtone import recipe as recipes
 from overtone.errors import InputError
 from overtone.report import write_page
+from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
 from overtone.report.sections import recipe_text
@@ -292,7 +293,7 @@ def test_differences_use_common_folds_and_seeds_only(tmp_path: Path) -> None:
     text = read(tmp_path).text
     assert "points (n = 2, higher in 2 of them)" in text
     assert "2 of 4" in text  # the baseline's n in the table
-    assert "(n = 2)" in text
+    assert "± 0.0 n = 2" in text  # the pairs of kd in the table
 
 
 def test_failed_and_missing_cells_are_shown_with_what_to_do(tmp_path: Path) -> None:
@@ -371,6 +372,12 @@ def test_damaged_epochs_are_told_and_do_not_stop_the_page(tmp_path: Path) -> Non
     assert "1 file of epochs cannot be read" in read(tmp_path).text
 
 
+def test_a_damaged_example_window_does_not_stop_the_page(tmp_path: Path) -> None:
+    path = Fake(tmp_path).write() / "example.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert "no example window" in read(tmp_path).text
+
+
 def test_no_study_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"study\.json does not exist"):
         write_page(tmp_path)
@@ -386,8 +393,6 @@ def test_recipe_on_the_page_is_the_study_again(tmp_path: Path) -> None:
     fake = Fake(tmp_path)
     fake.write()
     page = read(tmp_path)
-    from overtone.report.folder import Folder
-
     text = recipe_text(Folder.read(tmp_path))
     assert " ".join(text.split()) in page.text
     again = recipes.validate(yaml.safe_load(text))

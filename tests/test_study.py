@@ -225,8 +225,8 @@ def test_memory_equals_online(tiny: dict[str, Any], tmp_path: Path) -> None:
     assert found[0]["test"]["last"]["accuracy"] == pytest.approx(found[1]["test"]["last"]["accuracy"], abs=0.05)
 
 
-def start(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", COMMAND, "run", str(recipe_file), "--out", str(out)]
+def start(recipe_file: Path, out: Path, jobs: int = 1) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", COMMAND, "run", str(recipe_file), "--out", str(out), "--jobs", str(jobs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
 
 
@@ -241,8 +241,8 @@ def test_killed_at_random_moments_and_resumed(tiny: dict[str, Any], tmp_path: Pa
     chance = random.Random(2)
     parts = tmp_path / "parts"
     half_done = 0
-    for done in (0, 1, 1, 3):  # kill while the first, the second (twice) and the fourth cell are under way
-        process = start(file, parts)
+    for done, jobs in ((0, 1), (1, 2), (3, 1)):  # kill while the first, the second and the fourth cell are under way
+        process = start(file, parts, jobs)
         deadline = time.monotonic() + 120
         while len(list(parts.glob("cells/*/result.json"))) < done or not list(parts.glob("cells/*/progress.pt")):
             assert process.poll() is None, process.communicate()[0]

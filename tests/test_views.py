@@ -405,7 +405,7 @@ def test_the_persistence_image_takes_ranges_and_scale_from_what_it_is_fitted_on(
 
 
 def test_a_field_larger_than_the_window_is_refused_when_fitted():
-    with pytest.raises(ValueError, match="view gaf: size 41 is larger than the window's 40 samples"):
+    with pytest.raises(ValueError, match="size 41 is larger than the window's 40 samples"):
         GAF(size=41).fit(train_windows())
 
 

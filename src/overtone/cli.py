@@ -73,6 +73,10 @@ def run(
     only: Annotated[
         str | None, typer.Option(help="Run one cell (its key or the key's beginning) and what it needs.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Cells trained side by side; as many as cores unless given."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to continue; when all is done it takes seconds."""
@@ -86,7 +90,7 @@ def run(
             with _quiet(), _alone(folder), console.status("reading data", spinner="dots") as status:
                 plan = _plan(study, data.load(study.data))
                 status.stop()
-                code = _execute(plan, folder, recipe, overrides, only)
+                code = _execute(plan, folder, recipe, overrides, only, jobs)
         except KeyboardInterrupt:
             command = _command(recipe, overrides, out)
             console.print(f"\nInterrupted. What is finished is kept; go on with:\n  {escape(command)}", highlight=False)
@@ -94,15 +98,19 @@ def run(
     raise typer.Exit(code)
 
 
-def _execute(plan: Plan, folder: Path, recipe: str, overrides: list[str] | None, only: str | None) -> int:
+def _execute(
+    plan: Plan, folder: Path, recipe: str, overrides: list[str] | None, only: str | None, jobs: int | None
+) -> int:
     from accelerate import Accelerator
 
     from overtone.display import Display
-    from overtone.study import execute
+    from overtone.study import default_jobs, execute
 
     accelerator = Accelerator()
+    if jobs is None:  # a GPU is shared badly by processes that each think it is theirs
+        jobs = default_jobs(plan.recipe.train.threads) if accelerator.device.type == "cpu" else 1
     with Display(console, f"study {plan.recipe.name}") as display:
-        failed = execute(plan, folder, display, only, accelerator)
+        failed = execute(plan, folder, display, only, jobs, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return SOME_FAILED if failed else DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,6 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from overtone.study import Cell, StudyListener, TableRow
 from overtone.types import Progress
@@ -34,40 +34,21 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class Clock:
-    """How much of a study is done, judged by the cells' relative costs, and how long the rest will take."""
+@dataclass
+class Running:
+    """A cell under way, as last heard of."""
 
-    def __init__(self) -> None:
-        self.total = self.done = self.current = 0.0
-        self.started = time.monotonic()
-        self.left: dict[str, float] = {}
-
-    def plan(self, cells: list[Cell], done: set[str], costs: Mapping[str, float]) -> None:
-        """Start counting."""
-        self.started = time.monotonic()
-        self.left = {cell.key: costs[cell.key] * cell.epochs for cell in cells if cell.key not in done}
-        self.total = sum(self.left.values())
-
-    def finish(self, key: str, trained: bool) -> None:
-        """A cell has ended; one that failed no longer counts at all."""
-        cost = self.left.pop(key, 0.0)
-        self.current = 0.0
-        if trained:
-            self.done += cost
-        else:
-            self.total -= cost
+    cell: Cell
+    progress: Progress | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
+    row: Mapping[str, Any] | None = None
+    best: float = 0.0
+    said: float = field(default_factory=time.monotonic)
 
     @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
-
-    def remaining(self) -> float | None:
-        """Seconds left, None until enough is done to tell."""
-        worked = self.done + self.current
-        if worked <= 0.01 * self.total or self.elapsed < 2:
-            return None
-        return self.elapsed * (self.total - worked) / worked
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return self.progress.step / self.progress.steps if self.progress else 0.0
 
 
 class Display(StudyListener):
@@ -75,15 +56,12 @@ class Display(StudyListener):
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
-        self.clock = Clock()
         self.cells: list[Cell] = []
-        self.position = 0
-        self.cell: Cell | None = None
-        self.progress: Progress | None = None
-        self.terms: dict[str, float] = {}
-        self.row: Mapping[str, Any] | None = None
-        self.best = 0.0
-        self.said = 0.0
+        self.ended = 0
+        self.running: dict[str, Running] = {}
+        self.left: dict[str, float] = {}  # relative cost of what is not done yet, by key
+        self.total = 0.0
+        self.started = time.monotonic()
         self.live = (
             Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
             if console.is_terminal
@@ -101,114 +79,98 @@ class Display(StudyListener):
         if self.live:
             self.live.stop()
 
-    def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float]) -> None:
+    def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float], jobs: int) -> None:
         """Say how much there is to do."""
-        self.cells, self.position = cells, len(done)
-        self.clock.plan(cells, done, costs)
-        todo = len(cells) - len(done)
+        self.cells, self.ended = cells, len(done)
+        self.left = {cell.key: costs[cell.key] * cell.epochs for cell in cells if cell.key in costs}
+        self.total = sum(self.left.values())
+        self.started = time.monotonic()
+        todo = f"{len(self.left)} to train" if self.left else "nothing to train"
+        beside = f", {jobs} side by side" if jobs > 1 else ""
         self.console.print(
-            f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, "
-            + (f"{todo} to train" if todo else "nothing to train")
+            f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, {todo}{beside}", highlight=False
         )
 
     def cell_started(self, cell: Cell) -> None:
         """A cell begins."""
-        self.position += 1
-        self.cell, self.progress, self.row, self.terms, self.best = cell, None, None, {}, 0.0
-        self.said = time.monotonic()
+        self.running[cell.key] = Running(cell)
 
-    def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
-        """Remember the latest losses; the display asks for them when it draws."""
-        self.progress = progress
-        self.terms = {name: float(value.detach()) for name, value in terms.items()}
-        self._advance(progress.step + 1, progress.steps)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
-            self.console.print("  " + self._state(), markup=False, highlight=False)
+    def cell_step(self, cell: Cell, progress: Progress, terms: Mapping[str, float]) -> None:
+        """Remember the latest losses; without a terminal, say them now and then."""
+        now = self.running[cell.key]
+        now.progress, now.terms = progress, terms
+        if not self.live and time.monotonic() - now.said > PLAIN_SECONDS:
+            now.said = time.monotonic()
+            losses = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
+            val = f"  val {100 * now.row['val']['accuracy']:.1f} %" if now.row else ""
+            where = f"  {cell.title}  epoch {progress.epoch}/{progress.epochs}  "
+            self.console.print(f"{where}{losses}{val}{self._time_left()}", markup=False, highlight=False)
 
-    def epoch(self, progress: Progress, row: Mapping[str, Any]) -> None:
+    def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
         """An epoch has ended."""
-        self.row, self.progress = row, progress
-        self.best = max(self.best, row["val"]["accuracy"])
-        self._advance(progress.step, progress.steps)
+        now = self.running[cell.key]
+        now.row, now.progress = row, progress
+        now.best = max(now.best, row["val"]["accuracy"])
 
     def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """One line for a finished cell."""
-        self.clock.finish(cell.key, trained=True)
-        test = result["test"]["best"]["accuracy"]
-        line = Text.assemble(
-            self._count(),
-            f"{cell.title}  ",
-            (f"test {100 * test:.1f} %", "bold"),
-            (f"  best epoch {result['best_epoch']}/{cell.epochs}{self._time_left()}", "dim"),
-        )
+        self._end(cell)
+        test = 100 * result["test"]["best"]["accuracy"]
+        about = f"  best epoch {result['best_epoch']}/{cell.epochs}{self._time_left()}"
+        line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), (about, "dim"))
         self.console.print(line)
-        self.cell = None
 
     def cell_failed(self, cell: Cell, message: str) -> None:
         """A line for a failed cell; the run goes on."""
-        self.clock.finish(cell.key, trained=False)
-        if self.cell is not cell:  # it was never started: a cell it needs failed
-            self.position += 1
+        self.total -= self.left.get(cell.key, 0.0)
+        self._end(cell)
         self.console.print(Text.assemble(self._count(), f"{cell.title}  ", ("failed: ", "bold red"), message))
-        self.cell = None
+
+    def _end(self, cell: Cell) -> None:
+        self.ended += 1
+        self.running.pop(cell.key, None)
+        self.left.pop(cell.key, None)
 
     def _count(self) -> str:
         width = len(str(len(self.cells)))
-        return f"[{self.position:>{width}}/{len(self.cells)}] "
+        return f"[{self.ended:>{width}}/{len(self.cells)}] "
 
-    def _advance(self, step: int, steps: int) -> None:
-        if self.cell:
-            self.clock.current = self.clock.left.get(self.cell.key, 0.0) * step / steps
+    def _worked(self) -> float:
+        """The relative cost of what is done."""
+        under_way = sum(self.left.get(key, 0.0) * now.share for key, now in self.running.items())
+        return self.total - sum(self.left.values()) + under_way
 
     def _time_left(self) -> str:
-        remaining = self.clock.remaining()
-        return f"  about {duration(remaining)} left" if remaining and remaining >= 1 else ""
-
-    def _state(self) -> str:
-        if not self.cell or not self.progress:
-            return f"{self.cell.title}: preparing" if self.cell else "preparing"
-        losses = "  ".join(f"{name} {value:.3g}" for name, value in self.terms.items())
-        val = f"  val {100 * self.row['val']['accuracy']:.1f} %" if self.row else ""
-        return (
-            f"{self.cell.title}  epoch {self.progress.epoch}/{self.progress.epochs}  {losses}{val}{self._time_left()}"
-        )
+        worked, elapsed = self._worked(), time.monotonic() - self.started
+        if elapsed < 2 or worked <= 0.01 * self.total:
+            return ""
+        remaining = elapsed * (self.total - worked) / worked
+        return f"  about {duration(remaining)} left" if remaining >= 1 else ""
 
     def _render(self) -> Group:
-        """The live part: overall bar, current cell with its bar, losses by term, accuracy."""
-        clock = self.clock
+        """The live part: an overall bar, and for each running cell its bar, losses by term and accuracy."""
         bars = Table.grid(padding=(0, 1))
-        bars.add_column(width=5, style="bold")
-        bars.add_column(width=30)
+        bars.add_column(width=24)
         bars.add_column(overflow="fold")
-        overall = (
-            f"{self.position - bool(self.cell)}/{len(self.cells)} cells  {duration(clock.elapsed)}{self._time_left()}"
-        )
-        bars.add_row("study", ProgressBar(clock.total or 1, clock.done + clock.current), overall)
-        if not self.cell:
-            return Group(bars)
-        if not self.progress:
-            bars.add_row("cell", ProgressBar(1, 0, pulse=True), f"{self.cell.title}: preparing")
-            return Group(bars)
-        progress = self.progress
-        bars.add_row(
-            "cell",
-            ProgressBar(progress.steps, progress.step + 1),
-            f"{self.cell.title}  epoch {progress.epoch}/{progress.epochs}",
-        )
-        losses = Text("      loss ", style="dim")
-        losses.append("  ".join(f"{name} {value:.4f}" for name, value in self.terms.items()), style="cyan")
-        lines: list[Any] = [bars, losses]
-        if self.row:
-            accuracy = self.row["val"]["accuracy"]
-            lines.append(
-                Text.assemble(
-                    ("      accuracy ", "dim"),
-                    (f"train {100 * self.row['accuracy']:.1f} %  val {100 * accuracy:.1f} %", "green"),
-                    (f"  best {100 * self.best:.1f} %", "dim"),
-                )
-            )
-        return Group(*lines)
+        elapsed = duration(time.monotonic() - self.started)
+        overall = f"{self.ended}/{len(self.cells)} cells  {elapsed}{self._time_left()}"
+        bars.add_row(ProgressBar(self.total or 1, self._worked()), Text(overall, style="bold"))
+        for now in list(self.running.values()):
+            bars.add_row(*_lines(now))
+        return Group(bars)
+
+
+def _lines(now: Running) -> tuple[ProgressBar, Text]:
+    """A running cell: its bar, and up to three lines."""
+    if not now.progress:
+        return ProgressBar(1, 0, pulse=True), Text(f"{now.cell.title}: preparing")
+    text = Text(f"{now.cell.title}  epoch {now.progress.epoch}/{now.progress.epochs}")
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
+    text.append(f"\n  loss {losses}", style="cyan")
+    if now.row:
+        train, val = 100 * now.row["accuracy"], 100 * now.row["val"]["accuracy"]
+        text.append(f"\n  accuracy train {train:.1f} %  val {val:.1f} %  best {100 * now.best:.1f} %", style="green")
+    return ProgressBar(1, now.share), text
 
 
 def short(number: int | None) -> str:

@@ -149,7 +149,7 @@ class TrainSettings(_Part):
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
     autocast: Literal["none", "bf16", "fp16"] = "none"
     memory_mb: int = Field(default=1024, ge=0, description="for teachers' outputs computed once")
 

@@ -11,6 +11,8 @@ from overtone.study import Figure, TableRow
 
 GROUPS = {"method": "Students, by method", "teacher": "Teachers alone", "ensemble": "Teachers together"}
 
+MANY_DOTS = 20
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -160,8 +162,8 @@ def table(folder: Folder) -> Html:
             ": the epoch with the highest validation accuracy (the earlier on ties); ",
             tag("b", "last"),
             ": the last epoch. ",
-            "Each dot is one fold and seed at best; the line over them mean ± standard deviation, the dashed line the student "
-            "alone. ",
+            "Each dot is one fold and seed at best; the line over them mean ± standard deviation, the dashed line the "
+            "student alone. ",
             tag("b", "difference"),
             ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
             tag("b", "ratio"),
@@ -238,8 +240,9 @@ def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
     mean, _, spread = signed(paired.figure).partition(" ")
-    fewer = tag("span", f"n = {paired.figure.n}", class_="pairs") if paired.figure.n != row.n else None
-    return join(f"{mean} ", tag("span", spread, class_="sd"), fewer)
+    fewer = f"n = {paired.figure.n}" if paired.figure.n != row.n else ""
+    below = tag("span", fewer, class_="pairs") if fewer and spread else None
+    return join(f"{mean} ", tag("span", spread or fewer, class_="sd"), below)
 
 
 def short(count: int | None) -> str:
@@ -260,7 +263,7 @@ class Scale:
     high: float
     step: int
 
-    WIDTH, HEIGHT, MARGIN = 210, 30, 12
+    WIDTH, HEIGHT, MARGIN = 196, 30, 12
 
     @classmethod
     def of(cls, rows: Sequence[TableRow]) -> Scale:
@@ -294,12 +297,13 @@ class Scale:
         label = "no result"
         if figure:
             label = f"accuracy {figure} %, n = {figure.n}"
-            x = self.at(100 * figure.mean)
-            parts += self._dots(row)
+            dots, spread = self._dots(row), []
             if figure.std is not None:
-                left, right = (self.at(100 * (figure.mean + sign * figure.std)) for sign in (-1, 1))
-                parts.append(f'<path class="interval" d="M{left} {middle}H{right}"/>')
-            parts.append(f'<path class="mean" d="M{x} {middle - 7}V{middle + 7}"/>')
+                left, x, right = (self.at(100 * (figure.mean + sign * figure.std)) for sign in (-1, 0, 1))
+                spread = [f'<path class="interval" d="M{left} {middle}H{right}"/>']
+                dots.append(f'<path class="mean" d="M{x} {middle - 7}V{middle + 7}"/>')
+            # Few dots lie on the line; many would hide it.
+            parts += [*spread, *dots] if row.n <= MANY_DOTS else [*dots, *spread]
         return Html(
             f'<svg width="{self.WIDTH}" height="{self.HEIGHT}" class="{escape(row.kind)}" role="img" '
             f'aria-label="{label}">{"".join(parts)}</svg>'
@@ -307,8 +311,8 @@ class Scale:
 
     def _dots(self, row: TableRow) -> list[str]:
         """Dots that would cover each other go to a neighbouring level, by value and not by chance."""
-        radius, step = (2.8, 5) if row.n <= 20 else (1.8, 4)
-        levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if row.n > 20 else ()))}
+        radius, step = (2.8, 5) if row.n <= MANY_DOTS else (1.8, 4)
+        levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if row.n > MANY_DOTS else ()))}
         dots = []
         for value in sorted(row.values, key=lambda v: (v["best"]["accuracy"], v["fold"], v["seed"])):
             percent = 100 * value["best"]["accuracy"]

@@ -30,7 +30,7 @@ def curves(folder: Folder) -> Html:
         note(
             "Mean over a row’s finished folds and seeds; the band spans their lowest and highest. Terms are shown as "
             "the methods return them and as they enter the loss (weight × term). A vertical axis is logarithmic where "
-            "values differ by more than fiftyfold. Opened: the student alone and the best distilled row.",
+            "values differ by more than fiftyfold. Rows open at their names.",
         ),
         *parts,
     )

@@ -52,7 +52,7 @@ def window(folder: Folder) -> Html:
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
     for number, (name, array) in enumerate(views.items()):
         kind = str((given.get(name) or {}).get("type") or name)
-        boxes.append(_view(f"view-{number}", name, kind, array, about))
+        boxes.append(_view(f"view-{number}", name, kind, array, about, held.get(f"extent.{name}")))
     wide = [box for box, is_wide in boxes if is_wide]
     narrow = [box for box, is_wide in boxes if not is_wide]
     return section(
@@ -74,7 +74,7 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     )
 
 
-def _view(identity: str, name: str, kind: str, array: Array, about: _Window) -> tuple[Html, bool]:
+def _view(identity: str, name: str, kind: str, array: Array, about: _Window, extent: Array | None) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
     title = join(
         "View ", tag("b", name), tag("span", ABOUT.get(kind, f"of type {kind}" * (kind != name)), class_="sub")
@@ -82,7 +82,7 @@ def _view(identity: str, name: str, kind: str, array: Array, about: _Window) -> 
     if array.ndim in (1, 2):
         return _lines(identity, title, "standardised" if kind == "signal" else "value", np.atleast_2d(array), about)
     if array.ndim == 3:
-        return _images(identity, title, kind, array, about), True
+        return _images(identity, title, kind, array, about, extent), True
     shape = " × ".join(str(size) for size in array.shape)
     return tag("figure", tag("figcaption", title), note(f"Not drawn: its shape is {shape}.")), True
 
@@ -100,7 +100,7 @@ def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Windo
     return figure_box(title, *parts), False
 
 
-def _images(identity: str, title: Html, kind: str, array: Array, about: _Window) -> Html:
+def _images(identity: str, title: Html, kind: str, array: Array, about: _Window, fitted: Array | None) -> Html:
     """One image a channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
@@ -113,7 +113,7 @@ def _images(identity: str, title: Html, kind: str, array: Array, about: _Window)
         low = 0.0
     if high <= low:
         high = low + 1.0
-    x, y, extent = _image_axes(kind, array, about)
+    x, y, extent = _image_axes(kind, array, about, fitted)
     boxes: list[Any] = []
     for number in range(min(len(array), MOST_IMAGES)):
         panel = Panel(f"{identity}-{number}", x, y, f"{kind} of channel {names[number]}", (190, 182))
@@ -126,13 +126,18 @@ def _images(identity: str, title: Html, kind: str, array: Array, about: _Window)
     return tag("div", tag("h3", title), tag("div", *boxes, class_="images"), foot, class_="view")
 
 
-def _image_axes(kind: str, array: Array, about: _Window) -> tuple[str, str, tuple[float, float, float, float]]:
-    """Axis names and extent; row 0 is at the bottom."""
+def _image_axes(
+    kind: str, array: Array, about: _Window, fitted: Array | None
+) -> tuple[str, str, tuple[float, float, float, float]]:
+    """Axis names and extent (the view's own ranges, where it fitted some); row 0 is at the bottom."""
     height, width = array.shape[1:]
     if kind in ("gaf", "mtf", "recurrence"):
         axis, end = about.time
         return f"time, {axis}", f"time, {axis}", (0.0, end, 0.0, end)
     pixels = (0.0, float(width), 0.0, float(height))
+    if kind == "pi" and fitted is not None:
+        left, right, bottom, top = (float(edge) for edge in fitted)
+        return "birth, standard deviations", "persistence", (left, right, bottom, top)
     if kind == "pi":
         return "birth, pixels", "persistence, pixels", pixels
     return "column", "row", pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,7 +261,7 @@ def read_predictions(folder: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete the folder {folder} to run this cell again"
         ) from error

@@ -78,4 +78,10 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
         "recording": np.asarray(windows.recording[number]),
         "start": np.asarray(windows.start[number]),
     }
-    write_npz(out / "example.npz", {**origin, **views})
+    states = {name: fitted.state for name, fitted in samples.views.items()}
+    extents = {
+        f"extent.{name}": np.asarray([*state["birth_range"], *state["persistence_range"]])
+        for name, state in states.items()
+        if "birth_range" in state
+    }
+    write_npz(out / "example.npz", {**origin, **views, **extents})

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from overtone.engine import Listener
-from overtone.errors import InputError, OvertoneError
+from overtone.errors import InputError
 from overtone.files import read_json, write_json
-from overtone.study.cell import RESULT, Workshop, build_cell, run_cell
+from overtone.study.cell import Workshop, build_cell, run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
+from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, Plan
-
-
-class StudyListener(Listener):
-    """Hears how a study goes; this one says nothing."""
-
-    def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float]) -> None:
-        """Once, before the first cell; ``costs`` is each missing cell's relative cost of an epoch."""
-
-    def cell_started(self, cell: Cell) -> None:
-        """A cell begins (or goes on from its checkpoint)."""
-
-    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
-        """A cell is done."""
-
-    def cell_failed(self, cell: Cell, message: str) -> None:
-        """A cell failed, or cannot run because a cell it needs failed."""
+from overtone.study.workers import Workers, message_of, result_of
 
 
 def execute(
@@ -41,6 +24,7 @@ def execute(
     out: Path,
     listener: StudyListener | None = None,
     only: str | None = None,
+    jobs: int = 1,
     accelerator: Accelerator | None = None,
 ) -> dict[str, str]:
     """Run what is missing.
@@ -50,16 +34,16 @@ def execute(
         out: its folder.
         listener: a display; nothing is shown without one.
         only: run this cell (the beginning of its key) and what it needs, nothing else.
+        jobs: cells trained side by side, in processes of their own where that is more than 1. The numbers are the same.
         accelerator: where to run; made here unless given.
 
     Returns:
         The failed cells' messages by key; empty if all went well.
 
     Raises:
-        InputError: if the folder holds another study, or ``only`` fits no cell.
+        InputError: for wrong wiring, a folder that holds another study, ``only`` that fits no cell, or a full disk.
     """
     accelerator = accelerator or Accelerator()
-    listener = listener or StudyListener()
     shop = Workshop(plan, out, accelerator)
     wanted = _wanted(plan, only)
     _wire(shop, wanted)
@@ -68,36 +52,78 @@ def execute(
         write_json(out / "study.json", describe(plan))
         write_example(plan, shop, out)
     done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
-    if accelerator.is_main_process:
-        listener.study(wanted, done, costs(shop, [cell for cell in wanted if cell.key not in done]))
-    heard = listener if accelerator.is_main_process else StudyListener()
-    failed: dict[str, str] = {}
-    for cell in wanted:
-        if cell.key in done:
-            continue
-        broken = [key for key in cell.needs if key in failed]
+    todo = [cell for cell in wanted if cell.key not in done]
+    jobs = 1 if accelerator.num_processes > 1 else max(1, min(jobs, len(todo)))
+    heard = (listener or StudyListener()) if accelerator.is_main_process else StudyListener()
+    heard.study(wanted, done, costs(shop, todo) if accelerator.is_main_process else {}, jobs)
+    book = _Book(shop, heard)
+    if jobs == 1:
+        _run_here(shop, todo, book)
+    else:
+        with Workers(shop, jobs, heard) as workers:
+            _run_beside(workers, todo, done, book)
+    return book.failed
+
+
+class _Book:
+    """Keeps what failed, writes it down, and tells the display."""
+
+    def __init__(self, shop: Workshop, heard: StudyListener) -> None:
+        self.shop, self.heard = shop, heard
+        self.failed: dict[str, str] = {}
+
+    def blocked(self, cell: Cell) -> bool:
+        """Mark a cell whose needs failed."""
+        broken = [key for key in cell.needs if key in self.failed]
         if broken:
-            failed[cell.key] = f"not run: it needs {plan.cells[broken[0]].title}, which failed"
-            heard.cell_failed(cell, failed[cell.key])
+            title = self.shop.plan.cells[broken[0]].title
+            self.failed[cell.key] = f"not run: it needs {title}, which failed"
+            self.heard.cell_failed(cell, self.failed[cell.key])
+        return bool(broken)
+
+    def ended(self, cell: Cell, message: str | None, trace: str) -> None:
+        """Note how a cell ended; no message means that all went well."""
+        main = self.shop.accelerator.is_main_process
+        if message is None:
+            self.heard.cell_done(cell, result_of(self.shop, cell) if main else {})
+            return
+        self.failed[cell.key] = message
+        if main:
+            error = {"title": cell.title, "message": message, "traceback": trace}
+            write_json(self.shop.cell_folder(cell.key) / "error.json", error)
+        self.heard.cell_failed(cell, message)
+
+
+def _run_here(shop: Workshop, todo: list[Cell], book: _Book) -> None:
+    """One cell after the other in this process (or in the processes of one launch, together)."""
+    for cell in todo:
+        if book.blocked(cell):
             continue
-        heard.cell_started(cell)
+        book.heard.cell_started(cell)
         try:
-            run_cell(shop, cell, heard)
+            run_cell(shop, cell, OneCell(cell, book.heard))
         except InputError:
             raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
         except Exception as error:
-            message = str(error) if isinstance(error, OvertoneError) else f"{type(error).__name__}: {error}"
-            failed[cell.key] = message
-            if accelerator.is_main_process:
-                write_json(
-                    shop.cell_folder(cell.key) / "error.json",
-                    {"title": cell.title, "message": message, "traceback": traceback.format_exc()},
-                )
-            heard.cell_failed(cell, message)
+            book.ended(cell, message_of(error), traceback.format_exc())
         else:
-            if accelerator.is_main_process:
-                heard.cell_done(cell, read_json(shop.cell_folder(cell.key) / RESULT))
-    return failed
+            book.ended(cell, None, "")
+
+
+def _run_beside(workers: Workers, todo: list[Cell], done: set[str], book: _Book) -> None:
+    """Every cell as soon as what it needs is done and a worker is idle."""
+    waiting, ready = list(todo), set(done)
+    while waiting or workers.busy:
+        for cell in list(waiting):
+            if book.blocked(cell):
+                waiting.remove(cell)
+            elif workers.idle and all(key in ready for key in cell.needs):
+                waiting.remove(cell)
+                workers.start(cell)
+        for cell, message, trace in workers.results():
+            book.ended(cell, message, trace)
+            if message is None:
+                ready.add(cell.key)
 
 
 def claim(out: Path, plan: Plan) -> None:
@@ -118,9 +144,9 @@ def claim(out: Path, plan: Plan) -> None:
 
 def _wire(shop: Workshop, cells: list[Cell]) -> None:
     """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch."""
-    first = [cell for cell in cells if (cell.fold, cell.seed) == (cells[0].fold, cells[0].seed)]
-    for cell in first:
-        if not shop.done(cell.key):
+    missing = [cell for cell in cells if not shop.done(cell.key)]
+    for cell in missing:
+        if (cell.fold, cell.seed) == (missing[0].fold, missing[0].seed):
             build_cell(shop, cell, fresh_teachers=True)
 
 
