@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/overtone run watch
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -35,7 +35,12 @@ def everything(result: Result) -> str:
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; sys.argv = ['overtone', '--help']\nfrom overtone.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; sys.argv = ['overtone', '--help']\n"
+        "from overtone.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True
     )
@@ -114,7 +119,7 @@ def test_side_by_side_gives_the_same_table(recipe_file: Path, tmp_path: Path) ->
 
 def test_a_worker_that_dies_fails_its_cell_only(recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = _process(recipe_file, out, "--jobs", "2", "--set", "student.epochs=200")
+    process = _process(recipe_file, out, "--jobs", "2", "--set", "student.epochs=60")
     deadline, killed = time.monotonic() + 120, False
     while not killed and time.monotonic() < deadline:
         time.sleep(0.1)

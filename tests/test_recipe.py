@@ -274,7 +274,7 @@ def test_a_recipe_that_is_not_there_is_refused(name, message):
 
 
 def test_a_shipped_recipe_is_found_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "shipped", lambda: {"watch": tmp_path / "watch.yaml"})
+    monkeypatch.setattr(recipe.reading, "shipped", lambda: {"watch": tmp_path / "watch.yaml"})
     (tmp_path / "watch.yaml").write_text(TEXT)
     assert recipe.load("watch") == recipe.load(str(tmp_path / "watch.yaml"))
     with pytest.raises(InputError, match="did you mean 'watch'"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,8 +22,6 @@ from overtone.files import write_atomic
 from overtone.models import build
 from overtone.recipe import explain
 from overtone.views import VIEWS, View
-
-FORMAT = 1
 
 
 class Header(BaseModel):
@@ -41,7 +39,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = FORMAT
+    format: Literal[1] = 1
     builder: str
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]

@@ -45,10 +45,11 @@ class Tap(nn.Module):
     def attach(self, at: Mapping[str, str]) -> None:
         """Capture these modules' outputs from now on (must happen before ``torch.compile``)."""
         modules = dict(self.model.named_modules())
-        self.release()
         for stage, path in at.items():
             if path not in modules:
                 raise InputError(f"tap: there is no module {path!r} for {stage!r}; {nearest(path, modules)}")
+        self.release()
+        for stage, path in at.items():
             self._hooks.append(modules[path].register_forward_hook(self._capture(stage)))
         classifier = _classifier(self.model)
         if classifier is not None:

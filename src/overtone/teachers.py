@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overtone.errors import OvertoneError
 from overtone.models import Staged
 from overtone.tap import Tap
 from overtone.types import Batch, Output, select
@@ -79,8 +80,15 @@ class TeacherMemory:
         return sum(x.numel() * x.element_size() for x in self.held.values())
 
     def __call__(self, batch: Batch) -> Output:
-        """The kept output of a batch's samples, in the batch's order."""
+        """The kept output of a batch's samples, in the batch's order.
+
+        Raises:
+            OvertoneError: for a sample whose output was never computed.
+        """
         rows = self.position[batch.index]
+        if rows.min() < 0:
+            unknown = batch.index[rows < 0][:5].tolist()
+            raise OvertoneError(f"teacher memory holds no output of samples {unknown}; it was made for other samples")
         found = {name: x[rows] for name, x in self.held.items()}
         stages = {name[7:]: x for name, x in found.items() if name.startswith("stages/")}
         plain: dict[str, Any] = {name: x for name, x in found.items() if not name.startswith("stages/")}

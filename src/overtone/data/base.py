@@ -51,6 +51,8 @@ class Recordings:
             raise InputError(f"{self.where}: there are no recordings in it")
         if len(self.classes) < 2:
             raise InputError(f"{self.where}: a classifier needs at least two classes, got {list(self.classes)}")
+        if not self.channels:
+            raise InputError(f"{self.where}: there is no channel in it")
         bad, first = 0, None
         for number, signal in enumerate(self.signals):
             if signal.shape[1] == 0:

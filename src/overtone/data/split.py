@@ -94,7 +94,7 @@ def _known(name: int | str, names: Sequence[str], side: str) -> str:
     if str(name) in names:
         return str(name)
     for known in names:
-        if known.isdigit() and str(name).isdigit() and int(known) == int(name):
+        if known.isdecimal() and str(name).isdecimal() and int(known) == int(name):
             return known
     raise InputError(f"split.{side}: unknown group {str(name)!r}; {nearest(str(name), names)}")
 

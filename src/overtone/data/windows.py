@@ -19,6 +19,8 @@ def in_samples(length: int | str, rate: float | None, name: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|samples?)?\s*", str(length))
     if match is None or isinstance(length, bool):
         raise InputError(f"data.{name}: a length is samples (100) or seconds ('2 s'), got {length!r}")
+    if len(match[1]) > 18:
+        raise InputError(f"data.{name}: {str(length)[:24]!r}... is longer than any recording")
     number, unit = float(match[1]), match[2] or "samples"
     if unit.startswith("sample"):
         if number != int(number):
@@ -69,7 +71,7 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
             f"{max(lengths)})"
         )
     origin = np.asarray(recording, dtype=np.int64)
-    names = sorted(set(recordings.groups), key=_natural)
+    names = sorted(set(recordings.groups), key=lambda n: (_natural(n), n))
     group = np.asarray([names.index(g) for g in recordings.groups], dtype=np.int64)
     notes = (f"{short} of {len(lengths)} recordings are shorter than a window and were left out",) if short else ()
     return Windows(
@@ -90,4 +92,4 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts ``p2`` before ``p10``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]

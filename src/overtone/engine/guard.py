@@ -46,6 +46,10 @@ def check_gradient(norm: Tensor, module: nn.Module, batch: Batch, progress: Prog
                 f"epoch {progress.epoch}, step {progress.step}: the gradient of {name} is not finite; samples "
                 f"{_listed(batch.index)}"
             )
+    raise NotFiniteError(
+        f"epoch {progress.epoch}, step {progress.step}: the gradient's norm is too large for its type; samples "
+        f"{_listed(batch.index)}"
+    )
 
 
 def _source(distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress) -> str:

@@ -191,9 +191,12 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         accelerator.backward(self.scaler.scale(step.total))
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(job.distillation.parameters(), job.train.clip or float("inf"))
+        parameters = [p for p in job.distillation.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not self.scaler.is_enabled():  # a scaler meets infinite gradients now and then, and skips the step
             check_gradient(norm, job.distillation, batch, progress)
+        if job.train.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, job.train.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._add("n", len(mine))

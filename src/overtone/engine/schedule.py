@@ -46,7 +46,7 @@ def learning_rate(train: TrainSettings, step: int, steps_per_epoch: int, epochs:
 
     total, warmup = steps_per_epoch * epochs, in_steps(train.warmup)
     if step < warmup:
-        return train.lr * (step + 1) / warmup
+        return train.lr * min((step + 1) / warmup, 1.0)
     if train.schedule == "cosine":
         return train.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
     if train.schedule == "step":

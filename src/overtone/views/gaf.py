@@ -36,7 +36,7 @@ def paa(x: Tensor, size: int) -> Tensor:
     sample = torch.arange(length, device=x.device)
     inside = (sample >= edges[:-1, None]) & (sample < edges[1:, None])  # (size, T)
     # A product with an averaging matrix is deterministic on every device, unlike a scatter.
-    return x @ (inside / inside.sum(1, keepdim=True)).to(x.dtype).T
+    return x @ (inside.to(x.dtype) / inside.sum(1, keepdim=True)).T
 
 
 def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "difference"] = "summation") -> Tensor:
@@ -64,7 +64,7 @@ def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "diff
 
     Source: Wang and Oates, "Imaging Time-Series to Improve Classification and Imputation", IJCAI 2015, eq. 1-5.
     """
-    x = paa(x, size)
+    x = paa(x - x[..., :1], size)  # shifted, so that a constant window stays exactly constant under rounding
     low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
     span = high - low
     flat = span <= 0

@@ -1,0 +1,42 @@
+"""The recipe: everything that defines a study, validated before anything runs.
+
+A recipe is a short YAML file. Unknown keys are refused with the nearest known one. ``Recipe.model_json_schema()`` gives
+its JSON schema.
+"""
+
+from overtone.recipe.messages import explain
+from overtone.recipe.reading import find, load, shipped, validate
+from overtone.recipe.schema import (
+    Checkpoint,
+    DataSettings,
+    ExtraSettings,
+    MethodSettings,
+    ModelSettings,
+    Recipe,
+    SplitSettings,
+    StudentSettings,
+    TeacherSettings,
+    TrainSettings,
+    ViewSettings,
+    WeightSettings,
+)
+
+__all__ = [
+    "Checkpoint",
+    "DataSettings",
+    "ExtraSettings",
+    "MethodSettings",
+    "ModelSettings",
+    "Recipe",
+    "SplitSettings",
+    "StudentSettings",
+    "TeacherSettings",
+    "TrainSettings",
+    "ViewSettings",
+    "WeightSettings",
+    "explain",
+    "find",
+    "load",
+    "shipped",
+    "validate",
+]

@@ -1,0 +1,148 @@
+"""From a name or a file to a recipe: shipped recipes, YAML, ``--set``."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from overtone.errors import InputError, nearest
+from overtone.recipe.messages import explain
+from overtone.recipe.schema import Recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice instead of silently keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *other` may stand several times
+                continue
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, (list, dict, set)):
+                continue  # refused by the base class, with its own message
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# Besides its own errors, PyYAML lets Python's escape from impossible dates, numbers and tags.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def _parse(text: str) -> Any:
+    value = yaml.load(text, Loader=_Loader)
+    json.dumps(value, default=str, skipkeys=True)  # raises for a mapping that contains itself
+    return value
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("overtone"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """A recipe's file: a path, or the name of a shipped recipe.
+
+    Raises:
+        InputError: if there is neither; the nearest shipped name is given.
+    """
+    recipes = shipped()
+    if name in recipes:
+        return recipes[name]
+    path = Path(name)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise InputError(f"recipe {name[:60]!r}: {error}") from error
+    if path.is_dir():
+        raise InputError(f"recipe {name!r} is a folder; give the YAML file in it")
+    if path.exists():
+        return path
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise InputError(f"recipe file {name!r} does not exist (looked in {Path.cwd()}); shipped: {', '.join(recipes)}")
+    raise InputError(f"unknown recipe {name!r}; {nearest(name, recipes)}; or give a YAML file")
+
+
+def load(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name: a shipped recipe's name or a YAML file.
+        overrides: ``a.b=c`` each; ``c`` is YAML, list items are addressed by number (``methods.1.temperature=2``).
+
+    Raises:
+        InputError: one message that names the file, the key and the nearest known key.
+    """
+    path = find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    try:
+        value = _parse(text)
+    except _YAML_ERRORS as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a recipe is a mapping (data:, student:, methods: ...), got {_kind(value)}")
+    for override in overrides or []:
+        _override(value, override)
+    value.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "study")
+    return validate(value, str(path))
+
+
+def validate(value: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from plain values; errors as in :func:`load`."""
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise InputError(explain(error, Recipe, where)) from error
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "an empty file"
+    return f"{type(value).__name__} {str(value)[:60]!r}"
+
+
+def _override(value: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set takes a.b=c, got {text!r}")
+    try:
+        new = _parse(raw)
+    except _YAML_ERRORS as error:
+        raise InputError(f"--set {text!r}: the value is not valid YAML") from error
+    parts = key.strip().split(".")
+    at: Any = value
+    for position, part in enumerate(parts):
+        last = position == len(parts) - 1
+        if isinstance(at, list):
+            if not part.isdecimal() or int(part) >= len(at):
+                raise InputError(
+                    f"--set {text!r}: {'.'.join(parts[:position])} is a list of {len(at)} (0 to {len(at) - 1}), "
+                    f"got {part!r}"
+                )
+            if last:
+                at[int(part)] = new
+            else:
+                if isinstance(at[int(part)], str):  # `- kd` stands for `- {name: kd}`
+                    at[int(part)] = {"name": at[int(part)]}
+                at = at[int(part)]
+        elif isinstance(at, dict):
+            if last:
+                at[part] = new
+            else:
+                if at.get(part) is None:
+                    at[part] = {}
+                at = at[part]
+        else:
+            raise InputError(f"--set {text!r}: {'.'.join(parts[:position])} is a value, not a mapping")

@@ -1,0 +1,253 @@
+"""What a recipe may hold. Settings that belong to one data source, view or method are checked by that source, view
+or method, so that adding one needs no change here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from overtone.errors import nearest
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``yes`` and ``on`` as true, which would silently count as 1."""
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in (int, float):
+            raise ValueError(f"a number is needed, got {value!r}")
+        return value
+
+
+class _OpenPart(BaseModel):
+    """A part whose further keys are settings of what ``name`` names; they are checked there."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+def _as_mapping(key: str) -> BeforeValidator:
+    """Lets a plain value stand for ``{key: value}``."""
+    return BeforeValidator(lambda v: v if isinstance(v, (dict, BaseModel)) else {key: v})
+
+
+def _checkpoint(value: str) -> str:
+    kind, _, number = value.partition(":")
+    if value not in ("best", "last") and not (kind == "epoch" and number.isdecimal() and int(number) > 0):
+        raise ValueError(f"checkpoint is best, last or epoch:N, got {value!r}")
+    return value
+
+
+Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
+"""Which weights of a trained teacher are used: best on validation, the last epoch's, or those of epoch N."""
+
+
+def _point(value: Any) -> Any:
+    if isinstance(value, str):  # YAML reads 2e1 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, bool) or (isinstance(value, float) and not 0 <= value <= 1):
+        raise ValueError(
+            f"a point in training is a whole number of epochs or a fraction from 0.0 to 1.0, got {value!r}"
+        )
+    return value
+
+
+Point = Annotated[int | float, BeforeValidator(_point), Field(ge=0, description="epochs, or a fraction of them")]
+
+
+def _epochs_in(point: int | float, epochs: int) -> int:
+    """Whole epochs up to a point; 0.29 of 100 is 29, whatever binary fractions say."""
+    return math.floor(point * epochs + 1e-9) if isinstance(point, float) else point
+
+
+class WeightSettings(_Part):
+    """A term's weight over time.
+
+    ``warmup`` raises it linearly, ``min(epoch / warmup, 1)``; before ``from`` and after ``until`` it is 0. Whole
+    numbers are epochs (``until: 10`` still holds in epoch 10), numbers with a point are fractions of all epochs.
+    """
+
+    value: float = Field(ge=0, allow_inf_nan=False)
+    warmup: Point = 0
+    from_: Point = Field(default=0, alias="from")
+    until: Point | None = None
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """The weight in an epoch, counted from 1."""
+        start = _epochs_in(self.from_, epochs) + 1 if isinstance(self.from_, float) else self.from_
+        if epoch < start or (self.until is not None and epoch > _epochs_in(self.until, epochs)):
+            return 0.0
+        warmup = self.warmup * epochs if isinstance(self.warmup, float) else self.warmup
+        return self.value * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
+
+
+Weights = dict[str, Annotated[WeightSettings, _as_mapping("value")]]
+
+
+class DataSettings(_OpenPart):
+    """Where recordings come from and how they are cut into windows.
+
+    ``window`` and ``stride`` are samples (a whole number) or seconds (``2 s``); without a window, the source's own.
+    """
+
+    name: str
+    window: int | str | None = None
+    stride: int | str | None = None
+
+
+class SplitSettings(_Part):
+    """Who is held out. Groups (people) are never on two sides.
+
+    ``leave_groups_out``: every group is tested once, ``test`` groups at a time. ``kfold``: ``test`` is the number of
+    folds. ``holdout``: ``test`` lists the groups. ``val`` groups (a number, or names) come from the training part and
+    depend on the fold only. ``folds`` runs only some folds, by number.
+    """
+
+    by: Literal["group"] = "group"
+    scheme: Literal["leave_groups_out", "kfold", "holdout"] = "leave_groups_out"
+    test: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
+    val: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> SplitSettings:
+        if self.scheme == "holdout" and isinstance(self.test, int):
+            raise ValueError("scheme holdout needs test: [names of groups]")
+        if self.scheme != "holdout" and not isinstance(self.test, int):
+            raise ValueError(f"scheme {self.scheme} needs test: a number; to name groups use scheme: holdout")
+        return self
+
+
+class ViewSettings(_OpenPart):
+    """A view's settings; ``type`` names what it is where its own name does not (two fields of different kind)."""
+
+    type: str | None = None
+
+
+class TrainSettings(_Part):
+    """How every model of the study is trained; a model may override any of these."""
+
+    batch: int = Field(default=64, ge=1, description="over all processes together")
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: list[Point] = [0.625, 0.75, 0.875]
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    warmup: Point = 0
+    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
+    autocast: Literal["none", "bf16", "fp16"] = "none"
+    memory_mb: int = Field(default=1024, ge=0, description="for teachers' outputs computed once")
+
+
+class ModelSettings(_Part):
+    """A model to train: which view it sees, what it is, for how long."""
+
+    view: str = "signal"
+    model: str
+    epochs: int = Field(default=30, ge=1)
+    train: dict[str, Any] = {}
+
+
+def _more(rest: list[Any], extras: Any) -> list[Any]:
+    if not isinstance(extras, list):
+        raise ValueError(f"extras is a list of methods, got {extras!r}")
+    return [*rest, *extras]
+
+
+class MethodSettings(_OpenPart):
+    """One row of the table: a method or several together, its teachers, its weights.
+
+    ``name`` may be a list; the first is the row's method, the others are extras. ``teachers`` lists names and defaults
+    to all; a word instead of a list is passed on to the method (``teachers: merged`` of ``sp``).
+    ``checkpoint`` and ``warm_start`` override the teachers' and the student's for this row.
+    """
+
+    name: str
+    label: str | None = None
+    teachers: list[str] | str | None = None
+    weights: Weights = {}
+    extras: list[Annotated[ExtraSettings, _as_mapping("name")]] = []
+    checkpoint: Checkpoint | None = None
+    warm_start: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("name"), list) and value["name"]:
+            first, *rest = value["name"]
+            return {**value, "name": first, "extras": _more(rest, value.get("extras", []))}
+        return value
+
+
+class ExtraSettings(_OpenPart):
+    """A further method in the same row, with its own settings."""
+
+    name: str
+
+
+class TeacherSettings(ModelSettings):
+    """A teacher; with ``method`` it is itself distilled from the other teachers that the method names."""
+
+    checkpoint: Checkpoint = "best"
+    method: Annotated[MethodSettings, _as_mapping("name")] | None = None
+
+
+class StudentSettings(ModelSettings):
+    """The student; ``warm_start`` initialises it from a twin trained with cross-entropy only."""
+
+    warm_start: bool = False
+
+
+class Recipe(_Part):
+    """A study: data, split, views, teachers, a student, and the methods to compare."""
+
+    name: str = Field(default="study", pattern=r"^\w[\w.-]*$")
+    about: str = ""
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    views: dict[str, ViewSettings] = {}
+    teachers: dict[str, TeacherSettings] = {}
+    student: StudentSettings
+    train: TrainSettings = TrainSettings()
+    methods: list[Annotated[MethodSettings, _as_mapping("name")]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        for name in self.teachers:
+            if "." in name or not name:
+                raise ValueError(f"a teacher's name is part of its terms' names and cannot hold a dot, got {name!r}")
+        for row in [*self.methods, *(t.method for t in self.teachers.values() if t.method)]:
+            if not isinstance(row.teachers, list):
+                continue
+            for name in row.teachers:
+                if name not in self.teachers:
+                    raise ValueError(f"method {row.name!r}: unknown teacher {name!r}; {nearest(name, self.teachers)}")
+            if len(set(row.teachers)) < len(row.teachers):
+                raise ValueError(f"method {row.name!r}: a teacher is named twice: {row.teachers}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: a seed is named twice: {self.seeds}")
+        return self
