@@ -17,7 +17,13 @@ from torch import Tensor
 from overtone import fusion
 from overtone.losses import kd, similarity_preserving
 from overtone.methods import average_kd
-from overtone.views import gramian_angular_field, persistence_image, sublevel_diagram
+from overtone.views import (
+    gramian_angular_field,
+    markov_transition_field,
+    persistence_image,
+    recurrence_plot,
+    sublevel_diagram,
+)
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
@@ -45,6 +51,14 @@ def _gaf(x: Tensors, size: int, method: Any) -> Tensors:
     return {"image": gramian_angular_field(x["x"], size, method)}
 
 
+def _mtf(x: Tensors, size: int, bins: int) -> Tensors:
+    return {"image": markov_transition_field(x["x"], size, bins)}
+
+
+def _recurrence(x: Tensors, dimension: int, delay: int) -> Tensors:
+    return {"image": recurrence_plot(x["x"], dimension, delay)}
+
+
 def _diagram(x: Tensors) -> Tensors:
     return {"diagram": sublevel_diagram(x["x"])}
 
@@ -66,6 +80,8 @@ FUNCTIONS: dict[str, Callable[..., Tensors]] = {
     "similarity_preserving": _sp,
     "gasf": _gaf,
     "gadf": _gaf,
+    "mtf": _mtf,
+    "recurrence": _recurrence,
     "sublevel_h0": _diagram,
     "persistence_image": _image,
     "persistence_image_mass": _image_mass,

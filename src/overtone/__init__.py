@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from overtone import losses, views
+    from overtone import losses, models, recipe, views
     from overtone.distill import Distillation
     from overtone.errors import InputError, NotFiniteError, OvertoneError
     from overtone.methods import Method
@@ -56,13 +56,15 @@ __all__ = [
     "TeacherMemory",
     "load_student",
     "losses",
+    "models",
     "probe",
+    "recipe",
     "views",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("losses", "views"):
+    if name in ("losses", "models", "recipe", "views"):
         return import_module(f"overtone.{name}")
     if name in _PLACES:
         return getattr(import_module(f"overtone.{_PLACES[name]}"), name)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.methods import Method
+from overtone.methods import Method, configure, default_weights, find
 from overtone.recipe import WeightSettings
-from overtone.tap import Tap
-from overtone.types import Batch, Output, Progress, Step
+from overtone.tap import Tap, probe
+from overtone.teachers import Teacher
+from overtone.types import Batch, DataInfo, Output, Progress, Step
+
+Views = Tensor | Mapping[str, Tensor]
+"""A batch of inputs, or several views of it by name."""
 
 
 class Distillation(nn.Module):
@@ -45,6 +50,67 @@ class Distillation(nn.Module):
         terms = ["ce"] + [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
 
+    @staticmethod
+    def between(
+        student: nn.Module,
+        teachers: nn.Module | Mapping[str, nn.Module],
+        method: str = "kd",
+        *,
+        example: Views,
+        weights: Mapping[str, float | WeightSettings] | None = None,
+        data: DataInfo | None = None,
+        **settings: Any,
+    ) -> OwnLoop:
+        """Distillation for one's own training loop: no recipe, no engine, no study.
+
+        Args:
+            student: any classifier.
+            teachers: one, or several by name; they are frozen here.
+            method: a method's name; ``settings`` are its own (``temperature=2``).
+            example: a batch of inputs, from which every shape is found. A mapping of views where teachers see other
+                views than the student: a teacher sees the view of its own name if there is one, else the student's,
+                which is the first.
+            weights: by term, as in a recipe; the method's published ones unless given.
+            data: class names, numbers and labels of the training samples, for methods with a memory.
+
+        Returns:
+            A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
+
+        Raises:
+            InputError: for an unknown method or setting, or models that do not fit each other.
+        """
+        given = dict(teachers) if isinstance(teachers, Mapping) else {"teacher": teachers}
+        views = dict(example) if isinstance(example, Mapping) else {"x": example}
+        mine = next(iter(views))
+        student_tap = Tap(student)
+        student_spec = probe(student_tap, views[mine])
+        made, specs = {}, {}
+        for name, model in given.items():
+            if model is student:
+                raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
+            view = name if name in views else mine
+            made[name] = Teacher(name, Tap(model), view)
+            specs[name] = probe(made[name].tap, views[view])
+            if specs[name].classes != student_spec.classes:
+                raise InputError(
+                    f"teacher {name!r} has {specs[name].classes} classes, the student {student_spec.classes}; they "
+                    "must be the same, in the same order"
+                )
+        info = data or DataInfo(
+            tuple(str(c) for c in range(student_spec.classes)),
+            torch.zeros(0, dtype=torch.long),
+            torch.zeros(0, dtype=torch.long),
+        )
+        kind = find(method)
+        module = kind(configure(method, settings), student_spec, specs, info)
+        chosen = {
+            name: weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
+            for name, weight in (weights or {}).items()
+        }
+        distillation = Distillation(student_tap, {method: module}, default_weights([method], chosen), mine)
+        device = views[mine].device
+        return OwnLoop(distillation.to(device), made)
+
     @property
     def terms(self) -> tuple[str, ...]:
         """Every term's key, ``ce`` first."""
@@ -70,6 +136,42 @@ class Distillation(nn.Module):
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
+
+
+class OwnLoop(nn.Module):
+    """What :meth:`overtone.Distillation.between` returns: called with a batch, it gives the loss and its terms.
+
+    Its parameters are the student's and the adapters'. Teachers are frozen, follow the input's device, and are no part
+    of this module, so ``state_dict``, optimisers and DDP never see them.
+    """
+
+    def __init__(self, distillation: Distillation, teachers: dict[str, Teacher]) -> None:
+        super().__init__()
+        self.distillation = distillation
+        self._teachers = teachers
+
+    def forward(self, x: Views, y: Tensor, index: Tensor | None = None, progress: Progress | None = None) -> Step:
+        """One training step's forward pass.
+
+        Args:
+            x: the batch, or its views by name where teachers see other ones than the student.
+            y: class numbers, (B,).
+            index: the samples' numbers in the training set, for methods with a memory.
+            progress: where training is, for weights that change over time; the first of one epoch unless given.
+
+        Returns:
+            ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
+        """
+        views = x if isinstance(x, Mapping) else dict.fromkeys([self.distillation.view], x)
+        index = torch.arange(len(y), device=y.device) if index is None else index
+        batch = Batch(views, y, index)
+        outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
+        step: Step = self.distillation(batch, outputs, progress or Progress(1, 1))
+        return step
+
+    def student_only(self) -> dict[str, Tensor]:
+        """The bare student's state dict, under its own keys."""
+        return self.distillation.student.model.state_dict()
 
 
 def _resolve(terms: list[str], weights: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:

@@ -40,8 +40,16 @@ def _methods() -> list[tuple[str, str]]:
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "recipes": _recipes,
     "data": lambda: [(name, kind.SOURCE) for name, kind in data.SOURCES.items()],
-    "views": lambda: [(name, kind.SOURCE) for name, kind in views.VIEWS.items()],
-    "models": lambda: [(family.example, family.source) for family in models.FAMILIES.values()],
+    "views": lambda: [
+        *((name, kind.SOURCE) for name, kind in views.VIEWS.items()),
+        ("package.module:function", views.CustomView.SOURCE),
+    ],
+    "models": lambda: [
+        *((family.example, family.source) for family in models.FAMILIES.values()),
+        ("torchvision:NAME", "any classifier of torchvision for an image view (pip install overtone[torchvision])"),
+        ("timm:NAME", "any classifier of timm for an image view (pip install overtone[timm])"),
+        ("package.module:Class", "your own, called with the numbers of channels and classes"),
+    ],
     "methods": _methods,
 }
 

@@ -17,11 +17,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from overtone.data import Standardiser
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError
 from overtone.files import write_atomic
+from overtone.lookup import make_view
 from overtone.models import build
-from overtone.recipe import explain
-from overtone.views import VIEWS, View
+from overtone.views import View
 
 
 class Header(BaseModel):
@@ -91,20 +91,6 @@ class Student(nn.Module):
     def predict(self, windows: Tensor) -> Tensor:
         """Windows (B, C, T) -> class probabilities (B, classes)."""
         return self(windows).softmax(1)
-
-
-def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
-    """A view object by its type and settings.
-
-    Raises:
-        InputError: for an unknown type or setting, or a wrong value.
-    """
-    if kind not in VIEWS:
-        raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, VIEWS)}")
-    try:
-        return VIEWS[kind].model_validate(settings)
-    except ValidationError as error:
-        raise InputError(explain(error, VIEWS[kind], where)) from error
 
 
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
+from overtone.data.csv import Csv, Folder
 from overtone.data.npz import Npz
-from overtone.data.split import Fold, split
+from overtone.data.sp_sw_har import SpSwHar
+from overtone.data.split import Fold, leaks, split
 from overtone.data.standardise import Standardiser
+from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
 from overtone.data.windows import cut
 from overtone.errors import InputError, nearest
 from overtone.recipe import DataSettings, explain
 
-SOURCES: dict[str, type[Source]] = {"watch": Watch, "npz": Npz}
+SOURCES: dict[str, type[Source]] = {
+    "watch": Watch,
+    "npz": Npz,
+    "csv": Csv,
+    "folder": Folder,
+    "uci_har": UciHar,
+    "sp_sw_har": SpSwHar,
+    "aeon": Aeon,
+}
 
 
 def load(settings: DataSettings) -> Windows:
@@ -22,11 +34,12 @@ def load(settings: DataSettings) -> Windows:
     Raises:
         InputError: for an unknown source or setting, or data that cannot be used.
     """
-    if settings.name not in SOURCES:
+    name, colon, of = settings.name.partition(":")
+    if name not in SOURCES or (colon and name != "aeon"):
         raise InputError(f"unknown data {settings.name!r}; {nearest(settings.name, SOURCES)}")
-    kind = SOURCES[settings.name]
+    kind = SOURCES[name]
     try:
-        source = kind.model_validate(settings.settings)
+        source = kind.model_validate({**settings.settings, **({"set": of} if colon else {})})
     except ValidationError as error:
         raise InputError(explain(error, kind, "data")) from error
     recordings = source.load()
@@ -36,4 +49,4 @@ def load(settings: DataSettings) -> Windows:
     return cut(recordings, window, stride)
 
 
-__all__ = ["SOURCES", "Fold", "Recordings", "Source", "Standardiser", "Windows", "cut", "load", "split"]
+__all__ = ["SOURCES", "Fold", "Recordings", "Source", "Standardiser", "Windows", "cut", "leaks", "load", "split"]

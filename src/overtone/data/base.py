@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -24,21 +24,25 @@ class Recordings:
 
     Attributes:
         signals: one (C, T_i) float32 array a recording; lengths may differ, channels may not.
-        labels: class number of each recording.
+        labels: class number of each recording, or an array of class numbers a recording, one a sample.
         groups: who (or what) each recording belongs to, as names.
         classes: class names in label order.
         channels: channel names.
         rate: sampling rate in Hz, if known.
         where: what the source calls itself in messages, such as a file.
+        official_test: which recordings the data's own split tests, where it has one.
+        notes: what a reader of the page should know (channels that never change, filled gaps).
     """
 
     signals: list[FloatArray]
-    labels: IntArray
+    labels: IntArray | list[IntArray]
     groups: list[str]
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     rate: float | None
     where: str
+    official_test: list[bool] | None = None
+    notes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse what no model can learn from.
@@ -85,6 +89,8 @@ class Windows:
         rate: Hz, if known.
         where: the source, for messages.
         stride: samples between the starts of neighbouring windows.
+        notes: what a reader of the page should know.
+        official_test: (N,) which windows the data's own split tests, where it has one.
     """
 
     x: FloatArray
@@ -98,7 +104,8 @@ class Windows:
     rate: float | None
     where: str
     stride: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    official_test: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +37,8 @@ class Npz(Source):
                 (which are never unpickled).
         """
         where = f"data 'npz': {self.path}"
-        x, y, group = _read(self.path, where)
+        held = read_arrays(self.path, ("X", "y", "group"), where, "Needed are X (N,C,T), y (N,) and group (N,)")
+        x, y, group = held["X"], held["y"], held["group"]
         if x.ndim != 3:
             raise InputError(f"{where}: X must have three axes (N, C, T), got shape {x.shape}")
         if not np.issubdtype(x.dtype, np.floating) and not np.issubdtype(x.dtype, np.integer):
@@ -63,7 +65,12 @@ class Npz(Source):
         )
 
 
-def _read(path: Path, where: str) -> list[np.ndarray[Any, Any]]:
+def read_arrays(path: Path, names: Sequence[str], where: str, needed: str = "") -> dict[str, np.ndarray[Any, Any]]:
+    """Named arrays of an ``.npz`` file; objects are never unpickled.
+
+    Raises:
+        InputError: for a missing, cut or foreign file, a missing array (the nearest is named), or objects.
+    """
     if not path.is_file():
         raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
     if path.stat().st_size == 0:
@@ -75,13 +82,12 @@ def _read(path: Path, where: str) -> list[np.ndarray[Any, Any]]:
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file")
     try:
         with np.load(path, allow_pickle=False) as held:
-            for name in ("X", "y", "group"):
+            for name in names:
                 if name not in held.files:
                     raise InputError(
-                        f"{where}: array {name!r} is missing; {nearest(name, held.files)}. Needed are X (N,C,T), "
-                        "y (N,) and group (N,)"
+                        f"{where}: array {name!r} is missing; {nearest(name, held.files)}. {needed}".rstrip()
                     )
-            return [held[name] for name in ("X", "y", "group")]
+            return {name: held[name] for name in names}
     except InputError:
         raise
     except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file

@@ -32,17 +32,73 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
     groups in that order (round the end), so they depend on the fold only and every group serves in turn.
 
     Raises:
-        InputError: for fewer groups than the folds and validation need, an unknown group, or a side that is empty.
+        InputError: for fewer groups than the folds and validation need, an unknown group, a group on both sides of the
+            data's own split, overlapping windows dealt at random, or a side that is empty.
     """
-    names = windows.groups
-    held_out = _test_groups(names, settings)
+    units = _units(windows, settings)
+    if settings.scheme == "official":
+        held_out = [_official(windows, units)]
+    else:
+        held_out = _test_groups(units.names, settings)
     for number in settings.folds or []:
         if number >= len(held_out):
             raise InputError(
                 f"split.folds: there is no fold {number}; this split has {len(held_out)} (0 to {len(held_out) - 1})"
             )
     chosen = settings.folds if settings.folds is not None else range(len(held_out))
-    return [_fold(windows, number, held_out[number], settings) for number in dict.fromkeys(chosen)]
+    return [_fold(units, number, held_out[number], settings) for number in dict.fromkeys(chosen)]
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What is never divided: groups, recordings, or random parts. ``of`` is each window's unit, by number."""
+
+    names: tuple[str, ...]
+    of: IntArray
+
+
+def _units(windows: Windows, settings: SplitSettings) -> _Units:
+    if settings.by == "group":
+        return _Units(windows.groups, windows.group)
+    if settings.by == "recording":
+        found, of = np.unique(windows.recording, return_inverse=True)
+        return _Units(tuple(f"recording {number}" for number in found), of.astype(np.int64))
+    overlap = windows.stride < windows.x.shape[2] and len(np.unique(windows.recording)) < len(windows)
+    if overlap and not settings.allow_overlap:
+        raise InputError(
+            f"split: by: window deals overlapping windows (every {windows.stride} of {windows.x.shape[2]} samples) to "
+            "both sides, so the test side is known from training; use by: group, a stride without overlap, or "
+            "allow it with split.allow_overlap: true"
+        )
+    assert isinstance(settings.test, int)
+    order = np.random.default_rng(0).permutation(len(windows))
+    of = np.empty(len(windows), dtype=np.int64)
+    of[order] = np.arange(len(windows)) % settings.test
+    return _Units(tuple(f"part {number}" for number in range(settings.test)), of)
+
+
+def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
+    """What a reader must know about a split that lets something of the test side into training."""
+    if settings.by == "group":
+        return []
+    found = [f"split by {settings.by}: the same people may be in training and test, which flatters every row"]
+    if settings.by == "window" and settings.allow_overlap:
+        found.append(
+            "overlapping windows were dealt at random to training and test (allow_overlap), which flatters more"
+        )
+    return found
+
+
+def _official(windows: Windows, units: _Units) -> list[str]:
+    """The groups that the data's own split tests."""
+    if windows.official_test is None:
+        raise InputError(f"{windows.where}: there is no official split in it; use another split.scheme")
+    tested = {units.names[u] for u in np.unique(units.of[windows.official_test])}
+    trained = {units.names[u] for u in np.unique(units.of[~windows.official_test])}
+    both = sorted(tested & trained)
+    if both:
+        raise InputError(f"{windows.where}: groups {both} are on both sides of the official split")
+    return [name for name in units.names if name in tested]
 
 
 def _test_groups(names: Sequence[str], settings: SplitSettings) -> list[list[str]]:
@@ -64,8 +120,8 @@ def _test_groups(names: Sequence[str], settings: SplitSettings) -> list[list[str
     return [[str(name) for name in part] for part in np.array_split(np.asarray(names), folds)]
 
 
-def _fold(windows: Windows, number: int, test: list[str], settings: SplitSettings) -> Fold:
-    names = windows.groups
+def _fold(units: _Units, number: int, test: list[str], settings: SplitSettings) -> Fold:
+    names = units.names
     after = names.index(test[-1]) + 1
     rest = [name for name in [*names[after:], *names[:after]] if name not in test]
     if isinstance(settings.val, int):
@@ -84,7 +140,7 @@ def _fold(windows: Windows, number: int, test: list[str], settings: SplitSetting
         )
 
     def of(groups: Sequence[str]) -> IntArray:
-        return np.flatnonzero(np.isin(windows.group, [names.index(g) for g in groups]))
+        return np.flatnonzero(np.isin(units.of, [names.index(g) for g in groups]))
 
     return Fold(number, of(train), of(val), of(test), tuple(train), tuple(val), tuple(test))
 

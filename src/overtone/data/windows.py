@@ -56,15 +56,24 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     else:
         size = in_samples(window, recordings.rate, "window")
     step = size if stride is None else in_samples(stride, recordings.rate, "stride")
-    pieces, recording, start = [], [], []
-    short = 0
-    for number, signal in enumerate(recordings.signals):
+    pieces, label, recording, start = [], [], [], []
+    short = mixed = 0
+    for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
         starts = range(0, signal.shape[1] - size + 1, step)
         short += not starts
         for first in starts:
+            own = np.unique(np.atleast_1d(labels)[first : first + size] if np.ndim(labels) else labels)
+            if len(own) > 1:
+                mixed += 1
+                continue
             pieces.append(signal[:, first : first + size])
+            label.append(int(own[0]))
             recording.append(number)
             start.append(first)
+    if mixed and not pieces:
+        raise InputError(
+            f"{recordings.where}: the label changes inside every window of {size} samples; use shorter ones"
+        )
     if not pieces:
         raise InputError(
             f"{recordings.where}: a window of {size} samples is longer than every recording (the longest has "
@@ -73,10 +82,15 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     origin = np.asarray(recording, dtype=np.int64)
     names = sorted(set(recordings.groups), key=lambda n: (_natural(n), n))
     group = np.asarray([names.index(g) for g in recordings.groups], dtype=np.int64)
-    notes = (f"{short} of {len(lengths)} recordings are shorter than a window and were left out",) if short else ()
+    notes = list(recordings.notes)
+    if short:
+        notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
+    if mixed:
+        notes.append(f"{mixed} of {mixed + len(pieces)} windows were dropped because the label changes inside them")
+    official = recordings.official_test
     return Windows(
         x=np.stack(pieces),
-        y=recordings.labels[origin],
+        y=np.asarray(label, dtype=np.int64),
         group=group[origin],
         recording=origin,
         start=np.asarray(start, dtype=np.int64),
@@ -86,7 +100,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         rate=recordings.rate,
         where=recordings.where,
         stride=step,
-        notes=notes,
+        notes=tuple(notes),
+        official_test=None if official is None else np.asarray(official)[origin],
     )
 
 

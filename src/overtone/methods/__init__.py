@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from overtone.methods.kd import KD
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
-from overtone.recipe import explain
+from overtone.recipe import WeightSettings, explain
 
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in (KD, Aver, Weighted, SP)}
 
@@ -60,6 +61,19 @@ def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
         raise InputError(explain(error, config, f"method {name!r}")) from error
 
 
+def default_weights(methods: Sequence[str], given: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:
+    """The methods' default weights, replaced where ``given`` has the term or the beginning of its name.
+
+    Cross-entropy's comes from the first method, 1 without any.
+    """
+    first = find(methods[0]).WEIGHTS if methods else {}
+    defaults = {"ce": first.get("ce", 1.0)}
+    for name in methods:
+        defaults.update({f"{name}.{term}": w for term, w in find(name).WEIGHTS.items() if term != "ce"})
+    kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
+    return {**{t: WeightSettings(value=w) for t, w in kept.items()}, **given}
+
+
 __all__ = [
     "METHODS",
     "PRESETS",
@@ -68,6 +82,7 @@ __all__ = [
     "MultiTeacherKD",
     "average_kd",
     "configure",
+    "default_weights",
     "find",
     "pair_stages",
 ]

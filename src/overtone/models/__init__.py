@@ -11,6 +11,8 @@ from torch import nn
 from overtone.errors import InputError, nearest
 from overtone.models.base import Staged
 from overtone.models.ds_cnn import DSCNN
+from overtone.models.foreign import build_foreign
+from overtone.models.foreign import fingerprint as foreign_fingerprint
 from overtone.models.wide_resnet import WideResNet
 
 VERSION = 1
@@ -46,13 +48,15 @@ def build(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
     """A new model by name, for one sample's shape.
 
     Args:
-        name: such as ``wrn16-3`` or ``dscnn-16``.
+        name: such as ``wrn16-3``, ``dscnn-16``, ``torchvision:resnet18``, ``timm:NAME`` or ``package.module:Class``.
         input_shape: (C, T) or (C, H, W), without the batch.
         classes: number of classes.
 
     Raises:
         InputError: for an unknown name (the nearest is named), or a model that does not take such an input.
     """
+    if ":" in name:
+        return build_foreign(name, input_shape, classes)
     dims = len(input_shape) - 1
     for family in FAMILIES.values():
         match = re.fullmatch(family.pattern, name)
@@ -65,7 +69,13 @@ def build(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
             return family.make(match, input_shape[0], classes, dims)
         except ValueError as error:
             raise InputError(f"model {name!r}: {error}") from error
-    raise InputError(f"unknown model {name!r}; {nearest(name, [f.example for f in FAMILIES.values()])}")
+    known = [*(f.example for f in FAMILIES.values()), "torchvision:NAME", "timm:NAME", "package.module:Class"]
+    raise InputError(f"unknown model {name!r}; {nearest(name, known)}")
 
 
-__all__ = ["DSCNN", "FAMILIES", "VERSION", "Family", "Staged", "WideResNet", "build"]
+def fingerprint(name: str) -> str:
+    """What decides a model's numbers besides its name; part of a cell's key."""
+    return foreign_fingerprint(name) if ":" in name else str(VERSION)
+
+
+__all__ = ["DSCNN", "FAMILIES", "VERSION", "Family", "Staged", "WideResNet", "build", "fingerprint"]

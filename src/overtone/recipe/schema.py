@@ -119,21 +119,31 @@ class SplitSettings(_Part):
     """Who is held out. Groups (people) are never on two sides.
 
     ``leave_groups_out``: every group is tested once, ``test`` groups at a time. ``kfold``: ``test`` is the number of
-    folds. ``holdout``: ``test`` lists the groups. ``val`` groups (a number, or names) come from the training part and
-    depend on the fold only. ``folds`` runs only some folds, by number.
+    folds. ``holdout``: ``test`` lists the groups. ``official``: the data's own test side. ``val`` groups (a number, or
+    names) come from the training part and depend on the fold only. ``folds`` runs only some folds, by number.
+
+    ``by: recording`` makes every recording a group of its own. ``by: window`` deals windows at random into as many
+    parts as there are folds (k-fold only), which leaks where people repeat; where windows overlap it is refused unless
+    ``allow_overlap: true``.
     """
 
-    by: Literal["group"] = "group"
-    scheme: Literal["leave_groups_out", "kfold", "holdout"] = "leave_groups_out"
+    by: Literal["group", "recording", "window"] = "group"
+    scheme: Literal["leave_groups_out", "kfold", "holdout", "official"] = "leave_groups_out"
     test: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
     val: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
+    allow_overlap: bool = False
+
     @model_validator(mode="after")
     def _fits(self) -> SplitSettings:
+        if self.by == "window" and self.scheme != "kfold":
+            raise ValueError(f"by: window needs scheme: kfold, got {self.scheme}")
+        if self.scheme == "official" and self.by != "group":
+            raise ValueError(f"scheme official needs by: group, got {self.by}")
         if self.scheme == "holdout" and isinstance(self.test, int):
             raise ValueError("scheme holdout needs test: [names of groups]")
-        if self.scheme != "holdout" and not isinstance(self.test, int):
+        if self.scheme not in ("holdout", "official") and not isinstance(self.test, int):
             raise ValueError(f"scheme {self.scheme} needs test: a number; to name groups use scheme: holdout")
         return self
 
@@ -163,10 +173,14 @@ class TrainSettings(_Part):
 
 
 class ModelSettings(_Part):
-    """A model to train: which view it sees, what it is, for how long."""
+    """A model to train: which view it sees, what it is, for how long.
+
+    ``at`` names a foreign model's stages, ``{stage1: layer1, ...}``; without it they are found by a probe.
+    """
 
     view: str = "signal"
     model: str
+    at: dict[str, str] | None = None
     epochs: int = Field(default=30, ge=1)
     train: dict[str, Any] = {}
 

@@ -21,6 +21,7 @@ from overtone.engine.loop import StateDict
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.files import write_json, write_npz
+from overtone.lookup import view_settings, view_type
 from overtone.methods import find as find_method
 from overtone.models import build
 from overtone.student import Header, load_student, save_student
@@ -28,7 +29,6 @@ from overtone.study.plan import Cell, Plan
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import Teacher, TeacherMemory, memory_bytes
 from overtone.types import Batch, DataInfo, Output, Spec
-from overtone.views import VIEWS
 
 RESULT = "result.json"
 
@@ -96,7 +96,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         return samples.batch(first, [view]).views[view]
 
     reseed(cell.seed, "initialise")
-    student = Tap(_on(device, build(cell.model, example(cell.view).shape[1:], classes)))
+    student = Tap(_on(device, build(cell.model, example(cell.view).shape[1:], classes)), cell.at)
     if cell.start is not None and not fresh_teachers:
         twin = load_student(shop.weights_file(cell.start, "best"))
         student.model.load_state_dict(twin.model.state_dict())
@@ -107,7 +107,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
             model = build(made.model, example(made.view).shape[1:], classes)
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
-        teachers[name] = Teacher(name, Tap(_on(device, model)), made.view)
+        teachers[name] = Teacher(name, Tap(_on(device, model), made.at), made.view)
     spec = probe(student, example(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view)) for name, t in teachers.items()}
     fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
@@ -232,8 +232,8 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
         window=windows.x.shape[2],
         mean=samples.standardise.mean,
         std=samples.standardise.std,
-        view=next(name for name, kind in VIEWS.items() if type(fitted.view) is kind),
-        view_settings=fitted.view.model_dump(mode="json"),
+        view=view_type(fitted.view),
+        view_settings=view_settings(fitted.view),
         view_state=fitted.state,
     )
 

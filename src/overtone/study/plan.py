@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from overtone import engine, models
 from overtone.data import Fold, Windows, split
 from overtone.errors import InputError, nearest
-from overtone.methods import PRESETS, MethodConfig, configure
+from overtone.lookup import make_view, view_settings, view_type
+from overtone.methods import PRESETS, MethodConfig, configure, default_weights
 from overtone.methods import find as find_method
 from overtone.recipe import (
     MethodSettings,
@@ -28,7 +29,6 @@ from overtone.recipe import (
     WeightSettings,
     explain,
 )
-from overtone.student import make_view
 from overtone.views import VIEWS, View
 
 
@@ -50,6 +50,7 @@ class Cell:
     seed: int
     view: str
     model: str
+    at: Mapping[str, str] | None
     epochs: int
     train: TrainSettings
     methods: Mapping[str, MethodConfig]
@@ -138,7 +139,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         chosen = []
     for name in methods:
         _check_count(name, chosen)
-    weights = _weights(list(methods), row.weights)
+    weights = default_weights(list(methods), row.weights)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + names) or "none",
         methods,
@@ -158,16 +159,6 @@ def _check_count(name: str, chosen: list[str]) -> None:
             f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
             f"teachers: [{chosen[0]}], or use aver or weighted for several"
         )
-
-
-def _weights(methods: list[str], given: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:
-    """The methods' default weights, replaced where the recipe gives the term or the beginning of its name."""
-    first = find_method(methods[0]).WEIGHTS if methods else {}
-    defaults = {"ce": first.get("ce", 1.0)}
-    for name in methods:
-        defaults.update({f"{name}.{t}": w for t, w in find_method(name).WEIGHTS.items() if t != "ce"})
-    kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
-    return {**{t: WeightSettings(value=w) for t, w in kept.items()}, **given}
 
 
 def make_plan(recipe: Recipe, windows: Windows) -> Plan:
@@ -274,12 +265,11 @@ class _Planner:
         weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
         what: dict[str, Any] = {
             "engine": engine.VERSION,
-            "models": models.VERSION,
             "data": self.windows.content,
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
-            "view": [_type_of(view), view.VERSION, view.model_dump(mode="json")],
-            "model": [model.model, model.epochs],
+            "view": [view_type(view), view.VERSION, view_settings(view), view.fingerprint],
+            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs],
             "train": train.model_dump(mode="json", exclude={"threads"}),
             "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
@@ -288,20 +278,20 @@ class _Planner:
         }
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.cells:
-            full = f"{title} · fold {fold.number} · seed {seed}"
             self.cells[key] = Cell(
-                key,
-                full,
-                fold.number,
-                seed,
-                model.view,
-                model.model,
-                model.epochs,
-                train,
-                methods,
-                weights,
-                links,
-                start,
+                key=key,
+                title=f"{title} · fold {fold.number} · seed {seed}",
+                fold=fold.number,
+                seed=seed,
+                view=model.view,
+                model=model.model,
+                at=model.at,
+                epochs=model.epochs,
+                train=train,
+                methods=methods,
+                weights=weights,
+                teachers=links,
+                start=start,
             )
         return key
 
@@ -319,7 +309,7 @@ class _Planner:
         if name not in self.views:
             given = self.recipe.views.get(name)
             kind = (given.type if given else None) or name
-            if kind not in VIEWS:
+            if kind not in VIEWS and ":" not in kind:
                 raise InputError(f"unknown view {kind!r}; {nearest(kind, [*VIEWS, *self.recipe.views])}")
             self.views[name] = make_view(kind, given.settings if given else {}, f"views.{name}")
         return self.views[name]
@@ -331,7 +321,3 @@ class _Planner:
             return TrainSettings.model_validate(given)
         except ValidationError as error:
             raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
-
-
-def _type_of(view: View) -> str:
-    return next(name for name, kind in VIEWS.items() if type(view) is kind)

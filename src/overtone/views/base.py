@@ -27,6 +27,11 @@ class View(BaseModel):
     VERSION: ClassVar[int] = 1
     SOURCE: ClassVar[str] = ""
 
+    @property
+    def fingerprint(self) -> str:
+        """What decides the numbers besides settings and ``VERSION``; part of a cell's key."""
+        return ""
+
     def prepare(self, windows: Tensor) -> Tensor:
         """What is kept per window, computed once: the windows themselves, or something slow to compute."""
         return windows

@@ -28,15 +28,24 @@ def paa(x: Tensor, size: int) -> Tensor:
         ValueError: if ``size`` is larger than T (there is nothing to average) or below 1.
     """
     length = x.shape[-1]
-    if not 1 <= size <= length:
-        raise ValueError(f"PAA to {size} points needs a window of at least that many samples, got {length}")
     if size == length:
         return x
-    edges = torch.arange(size + 1, device=x.device) * length // size  # (size + 1,)
-    sample = torch.arange(length, device=x.device)
-    inside = (sample >= edges[:-1, None]) & (sample < edges[1:, None])  # (size, T)
     # A product with an averaging matrix is deterministic on every device, unlike a scatter.
-    return x @ (inside.to(x.dtype) / inside.sum(1, keepdim=True)).T
+    return x @ averaging(length, size, x).T
+
+
+def averaging(length: int, size: int, like: Tensor) -> Tensor:
+    """The matrix (size, length) whose product with a series is its PAA, in ``like``'s type and on its device.
+
+    Raises:
+        ValueError: if ``size`` is larger than ``length`` (there is nothing to average) or below 1.
+    """
+    if not 1 <= size <= length:
+        raise ValueError(f"size {size} is larger than the window's {length} samples; use size <= {length}")
+    edges = torch.arange(size + 1, device=like.device) * length // size  # (size + 1,)
+    sample = torch.arange(length, device=like.device)
+    inside = (sample >= edges[:-1, None]) & (sample < edges[1:, None])  # (size, length)
+    return inside.to(like.dtype) / inside.sum(1, keepdim=True)
 
 
 def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "difference"] = "summation") -> Tensor:
@@ -92,11 +101,7 @@ class GAF(View):
 
     def fit(self, stored: Tensor) -> State:
         """Nothing is fitted (each window is scaled by itself); a size the window cannot give is refused here."""
-        if self.size > stored.shape[-1]:
-            raise ValueError(
-                f"size {self.size} is larger than the window's {stored.shape[-1]} samples; "
-                f"use size <= {stored.shape[-1]} or a longer window"
-            )
+        averaging(stored.shape[-1], self.size, stored)
         return {}
 
     def render(self, stored: Tensor, state: State) -> Tensor:

@@ -1,0 +1,161 @@
+"""A user's recordings as text: one long table, or a folder with one file a recording."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from overtone.data.base import Recordings, Source
+from overtone.data.resample import Stream, regular
+from overtone.data.table import Table, class_numbers, read_table
+from overtone.errors import InputError
+
+
+class _Text(Source):
+    """What both forms share: which column is what.
+
+    Attributes:
+        path: the file, or the folder.
+        channels: the signal's columns.
+        label: the column of class names or numbers, one a sample.
+        time: the column of time stamps; without it samples are taken as evenly spaced, ``rate`` apart.
+        time_unit: of numeric time stamps; ISO 8601 dates need none.
+        rate: Hz; what to resample to, or what the data has where it has no time stamps.
+        resample: interpolate onto an even grid.
+    """
+
+    path: Path
+    channels: list[str] = Field(min_length=1)
+    label: str | None = "label"
+    time: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns"] = "s"
+    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    resample: bool = False
+
+    def _recordings(self, parts: list[tuple[str, Table, list[int], str, str | None]], where: str) -> Recordings:
+        """From (recording, table, its rows, group, label or None) to recordings."""
+        texts = []
+        for _, table, rows, _, label in parts:
+            if label is not None:
+                texts.append([label] * len(rows))
+            else:
+                assert self.label is not None
+                column = table.text(self.label, "label")
+                texts.append([column[row] for row in rows])
+        classes, labels = class_numbers(texts)
+        held: dict[int, tuple[Any, Any]] = {}  # a long table's columns are turned into numbers once
+        streams = []
+        for (name, table, rows, _, _), numbers in zip(parts, labels, strict=True):
+            if id(table) not in held:
+                values = np.stack([table.numbers(channel, "channel") for channel in self.channels], axis=1)
+                held[id(table)] = values, table.seconds(self.time, self.time_unit) if self.time else None
+            values, time = held[id(table)]
+            own = None if time is None else time[rows]
+            lines = [table.lines[row] for row in rows]
+            streams.append(Stream(name, own, values[rows].astype(np.float32), numbers, lines))
+        stretches, rate, notes = regular(streams, self.rate, self.resample, where)
+        return Recordings(
+            signals=[np.ascontiguousarray(stretch.values) for stretch in stretches],
+            labels=[stretch.labels for stretch in stretches],
+            groups=[parts[stretch.stream][3] for stretch in stretches],
+            classes=classes,
+            channels=tuple(self.channels),
+            rate=rate,
+            where=where,
+            notes=tuple(notes),
+        )
+
+
+class Csv(_Text):
+    """One long table with a row a sample.
+
+    Attributes:
+        recording: the column that tells recordings apart; without it, the group's.
+        group: the column that says who a sample is from.
+    """
+
+    SOURCE: ClassVar[str] = "your own long table: recording, time, channels, label, group (any names)"
+
+    recording: str | None = None
+    group: str = "group"
+    label: str = "label"
+
+    def load(self) -> Recordings:
+        """Read the table; rows of one recording stay in their order, wherever they stand.
+
+        Raises:
+            InputError: for anything wrong, with column and row.
+        """
+        where = f"data 'csv': {self.path}"
+        table = read_table(self.path, where)
+        groups = table.text(self.group, "group")
+        names = table.text(self.recording, "recording") if self.recording else groups
+        rows: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            rows.setdefault(name, []).append(number)
+        parts: list[tuple[str, Table, list[int], str, str | None]] = []
+        for name, own in rows.items():
+            people = sorted({groups[row] for row in own})
+            if len(people) > 1:
+                raise InputError(
+                    f"{where}: recording {name!r} belongs to several groups ({', '.join(people[:5])}); "
+                    "a recording is of one"
+                )
+            parts.append((name, table, own, people[0], None))
+        return self._recordings(parts, where)
+
+
+class Folder(_Text):
+    """One file a recording.
+
+    Attributes:
+        files: which files, as a pattern; ``**/*.csv`` looks into folders below.
+        pattern: a regular expression on the file's path below the folder, with a part named ``group`` and perhaps one
+            named ``label``: ``(?P<group>[^/_]+)_(?P<label>[^.]+)``.
+        label: the column of labels, needed where the pattern has no such part.
+    """
+
+    SOURCE: ClassVar[str] = "your own folder, one file a recording; group and label from the file's name"
+
+    files: str = "*.csv"
+    pattern: str = r"(?P<group>[^/_.]+)"
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}, got {value!r}") from error
+        if "group" not in groups:
+            raise ValueError(f"a part named group is needed, such as (?P<group>[^_]+), got {value!r}")
+        return value
+
+    def load(self) -> Recordings:
+        """Read every file that fits.
+
+        Raises:
+            InputError: for no such folder or file, a name that does not fit the pattern, or anything in a file.
+        """
+        where = f"data 'folder': {self.path}"
+        if not self.path.is_dir():
+            raise InputError(f"{where}: no such folder (looked from {Path.cwd()})")
+        paths = sorted(path for path in self.path.glob(self.files) if path.is_file())
+        if not paths:
+            raise InputError(f"{where}: no file fits {self.files!r}")
+        parts: list[tuple[str, Table, list[int], str, str | None]] = []
+        for path in paths:
+            name = path.relative_to(self.path).as_posix()
+            match = re.match(self.pattern, name)
+            if match is None:
+                raise InputError(f"{where}: the name {name!r} does not fit the pattern {self.pattern!r}")
+            table = read_table(path, f"data 'folder': {path}")
+            label = match.groupdict().get("label")
+            if label is None and self.label is None:
+                raise InputError(f"{where}: there is no label; name a column (label) or a part of the pattern")
+            parts.append((name, table, list(range(len(table))), match["group"], label))
+        return self._recordings(parts, where)

@@ -1,0 +1,35 @@
+"""Where data files are looked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from overtone.errors import InputError
+
+VARIABLE = "OVERTONE_DATA"
+
+
+def find_file(path: Path | None, name: str, where: str) -> Path:
+    """A data file: ``path`` itself (or ``name`` in that folder), else ``name`` in the folder ``OVERTONE_DATA``.
+
+    Args:
+        path: the recipe's ``data.path``, if any.
+        name: the file's place below a folder of data sets, such as ``uci_har/uci_har.npz``.
+        where: the source, for messages.
+
+    Raises:
+        InputError: if it is in none of these places; all of them are named.
+    """
+    places = []
+    if path is not None:
+        places += [path, path / name, path / Path(name).name]
+    elif VARIABLE in os.environ:
+        places.append(Path(os.environ[VARIABLE]) / name)
+    for place in places:
+        if place.is_file() if Path(name).suffix else place.is_dir():
+            return place
+    looked = ", ".join(str(place) for place in places) or "nowhere"
+    raise InputError(
+        f"{where}: {name} was not found (looked: {looked}); set data.path, or {VARIABLE} to the folder above it"
+    )

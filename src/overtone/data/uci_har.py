@@ -1,0 +1,49 @@
+"""UCI-HAR: six activities of 30 people with a smartphone at the waist, official windows and split.
+
+Source: Anguita et al., "A Public Domain Dataset for Human Activity Recognition Using Smartphones", ESANN 2013; UCI
+repository entry 240, CC BY 4.0 there ("any commercial use is prohibited" in the set's own README).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from overtone.data.base import Recordings, Source
+from overtone.data.npz import read_arrays
+from overtone.data.places import find_file
+
+RATE = 50.0
+ARRAYS = ("X_train", "X_test", "y_train", "y_test", "subject_train", "subject_test", "channels", "classes")
+
+
+class UciHar(Source):
+    """The 10,299 windows of 9 channels and 128 samples; ``split.scheme: official`` holds out the nine test people.
+
+    Attributes:
+        path: ``uci_har.npz``, or a folder with it; else it is looked for in ``OVERTONE_DATA``.
+    """
+
+    SOURCE: ClassVar[str] = "smartphone activities, Anguita et al. 2013, UCI 240 (file uci_har.npz)"
+
+    path: Path | None = None
+
+    def load(self) -> Recordings:
+        """Every window as a recording of its own (the original recordings overlap by half and are not in the file)."""
+        where = "data 'uci_har'"
+        file = find_file(self.path, "uci_har/uci_har.npz", where)
+        held = read_arrays(file, ARRAYS, f"{where}: {file}")
+        x = np.concatenate([held["X_train"], held["X_test"]]).astype(np.float32)
+        people = np.concatenate([held["subject_train"], held["subject_test"]])
+        return Recordings(
+            signals=list(x),
+            labels=np.concatenate([held["y_train"], held["y_test"]]).astype(np.int64),
+            groups=[f"{person:02d}" for person in people],
+            classes=tuple(str(name) for name in held["classes"]),
+            channels=tuple(str(name) for name in held["channels"]),
+            rate=RATE,
+            where=where,
+            official_test=[False] * len(held["X_train"]) + [True] * len(held["X_test"]),
+        )

@@ -1,0 +1,74 @@
+"""Things by name: the user's own by ``package.module:name``, and views by their type."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from overtone.errors import InputError, nearest
+from overtone.recipe.messages import explain
+from overtone.views import VIEWS, CustomView, View
+
+
+def import_object(name: str, what: str) -> Any:
+    """What ``package.module:name`` points to; the current folder counts as a place to import from.
+
+    Args:
+        name: such as ``mypackage.nets:TinyNet``.
+        what: what it is for, for messages.
+
+    Raises:
+        InputError: if the module or the name in it does not exist, or importing it fails.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise InputError(f"{what} {name!r}: write package.module:name")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{what} {name!r}: there is no module {error.name!r}; it must be installed or lie in {here}"
+        ) from error
+    except Exception as error:
+        raise InputError(f"{what} {name!r}: importing it fails: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        names = [n for n in dir(module) if not n.startswith("_")]
+        raise InputError(f"{what} {name!r}: there is no {attribute!r} in {module_name}; {nearest(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
+    """A view object by its type (or ``package.module:function``) and settings.
+
+    Raises:
+        InputError: for an unknown type or setting, or a wrong value.
+    """
+    if ":" in kind:
+        import_object(kind, where)
+        return CustomView(function=kind, settings=settings)
+    if kind not in VIEWS:
+        known = [*VIEWS, "package.module:function"]
+        raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, known)}")
+    try:
+        return VIEWS[kind].model_validate(settings)
+    except ValidationError as error:
+        raise InputError(explain(error, VIEWS[kind], where)) from error
+
+
+def view_type(view: View) -> str:
+    """The name that :func:`make_view` takes for this view."""
+    if isinstance(view, CustomView):
+        return view.function
+    return next(name for name, kind in VIEWS.items() if type(view) is kind)
+
+
+def view_settings(view: View) -> dict[str, Any]:
+    """The settings that :func:`make_view` takes for this view, with defaults filled in."""
+    return dict(view.settings) if isinstance(view, CustomView) else view.model_dump(mode="json")

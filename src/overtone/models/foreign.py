@@ -1,0 +1,142 @@
+"""Models that are not ours: ``package.module:Class``, ``torchvision:NAME``, ``timm:NAME``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from overtone.errors import InputError, nearest
+from overtone.lookup import import_object
+
+CHANNELS = ("channels", "in_channels", "in_chans", "input_channels", "n_channels")
+CLASSES = ("classes", "num_classes", "n_classes", "out_features")
+
+
+def build_foreign(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """A model of somebody else's, untrained.
+
+    A class of your own is called with the number of channels and of classes, by the usual parameter names
+    (``channels``, ``in_channels``, ``in_chans``; ``classes``, ``num_classes``) or in this order; one that has a
+    parameter ``input_shape`` gets that too.
+
+    Raises:
+        InputError: for a missing package, an unknown name (the nearest is given), a class that cannot be called so, or
+            a model whose output is not (B, classes).
+    """
+    prefix, _, rest = name.partition(":")
+    if prefix in ("torchvision", "timm"):
+        model = _from_library(prefix, rest, input_shape, classes)
+    else:
+        model = _from_class(name, input_shape, classes)
+    _try(model, name, input_shape, classes)
+    return model
+
+
+def fingerprint(name: str) -> str:
+    """What decides a model besides its name: the source of a class of your own, the version of a library."""
+    prefix = name.partition(":")[0]
+    if prefix in ("torchvision", "timm"):
+        return str(importlib.import_module(prefix).__version__)
+    try:
+        source = inspect.getsource(import_object(name, "model"))
+    except (OSError, TypeError):  # written in C, or at a prompt
+        source = name
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def _from_library(library: str, name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+    if len(input_shape) != 3:
+        raise InputError(f"model {library}:{name} takes images (C, H, W), but its view gives {tuple(input_shape)}")
+    try:
+        if library == "timm":
+            import timm
+
+            known = timm.list_models()
+        else:
+            import torchvision
+
+            known = torchvision.models.list_models()
+    except ImportError:
+        raise InputError(
+            f"model {library}:{name} needs the package {library}: pip install overtone[{library}]"
+        ) from None
+    if name not in known:
+        raise InputError(
+            f"model {library}:{name}: {library} has no model {name!r}; {nearest(name, known).split(' known:')[0]}"
+        )
+    if library == "timm":
+        made: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=input_shape[0])
+        return made
+    model = torchvision.models.get_model(name, weights=None, num_classes=classes)
+    _first_convolution(model, input_shape[0], f"{library}:{name}")
+    return model
+
+
+def _first_convolution(model: nn.Module, channels: int, name: str) -> None:
+    """Give torchvision's models, which expect three channels, a first convolution for another number."""
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels == channels:
+                return
+            if module.groups != 1:
+                break
+            parent, _, leaf = path.rpartition(".")
+            fresh = nn.Conv2d(
+                channels,
+                module.out_channels,
+                module.kernel_size,  # type: ignore[arg-type]
+                module.stride,  # type: ignore[arg-type]
+                module.padding,  # type: ignore[arg-type]
+                module.dilation,  # type: ignore[arg-type]
+                bias=module.bias is not None,
+            )
+            setattr(model.get_submodule(parent), leaf, fresh)
+            return
+    raise InputError(f"model {name!r} cannot be given {channels} input channels")
+
+
+def _from_class(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+    kind = import_object(name, "model")
+    if not callable(kind):
+        raise InputError(f"model {name!r} is no class or function, got {type(kind).__name__}")
+    try:
+        names = list(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):
+        names = []
+    given: dict[str, Any] = {n: input_shape[0] for n in names if n in CHANNELS}
+    given.update({n: classes for n in names if n in CLASSES})
+    given.update({n: tuple(input_shape) for n in names if n == "input_shape"})
+    try:
+        model = kind(**given) if given else kind(input_shape[0], classes)
+    except Exception as error:
+        called = ", ".join(f"{n}={v}" for n, v in given.items()) or f"{input_shape[0]}, {classes}"
+        raise InputError(
+            f"model {name!r}: {name.partition(':')[2]}({called}) fails: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {name!r} must give a torch module, got {type(model).__name__}")
+    return model
+
+
+def _try(model: nn.Module, name: str, input_shape: Sequence[int], classes: int) -> None:
+    """One pass of two zero windows, so that a misfit shows with the shapes in question."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model(torch.zeros(2, *input_shape))
+    except Exception as error:
+        raise InputError(
+            f"model {name!r} does not take its view's {tuple(input_shape)}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        model.train(training)
+    if not isinstance(output, torch.Tensor) or tuple(output.shape) != (2, classes):
+        got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise InputError(f"model {name!r} must return logits (B, {classes}), got {got} for a batch of 2")

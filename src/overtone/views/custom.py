@@ -1,0 +1,60 @@
+"""A user's own view: any function from windows to images, named in the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from overtone.views.base import State, View
+
+
+class CustomView(View):
+    """``package.module:function`` with the recipe's settings as keyword arguments.
+
+    Attributes:
+        function: takes standardised windows (B, C, T) and returns images (B, C', H, W) or signals (B, C', T').
+        settings: its keyword arguments.
+    """
+
+    SOURCE: ClassVar[str] = "your own function (B,C,T) -> (B,C,H,W), as package.module:function"
+
+    function: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def render(self, stored: Tensor, state: State) -> Tensor:
+        """What the function returns.
+
+        Raises:
+            ValueError: if that is no tensor with as many samples as it got.
+        """
+        image = self._function()(stored, **self.settings)
+        if not isinstance(image, Tensor) or image.dim() not in (3, 4) or len(image) != len(stored):
+            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(
+                f"{self.function} must return a tensor ({len(stored)}, C, H, W) for windows {tuple(stored.shape)}, "
+                f"got {got}"
+            )
+        return image
+
+    def fit(self, stored: Tensor) -> State:
+        """Nothing is fitted; the function is tried on one window, so that a mistake shows before training."""
+        self.render(stored[:1], {})
+        return {}
+
+    def _function(self) -> Any:
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the function's source, so that changing it makes new cells."""
+        try:
+            source = inspect.getsource(self._function())
+        except (OSError, TypeError):  # written in C, or at a prompt
+            source = self.function
+        return hashlib.sha256(source.encode()).hexdigest()[:16]

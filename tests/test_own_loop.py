@@ -1,0 +1,116 @@
+"""Distillation in one's own loop: foreign models, several views, DDP, autocast, compile, devices."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import overtone
+from overtone.errors import InputError
+from overtone.losses import kd as kd_loss
+
+
+class Net(nn.Module):
+    """A foreign 2-D classifier with in-place activations."""
+
+    def __init__(self, width: int, channels: int = 3, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.fc = nn.Linear(2 * width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+X, Y = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 5
+
+
+def pair() -> tuple[Net, Net]:
+    torch.manual_seed(0)
+    return Net(4), Net(16)
+
+
+def test_one_loop_trains_and_logs() -> None:
+    student, teacher = pair()
+    kd = overtone.Distillation.between(student, teacher, method="kd", example=X, weights={"ce": 1, "kd": 1})
+    optimizer = torch.optim.SGD(kd.parameters(), 0.1)
+    losses = []
+    for _ in range(10):
+        step = kd(X, Y)
+        optimizer.zero_grad()
+        step.total.backward()
+        optimizer.step()
+        losses.append(float(step.total.detach()))
+    assert losses[-1] < losses[0]
+    assert set(step.terms) == {"ce", "kd.kl"}
+    with torch.no_grad():
+        expected = kd_loss(student(X), teacher(X))
+    assert float(kd(X, Y).terms["kd.kl"].detach()) == pytest.approx(float(expected), rel=1e-5)
+    assert set(kd.student_only()) == set(Net(4).state_dict())
+    Net(4).load_state_dict(kd.student_only())
+
+
+def test_teachers_are_frozen_and_in_nobodys_state() -> None:
+    student, teacher = pair()
+    before = copy.deepcopy(teacher.state_dict())
+    kd = overtone.Distillation.between(student, {"big": teacher}, method="sp", example=X)
+    kd(X, Y).total.backward()
+    assert all(torch.equal(before[name], x) for name, x in teacher.state_dict().items())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert sum(p.numel() for p in kd.parameters()) == sum(p.numel() for p in student.parameters())
+    assert len(kd.state_dict()) == len(student.state_dict())
+
+
+def test_every_teacher_sees_its_own_view() -> None:
+    student, image = pair()
+    signal = overtone.models.build("wrn10-0.25", (3, 32), 5)
+    views = {"image": X, "signal": torch.randn(12, 3, 32)}
+    kd = overtone.Distillation.between(student, {"signal": signal, "other": image}, "aver", example=views)
+    step = kd(views, Y)
+    step.total.backward()
+    with torch.no_grad():
+        expected = (kd_loss(student(X), signal.eval()(views["signal"])) + kd_loss(student(X), image(X))) / 2
+    assert float(step.terms["aver.kl"].detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_compiled_and_autocast() -> None:
+    student, teacher = pair()
+    kd = overtone.Distillation.between(student, teacher, "sp", example=X)
+    eager = kd(X, Y)
+    compiled = torch.compile(kd, backend="aot_eager")(X, Y)
+    torch.testing.assert_close(compiled.total, eager.total)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step = kd(X, Y)
+    assert step.total.dtype == torch.float32
+    step.total.backward()
+    assert bool(torch.isfinite(step.total))
+
+
+def test_weights_over_time_need_progress() -> None:
+    student, teacher = pair()
+    weights = {"ce": 1.0, "kd": overtone.recipe.WeightSettings(value=1.0, until=1)}
+    kd = overtone.Distillation.between(student, teacher, "kd", example=X, weights=weights)
+    late = kd(X, Y, progress=overtone.Progress(epoch=2, epochs=2))
+    torch.testing.assert_close(late.total, F.cross_entropy(student(X), Y))
+
+
+def test_misfits_are_told() -> None:
+    student, teacher = pair()
+    with pytest.raises(InputError, match="did you mean 'kd'"):
+        overtone.Distillation.between(student, teacher, "kdd", example=X)
+    with pytest.raises(InputError, match="7 classes, the student 5"):
+        overtone.Distillation.between(student, Net(8, classes=7), "kd", example=X)
+    with pytest.raises(InputError, match="is the student itself"):
+        overtone.Distillation.between(student, student, "kd", example=X)
+    with pytest.raises(InputError, match="unknown key 'temprature'"):
+        overtone.Distillation.between(student, teacher, "kd", example=X, temprature=2)
