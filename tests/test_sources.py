@@ -40,8 +40,15 @@ def write(
 
 def settings(path: Path, **changes: Any) -> DataSettings:
     given = {
-        "name": "csv", "path": str(path), "recording": "rec", "group": "who", "time": "t", "label": "activity",
-        "channels": ["ax", "ay"], "window": 10, **changes,
+        "name": "csv",
+        "path": str(path),
+        "recording": "rec",
+        "group": "who",
+        "time": "t",
+        "label": "activity",
+        "channels": ["ax", "ay"],
+        "window": 10,
+        **changes,
     }
     return DataSettings.model_validate(given)
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from overtone.data import Fold
 from overtone.distill import Distillation
 from overtone.engine import checkpoint
+from overtone.engine.augment import Augment
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
@@ -145,6 +147,8 @@ class _Run:
         self.optimizer = make_optimizer(job.distillation, train)
         self.dtype = DTYPES[train.autocast]
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=train.autocast == "fp16")
+        active = train.augment.active
+        self.augment = Augment(train.augment, job.samples.standardise, job.seed) if active else None
         self.fitted = Fitted()
         self.epoch, self.step = 1, 0  # where to go on: epoch from 1, step inside it from 0
         self.sums: dict[str, float] = {}
@@ -183,7 +187,8 @@ class _Run:
         rate = learning_rate(job.train, done, self.steps, job.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = job.samples.batch(mine, job.views)
+        change = partial(self.augment, index=mine, epoch=self.epoch) if self.augment else None
+        batch = job.samples.batch(mine, job.views, change)
         with torch.autocast(accelerator.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             teachers = {name: teacher(batch) for name, teacher in job.teachers.items()}
             step = self.model(batch, teachers, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,11 +57,22 @@ class Samples:
             fitted[name] = FittedView(view, state, stored)
         return cls(fitted, torch.from_numpy(windows.y).to(device), standardise)
 
-    def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
-        """The samples of some numbers, rendered in some views."""
+    def batch(self, index: Tensor, views: Iterable[str], augment: Callable[[Tensor], Tensor] | None = None) -> Batch:
+        """The samples of some numbers, rendered in some views.
+
+        Args:
+            index: which samples.
+            views: which views.
+            augment: changes the windows (B, C, T) once, before every view that follows them is rendered.
+        """
         index = index.to(self.target.device)
-        rendered = {}
+        rendered: dict[str, Tensor] = {}
+        windows: Tensor | None = None
         for name in views:
             fitted = self.views[name]
-            rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
+            stored = fitted.stored[index]
+            if augment is not None and fitted.view.FOLLOWS:
+                windows = augment(stored) if windows is None else windows
+                stored = windows
+            rendered[name] = fitted.view.render(stored, fitted.state)
         return Batch(rendered, self.target[index], index)

@@ -7,6 +7,7 @@ its JSON schema.
 from overtone.recipe.messages import explain
 from overtone.recipe.reading import find, load, shipped, validate
 from overtone.recipe.schema import (
+    AugmentSettings,
     Checkpoint,
     DataSettings,
     ExtraSettings,
@@ -22,6 +23,7 @@ from overtone.recipe.schema import (
 )
 
 __all__ = [
+    "AugmentSettings",
     "Checkpoint",
     "DataSettings",
     "ExtraSettings",

@@ -154,6 +154,29 @@ class ViewSettings(_OpenPart):
     type: str | None = None
 
 
+class AugmentSettings(_Part):
+    """Random changes of training windows, each off at 0.
+
+    Attributes:
+        jitter: standard deviation of added noise, in standard deviations of the channel.
+        scaling: standard deviation of a factor around 1, one a channel.
+        rotation: largest angle in degrees by which the sensor's frame is turned; channels are triads x, y, z.
+        time_warp: how much the speed varies (standard deviation of its logarithm).
+        channel_dropout: probability of a channel being silenced.
+    """
+
+    jitter: float = Field(default=0.0, ge=0, le=10)
+    scaling: float = Field(default=0.0, ge=0, le=1)
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    time_warp: float = Field(default=0.0, ge=0, le=2)
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(self.model_dump().values())
+
+
 class TrainSettings(_Part):
     """How every model of the study is trained; a model may override any of these."""
 
@@ -169,6 +192,7 @@ class TrainSettings(_Part):
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
     autocast: Literal["none", "bf16", "fp16"] = "none"
+    augment: AugmentSettings = AugmentSettings()
     memory_mb: int = Field(default=1024, ge=0, description="for teachers' outputs computed once")
 
 

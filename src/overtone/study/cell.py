@@ -142,7 +142,7 @@ def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callab
     for name, teacher in built.teachers.items():
         needs = built.needs[name]
         size = memory_bytes(teacher(samples.batch(index[:1], [teacher.view])), needs, len(index))
-        if size > budget:
+        if size > budget or cell.train.augment.active:  # an augmented window is new each time
             sources[name] = teacher
             views.append(teacher.view)
             continue

@@ -261,6 +261,7 @@ class _Planner:
             checkpoint = (settings.checkpoint if settings else None) or self.recipe.teachers[name].checkpoint
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
+        self._check_augment(train, [model.view, *(self.recipe.teachers[name].view for name in links)])
         methods = dict(settings.methods) if settings else {}
         weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
         what: dict[str, Any] = {
@@ -294,6 +295,21 @@ class _Planner:
                 start=start,
             )
         return key
+
+    def _check_augment(self, train: TrainSettings, views: list[str]) -> None:
+        """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
+        if not train.augment.active:
+            return
+        for name in views:
+            if not self._view(name).FOLLOWS:
+                raise InputError(
+                    f"train.augment: view {name!r} is computed once from the recorded window and cannot follow its "
+                    "augmentation; switch it off for this model (train: {augment: {}}) or use another view"
+                )
+        if train.augment.rotation and len(self.windows.channels) % 3:
+            raise InputError(
+                f"train.augment.rotation turns triads x, y, z, but the data has {len(self.windows.channels)} channels"
+            )
 
     def _keep(self, key: str, checkpoint: str, name: str) -> None:
         if not checkpoint.startswith("epoch:"):

@@ -19,12 +19,14 @@ class View(BaseModel):
 
     Attributes:
         VERSION: raised whenever the same settings give other numbers (it is part of every cell's key).
+        FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     VERSION: ClassVar[int] = 1
+    FOLLOWS: ClassVar[bool] = True
     SOURCE: ClassVar[str] = ""
 
     @property

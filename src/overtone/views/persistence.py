@@ -145,6 +145,7 @@ class PersistenceImage(View):
         kind: ``persim`` (mass per pixel) or ``gudhi`` (density at grid points).
     """
 
+    FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
 
     size: int = Field(default=32, ge=2)
