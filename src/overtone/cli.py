@@ -165,6 +165,61 @@ def report(
         _report(folder)
 
 
+StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]
+DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="A .npz with X (N, C, T), or a table of text.")]
+Stride = Annotated[str | None, typer.Option(help="Samples, or '1 s', between windows; no overlap unless given.")]
+RecordingColumn = Annotated[str | None, typer.Option("--recording", help="The table's column of recordings.")]
+TimeColumn = Annotated[str | None, typer.Option("--time", help="The table's column of time stamps.")]
+
+
+@app.command()
+def predict(
+    student: StudentFile,
+    data: DataFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go.")] = Path("predictions.csv"),
+    stride: Stride = None,
+    recording: RecordingColumn = None,
+    time: TimeColumn = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Class and probabilities of every window in a file, with the window's place in its recording."""
+    with _told(debug), _quiet():
+        from overtone.predict import Columns, probabilities, read_windows, write_predictions
+        from overtone.student import load_student
+
+        if out.exists() and not force:
+            raise InputError(f"{out} exists; choose another --out, or --force to replace it")
+        loaded = load_student(student)
+        given = read_windows(data, loaded, Columns(recording, time), stride, labelled=False)
+        write_predictions(out, given, loaded, probabilities(loaded, given.windows))
+        for note in given.windows.notes:
+            console.print(f"[yellow]{escape(note)}[/yellow]")
+        console.print(f"{len(given.windows)} windows -> {out}", highlight=False, markup=False)
+
+
+@app.command()
+def evaluate(
+    student: StudentFile,
+    data: DataFile,
+    stride: Stride = None,
+    recording: RecordingColumn = None,
+    time: TimeColumn = None,
+    label: Annotated[str, typer.Option(help="The table's column of labels.")] = "label",
+    debug: Debug = False,
+) -> None:
+    """Accuracy, macro-F1 and confusion of a student on labelled windows (a .npz needs y)."""
+    with _told(debug), _quiet():
+        from overtone import overview
+        from overtone.predict import Columns, read_windows
+        from overtone.predict import evaluate as score
+        from overtone.student import load_student
+
+        loaded = load_student(student)
+        given = read_windows(data, loaded, Columns(recording, time, label), stride, labelled=True)
+        overview.show_evaluation(console, loaded.classes, score(loaded, given.windows), given.windows.notes)
+
+
 def _report(folder: Path) -> None:
     from overtone.display import table
     from overtone.report import write_page

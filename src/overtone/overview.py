@@ -13,6 +13,7 @@ from rich.table import Table
 from overtone import data, methods, models, recipe, views
 from overtone.display import short
 from overtone.errors import InputError
+from overtone.predict import Evaluation
 from overtone.study import Plan
 from overtone.study.check import Check, check
 from overtone.types import Spec
@@ -69,6 +70,21 @@ def show_list(console: Console, what: str) -> None:
     for name, about in LISTS[what]():
         grid.add_row(escape(name), escape(about))
     console.print(grid)
+
+
+def show_evaluation(console: Console, classes: Sequence[str], found: Evaluation, notes: Sequence[str]) -> None:
+    """A student's scores, and which class it takes for which."""
+    console.print(
+        f"{found.windows} windows: accuracy [bold]{100 * found.accuracy:.1f} %[/bold], macro-F1 "
+        f"[bold]{100 * found.macro_f1:.1f} %[/bold]",
+        highlight=False,
+    )
+    table = _table("confusion (rows: truth)", ("", *classes), classes)
+    for name, row in zip(classes, found.confusion, strict=True):
+        table.add_row(escape(name), *map(str, row))
+    console.print(table)
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]")
 
 
 def show(console: Console, plan: Plan) -> None:

@@ -1,0 +1,155 @@
+"""Using a student: windows of a file through a student file, to probabilities or to scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from torch import Tensor
+
+from overtone.data import Recordings, Windows, cut
+from overtone.data.base import FloatArray, IntArray
+from overtone.data.npz import read_arrays
+from overtone.data.resample import Stream, regular
+from overtone.data.table import Table, read_table
+from overtone.errors import InputError, nearest
+from overtone.files import write_atomic
+from overtone.student import Header, Student
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a text table is what; channels are found by the student's own names."""
+
+    recording: str | None = None
+    time: str | None = None
+    label: str = "label"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file's windows, and their labels where asked for (numbers of the student's classes)."""
+
+    windows: Windows
+    recordings: tuple[str, ...]
+
+
+def read_windows(path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool) -> Given:
+    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled) or a text table, as the student was trained on.
+
+    Items of X that are longer than a window are cut further. A table's samples are brought to the student's rate where
+    it has a time column.
+
+    Args:
+        path: the file.
+        student: says channels, rate and window.
+        columns: of a text table.
+        stride: samples or ``1 s``; windows follow each other without overlap unless given.
+        labelled: read labels, which must be among the student's classes.
+
+    Raises:
+        InputError: for anything that does not fit the student.
+    """
+    header = student.header
+    where = str(path)
+    if path.suffix == ".npz":
+        recordings, names = _npz(path, header, labelled, where)
+    else:
+        recordings, names = _table(read_table(path, where), header, columns, labelled, where)
+    recordings.check()
+    return Given(cut(recordings, header.window, stride), names)
+
+
+def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Recordings, tuple[str, ...]]:
+    held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
+    x = held["X"]
+    if x.ndim != 3 or x.shape[1] != len(header.channels):
+        raise InputError(
+            f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
+            f"{', '.join(header.channels)}; got {x.shape}"
+        )
+    labels = _numbers([str(label) for label in held["y"]], header, where) if labelled else np.zeros(len(x), dtype=int)
+    if len(labels) != len(x):
+        raise InputError(f"{where}: X and y must be equally long, got {len(x)} and {len(labels)}")
+    names = tuple(str(number) for number in range(len(x)))
+    return _recordings(list(x.astype(np.float32)), list(labels), header, where), names
+
+
+def _table(
+    table: Table, header: Header, columns: Columns, labelled: bool, where: str
+) -> tuple[Recordings, tuple[str, ...]]:
+    values = np.stack([table.numbers(name, "channel") for name in header.channels], axis=1).astype(np.float32)
+    texts = table.text(columns.label, "label") if labelled else []
+    labels = _numbers(texts, header, where) if labelled else np.zeros(len(table), dtype=np.int64)
+    time = table.seconds(columns.time, "s") if columns.time else None
+    names = table.text(columns.recording, "recording") if columns.recording else ["0"] * len(table)
+    rows: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        rows.setdefault(name, []).append(number)
+    streams = [
+        Stream(name, None if time is None else time[own], values[own], labels[own], [table.lines[row] for row in own])
+        for name, own in rows.items()
+    ]
+    stretches, _, _ = regular(streams, header.rate, time is not None and header.rate is not None, where)
+    recordings = _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where)
+    return recordings, tuple(streams[stretch.stream].name for stretch in stretches)
+
+
+def _recordings(signals: list[FloatArray], labels: list[IntArray], header: Header, where: str) -> Recordings:
+    return Recordings(signals, labels, ["-"] * len(signals), header.classes, header.channels, header.rate, where)
+
+
+def _numbers(labels: Sequence[str], header: Header, where: str) -> IntArray:
+    """Labels as numbers of the student's classes."""
+    number = {name: n for n, name in enumerate(header.classes)}
+    for label in labels:
+        if label not in number:
+            raise InputError(f"{where}: label {label!r} is not among the student's classes; {nearest(label, number)}")
+    return np.asarray([number[label] for label in labels], dtype=np.int64)
+
+
+def probabilities(student: Student, windows: Windows) -> Tensor:
+    """Class probabilities of every window, (N, classes)."""
+    return torch.cat([student.predict(part) for part in torch.from_numpy(windows.x).split(BATCH)])
+
+
+def write_predictions(path: Path, given: Given, student: Student, found: Tensor) -> None:
+    """A CSV with each window's place (recording, first sample, seconds), its class, and every probability."""
+    rate = student.header.rate
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["recording", "start", "start_seconds", "class", *(f"p({name})" for name in student.classes)])
+    for recording, start, row in zip(given.windows.recording, given.windows.start, found, strict=True):
+        seconds = f"{start / rate:.4f}" if rate else ""
+        name = student.classes[int(row.argmax())]
+        writer.writerow([given.recordings[recording], start, seconds, name, *(f"{float(p):.6f}" for p in row)])
+    write_atomic(path, text.getvalue())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a student does on labelled windows; ``confusion`` rows are the truth."""
+
+    windows: int
+    accuracy: float
+    macro_f1: float
+    confusion: list[list[int]]
+
+
+def evaluate(student: Student, windows: Windows) -> Evaluation:
+    """Accuracy, macro-F1 and confusion of a student."""
+    guess = probabilities(student, windows).argmax(1).numpy()
+    return Evaluation(
+        len(windows),
+        float(accuracy_score(windows.y, guess)),
+        float(f1_score(windows.y, guess, average="macro", zero_division=0)),
+        confusion_matrix(windows.y, guess, labels=range(len(student.classes))).tolist(),
+    )
