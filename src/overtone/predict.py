@@ -118,7 +118,8 @@ def _numbers(labels: Sequence[str], header: Header, where: str) -> IntArray:
 
 def probabilities(student: Student, windows: Windows) -> Tensor:
     """Class probabilities of every window, (N, classes)."""
-    return torch.cat([student.predict(part) for part in torch.from_numpy(windows.x).split(BATCH)])
+    parts = [windows.x[first : first + BATCH] for first in range(0, len(windows), BATCH)]
+    return torch.cat([student.predict(torch.from_numpy(part)) for part in parts])
 
 
 def write_predictions(path: Path, given: Given, student: Student, found: Tensor) -> None:

@@ -61,7 +61,8 @@ class Recordings:
         for number, signal in enumerate(self.signals):
             if signal.shape[1] == 0:
                 raise InputError(f"{self.where}: recording {number} is empty")
-            finite = np.isfinite(signal)
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(np.asarray(signal, dtype=np.float32))  # as it will be used
             if not finite.all():
                 bad += int((~finite).sum())
                 if first is None:
@@ -80,7 +81,7 @@ class Windows:
     """Windows of equal length, all that a study trains and tests on.
 
     Attributes:
-        x: (N, C, T) float32, as recorded (not standardised).
+        x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand.
         y: (N,) class numbers.
         group: (N,) number of each window's group in ``groups``.
         recording: (N,) number of the recording each window was cut from.
@@ -114,7 +115,10 @@ class Windows:
     def content(self) -> str:
         """A hash of everything in the windows: the part of a cell's key that stands for the data."""
         digest = hashlib.sha256()
-        for array in (self.x, self.y, self.group, self.recording, self.start):
+        digest.update(str((self.x.shape, self.x.dtype.str)).encode())
+        for first in range(0, len(self.x), 4096):  # windows may be cut on demand
+            digest.update(np.ascontiguousarray(self.x[first : first + 4096]).data)
+        for array in (self.y, self.group, self.recording, self.start):
             digest.update(str((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         digest.update(repr((self.groups, self.classes, self.channels, self.rate)).encode())

@@ -11,7 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.base import Recordings, Source
+from overtone.data.lazy import map_npz
 from overtone.errors import InputError, nearest
+
+MAP_BYTES = 2**26
 
 
 class Npz(Source):
@@ -55,7 +58,7 @@ class Npz(Source):
             y = y.astype(np.int64)
         names, labels = np.unique(y, return_inverse=True)
         return Recordings(
-            signals=list(x.astype(np.float32, copy=False)),
+            signals=list(x),  # turned into float32 window by window, since X may be mapped
             labels=labels.astype(np.int64),
             groups=[str(g) for g in group],
             classes=tuple(str(name) for name in names),
@@ -87,7 +90,7 @@ def read_arrays(path: Path, names: Sequence[str], where: str, needed: str = "") 
                     raise InputError(
                         f"{where}: array {name!r} is missing; {nearest(name, held.files)}. {needed}".rstrip()
                     )
-            return {name: held[name] for name in names}
+            return {name: _member(path, name, held) for name in names}
     except InputError:
         raise
     except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file
@@ -96,3 +99,9 @@ def read_arrays(path: Path, names: Sequence[str], where: str, needed: str = "") 
                 f"{where}: it holds Python objects, which are never unpickled; save plain number and text arrays"
             ) from error
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file ({error})") from error
+
+
+def _member(path: Path, name: str, held: Any) -> np.ndarray[Any, Any]:
+    """A large stored array is mapped into memory; others are read."""
+    mapped = map_npz(path, name) if path.stat().st_size > MAP_BYTES else None
+    return held[name] if mapped is None else mapped

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overtone.data.base import FloatArray
+from overtone.data.base import FloatArray, IntArray
+
+CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,20 @@ class Standardiser:
     std: tuple[float, ...]
 
     @classmethod
-    def fit(cls, windows: FloatArray) -> Standardiser:
-        """From training windows (N, C, T). A channel that never changes keeps its scale (std 1)."""
-        mean = windows.mean(axis=(0, 2), dtype=np.float64)
-        std = windows.std(axis=(0, 2), dtype=np.float64)
+    def fit(cls, windows: FloatArray, train: IntArray | None = None) -> Standardiser:
+        """From training windows, read in chunks. A channel that never changes keeps its scale (std 1).
+
+        Args:
+            windows: all windows, (N, C, T).
+            train: numbers of those that count; all unless given.
+        """
+        train = np.arange(len(windows)) if train is None else train
+        chunks = np.array_split(train, -(-len(train) // CHUNK))
+        mean = sum(windows[chunk].sum(axis=(0, 2), dtype=np.float64) for chunk in chunks) / (
+            len(train) * windows.shape[2]
+        )
+        squares = sum(np.square(windows[chunk] - mean[:, None], dtype=np.float64).sum(axis=(0, 2)) for chunk in chunks)
+        std = np.sqrt(squares / (len(train) * windows.shape[2]))
         return cls(tuple(map(float, mean)), tuple(float(s) if s > 0 else 1.0 for s in std))
 
     def __call__(self, windows: Tensor) -> Tensor:

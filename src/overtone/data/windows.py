@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import numpy as np
 
-from overtone.data.base import Recordings, Windows
+from overtone.data.base import FloatArray, Recordings, Windows
+from overtone.data.lazy import LazyWindows
 from overtone.errors import InputError
+
+LAZY_BYTES = 2**28
+"""Windows that would take more are cut on demand."""
 
 
 def in_samples(length: int | str, rate: float | None, name: str) -> int:
@@ -56,7 +61,9 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     else:
         size = in_samples(window, recordings.rate, "window")
     step = size if stride is None else in_samples(stride, recordings.rate, "stride")
-    pieces, label, recording, start = [], [], [], []
+    label: list[int] = []
+    recording: list[int] = []
+    start: list[int] = []
     short = mixed = 0
     for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
         starts = range(0, signal.shape[1] - size + 1, step)
@@ -66,15 +73,14 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
             if len(own) > 1:
                 mixed += 1
                 continue
-            pieces.append(signal[:, first : first + size])
             label.append(int(own[0]))
             recording.append(number)
             start.append(first)
-    if mixed and not pieces:
+    if mixed and not label:
         raise InputError(
             f"{recordings.where}: the label changes inside every window of {size} samples; use shorter ones"
         )
-    if not pieces:
+    if not label:
         raise InputError(
             f"{recordings.where}: a window of {size} samples is longer than every recording (the longest has "
             f"{max(lengths)})"
@@ -86,10 +92,11 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     if short:
         notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
     if mixed:
-        notes.append(f"{mixed} of {mixed + len(pieces)} windows were dropped because the label changes inside them")
+        notes.append(f"{mixed} of {mixed + len(label)} windows were dropped because the label changes inside them")
     official = recordings.official_test
+    x = LazyWindows(recordings.signals, origin, np.asarray(start), size)
     return Windows(
-        x=np.stack(pieces),
+        x=x[:] if x.nbytes <= LAZY_BYTES else cast(FloatArray, x),
         y=np.asarray(label, dtype=np.int64),
         group=group[origin],
         recording=origin,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from overtone.data import Fold, Standardiser, Windows
+from overtone.engine.store import CHUNK, Diagrams, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError
 from overtone.types import Batch
 from overtone.views import State, View
+
+FIT_WINDOWS = 4096
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class FittedView:
 
     view: View
     state: State
-    stored: Tensor
+    stored: Stored
 
 
 @dataclass(frozen=True)
@@ -38,20 +45,41 @@ class Samples:
     standardise: Standardiser
 
     @classmethod
-    def fit(cls, windows: Windows, fold: Fold, views: Mapping[str, View], device: torch.device) -> Samples:
+    def fit(
+        cls,
+        windows: Windows,
+        fold: Fold,
+        views: Mapping[str, View],
+        device: torch.device,
+        budget: int = 2**30,
+        cache: Path | None = None,
+    ) -> Samples:
         """Fit standardisation and views on the fold's training windows, and prepare all windows.
 
+        Views are fitted on at most 4,096 training windows, evenly spaced.
+
+        Args:
+            windows: the study's.
+            fold: who is trained on.
+            views: by name.
+            device: where samples are rendered.
+            budget: bytes that windows, and each view's diagrams, may take in memory.
+            cache: a folder for what does not fit.
+
         Raises:
-            InputError: for a view that cannot be made of such windows.
+            InputError: for a view that cannot be made of such windows, or a full disk.
         """
-        standardise = Standardiser.fit(windows.x[fold.train])
-        x = standardise(torch.from_numpy(windows.x).to(device))
-        train = torch.from_numpy(fold.train).to(device)
+        standardise = Standardiser.fit(windows.x, fold.train)
+        source: Stored = FromWindows(windows.x, standardise, device)
+        if windows.x.nbytes <= budget:
+            source = standardise(torch.from_numpy(np.asarray(windows.x[:])).to(device))
+        chosen = fold.train[:: -(-len(fold.train) // FIT_WINDOWS)]
+        few = torch.from_numpy(chosen).to(device)
         fitted = {}
         for name, view in views.items():
-            stored = view.prepare(x)
             try:
-                state = view.fit(stored[train])
+                state = view.fit(view.prepare(source[few]))
+                stored = source if view.FOLLOWS else _prepared(source, view, windows, fold, device, budget, cache)
             except ValueError as error:  # views know nothing of our errors
                 raise InputError(f"views.{name}: {error}") from error
             fitted[name] = FittedView(view, state, stored)
@@ -76,3 +104,33 @@ class Samples:
                 stored = windows
             rendered[name] = fitted.view.render(stored, fitted.state)
         return Batch(rendered, self.target[index], index)
+
+
+def _prepared(
+    source: Stored,
+    view: View,
+    windows: Windows,
+    fold: Fold,
+    device: torch.device,
+    budget: int,
+    cache: Path | None,
+) -> Stored:
+    """What a view keeps of every window: a tensor within the budget, else diagrams on disk."""
+    numbers = torch.arange(len(windows), device=device)
+    chunks = (view.prepare(source[part]) for part in numbers.split(CHUNK))
+    first = next(chunks)
+    most = windows.x.shape[2] // 2  # a diagram has at most one pair for two samples
+    if cache is None or len(windows) * windows.x.shape[1] * most * 8 <= budget:
+        return _joined([first, *chunks])
+    key = repr((windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json")))
+    folder = cache / sha256(key.encode()).hexdigest()[:20]
+    if not folder.exists():
+        write_diagrams(folder, chain([first], chunks), len(windows), windows.x.shape[1], most)
+    return Diagrams(folder, windows.x.shape[1], device)
+
+
+def _joined(chunks: list[Tensor]) -> Tensor:
+    """Diagrams (n, C, P, 2) of several chunks as one tensor, padded to the longest."""
+    longest = max(chunk.shape[2] for chunk in chunks)
+    pad = torch.nn.functional.pad
+    return torch.cat([pad(chunk, (0, 0, 0, longest - chunk.shape[2]), value=torch.nan) for chunk in chunks])

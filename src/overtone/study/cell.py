@@ -47,7 +47,12 @@ class Workshop:
         """A fold's samples; only the latest fold's are kept."""
         if self._samples is None or self._fold != fold:
             self._samples = Samples.fit(
-                self.plan.windows, self.plan.folds[fold], self.plan.views, self.accelerator.device
+                self.plan.windows,
+                self.plan.folds[fold],
+                self.plan.views,
+                self.accelerator.device,
+                self.plan.recipe.train.memory_mb * 2**20,
+                self.folder / "cache",
             )
             self._fold = fold
         return self._samples
