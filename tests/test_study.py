@@ -212,17 +212,21 @@ def test_memory_equals_online(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["methods"] = [{"name": "sp", "weights": {"sp": 100}}]
     run(tiny, tmp_path / "memory")
     tiny["train"]["memory_mb"] = 0
+    run(tiny, tmp_path / "disk")
+    tiny["train"]["spill_mb"] = 0
     run(tiny, tmp_path / "online")
+    assert not list(tmp_path.rglob("memory-*"))
     found = [
         next(
             json.loads(p.read_text())
             for p in (tmp_path / name).glob("cells/*/result.json")
             if '"sp from' in p.read_text()
         )
-        for name in ("memory", "online")
+        for name in ("memory", "disk", "online")
     ]
-    assert found[0]["key"] != found[1]["key"]
-    assert found[0]["test"]["last"]["accuracy"] == pytest.approx(found[1]["test"]["last"]["accuracy"], abs=0.05)
+    assert len({result["key"] for result in found}) == 3
+    assert found[0]["test"] == found[1]["test"]  # the same numbers from memory and from disk
+    assert found[0]["test"]["last"]["accuracy"] == pytest.approx(found[2]["test"]["last"]["accuracy"], abs=0.05)
 
 
 def start(recipe_file: Path, out: Path, jobs: int = 1) -> subprocess.Popen[str]:

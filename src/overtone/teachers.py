@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class TeacherMemory:
         fetch: gives the batch of some indices, with the teacher's view in it.
         needs: which parts of the output are kept besides the logits.
         batch: samples computed at a time.
+        spill: a folder for memory-mapped files instead of memory.
     """
 
     def __init__(
@@ -63,20 +65,25 @@ class TeacherMemory:
         fetch: Callable[[Tensor], Batch],
         needs: frozenset[str] = frozenset({"logits"}),
         batch: int = 256,
+        spill: Path | None = None,
     ) -> None:
         model = teacher.tap.model
         self.head = model.head if isinstance(model, Staged) else None
         ordered = index.sort().values
         self.position = torch.full((int(ordered[-1]) + 1,), -1, dtype=torch.long, device=index.device)
         self.position[ordered] = torch.arange(len(ordered), device=index.device)
-        chunks = [select(teacher(fetch(part)), needs) for part in ordered.split(batch)]
         self.held: dict[str, Tensor] = {}
-        for name, _ in _tensors(chunks[0]):
-            self.held[name] = torch.cat([dict(_tensors(chunk))[name] for chunk in chunks])
+        first = 0
+        for part in ordered.split(batch):
+            for name, x in _tensors(select(teacher(fetch(part)), needs)):
+                if name not in self.held:
+                    self.held[name] = _room(len(ordered), x, name, spill)
+                self.held[name][first : first + len(part)] = x.to(self.held[name].device)
+            first += len(part)
 
     @property
     def bytes(self) -> int:
-        """Memory in use."""
+        """Memory, or disk, in use."""
         return sum(x.numel() * x.element_size() for x in self.held.values())
 
     def __call__(self, batch: Batch) -> Output:
@@ -89,10 +96,21 @@ class TeacherMemory:
         if rows.min() < 0:
             unknown = batch.index[rows < 0][:5].tolist()
             raise OvertoneError(f"teacher memory holds no output of samples {unknown}; it was made for other samples")
-        found = {name: x[rows] for name, x in self.held.items()}
+        found = {name: x[rows.to(x.device)].to(rows.device) for name, x in self.held.items()}
         stages = {name[7:]: x for name, x in found.items() if name.startswith("stages/")}
         plain: dict[str, Any] = {name: x for name, x in found.items() if not name.startswith("stages/")}
         return Output(**plain, stages=stages, head=self.head)
+
+
+def _room(samples: int, like: Tensor, name: str, spill: Path | None) -> Tensor:
+    """An empty tensor for all samples' part of an output: on the device, or backed by a file."""
+    shape = (samples, *like.shape[1:])
+    if spill is None:
+        return like.new_empty(shape)
+    spill.mkdir(parents=True, exist_ok=True)
+    count = int(torch.Size(shape).numel())
+    path = str(spill / name.replace("/", "-"))
+    return torch.from_file(path, shared=True, size=count, dtype=like.dtype).view(shape)
 
 
 def _tensors(output: Output) -> Iterator[tuple[str, Tensor]]:

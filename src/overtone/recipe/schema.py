@@ -193,7 +193,8 @@ class TrainSettings(_Part):
     threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
     autocast: Literal["none", "bf16", "fp16"] = "none"
     augment: AugmentSettings = AugmentSettings()
-    memory_mb: int = Field(default=1024, ge=0, description="for teachers' outputs computed once")
+    memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
+    spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 
 
 class ModelSettings(_Part):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from overtone.distill import Distillation
 from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, scores
 from overtone.engine.loop import StateDict
 from overtone.engine.schedule import reseed
+from overtone.engine.store import check_disk
 from overtone.errors import InputError
 from overtone.files import write_json, write_npz
 from overtone.lookup import view_settings, view_type
@@ -60,6 +63,10 @@ class Workshop:
     def cell_folder(self, key: str) -> Path:
         """Where a cell's files are."""
         return self.folder / "cells" / key
+
+    def spill_folder(self, key: str) -> Path:
+        """Where a cell keeps teachers' outputs while it runs; each process has its own."""
+        return self.cell_folder(key) / f"memory-{self.accelerator.process_index}"
 
     def weights_file(self, key: str, checkpoint: str) -> Path:
         """The file of a cell's weights: best, last or epoch:N."""
@@ -138,22 +145,32 @@ def _on(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
 
 
 def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
-    """Each teacher, remembered where its outputs fit into the budget, and the views that batches then need."""
+    """Each teacher, remembered where its outputs fit into the budgets, and the views that batches then need.
+
+    First memory, then disk, else the teacher runs beside the student; so it does where windows are augmented, which
+    are new each time.
+    """
     samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
     index = torch.from_numpy(fold.train).to(shop.accelerator.device)
-    budget = cell.train.memory_mb * 2**20
+    memory, disk = cell.train.memory_mb * 2**20, cell.train.spill_mb * 2**20
     sources: dict[str, Callable[[Batch], Output]] = {}
     views = [cell.view]
     for name, teacher in built.teachers.items():
-        needs = built.needs[name]
-        size = memory_bytes(teacher(samples.batch(index[:1], [teacher.view])), needs, len(index))
-        if size > budget or cell.train.augment.active:  # an augmented window is new each time
+        view, needs = teacher.view, built.needs[name]
+        size = memory_bytes(teacher(samples.batch(index[:1], [view])), needs, len(index))
+        spill: Path | None = None
+        if cell.train.augment.active or size > max(memory, disk):
             sources[name] = teacher
-            views.append(teacher.view)
+            views.append(view)
             continue
-        budget -= size
-        view = teacher.view
-        sources[name] = TeacherMemory(teacher, index, lambda i, v=view: samples.batch(i, [v]), needs)  # type: ignore[misc]
+        if size <= memory:
+            memory -= size
+        else:
+            disk -= size
+            spill = shop.spill_folder(cell.key) / name
+            check_disk(spill, size, f"outputs of teacher {name!r}")
+        fetch = partial(samples.batch, views=[view])
+        sources[name] = TeacherMemory(teacher, index, fetch, needs, spill=spill)
     return sources, tuple(dict.fromkeys(views))
 
 
@@ -184,6 +201,7 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
         logits[name] = evaluate(built.distillation.student, samples, test, cell.view, shop.accelerator)
     if shop.accelerator.is_main_process:
         _write(shop, cell, built, fitted, logits)
+    shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
     shop.accelerator.wait_for_everyone()
     shop.accelerator.free_memory()
 
