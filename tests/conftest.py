@@ -48,8 +48,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Tiny models are fastest on one thread, and equal on every machine."""
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where data sets are; and one thread: tiny models are fastest so, and equal on every machine."""
+    if DATA.is_dir():
+        monkeypatch.setenv("OVERTONE_DATA", str(DATA))
     torch.set_num_threads(1)
 
 

@@ -52,7 +52,8 @@ def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
     """
     if ":" in kind:
         import_object(kind, where)
-        return CustomView(function=kind, settings=settings)
+        own = {name: value for name, value in settings.items() if name != "channels"}
+        return CustomView(function=kind, settings=own, channels=settings.get("channels"))
     if kind not in VIEWS:
         known = [*VIEWS, "package.module:function"]
         raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, known)}")
@@ -71,4 +72,6 @@ def view_type(view: View) -> str:
 
 def view_settings(view: View) -> dict[str, Any]:
     """The settings that :func:`make_view` takes for this view, with defaults filled in."""
-    return dict(view.settings) if isinstance(view, CustomView) else view.model_dump(mode="json")
+    if isinstance(view, CustomView):
+        return {**view.settings, **({"channels": view.channels} if view.channels else {})}
+    return view.model_dump(mode="json")

@@ -122,7 +122,7 @@ def _show_data(console: Console, plan: Plan) -> None:
         "classes: " + ", ".join(f"{escape(name)} {size}" for name, size in zip(windows.classes, sizes, strict=True)),
         highlight=False,
     )
-    for note in windows.notes:
+    for note in [*windows.notes, *data.leaks(windows, plan.recipe.split)]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
 
 

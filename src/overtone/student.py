@@ -84,7 +84,7 @@ class Student(nn.Module):
                 f"this student takes (B, {wanted[0]}, {wanted[1]}), channels {', '.join(self.header.channels)}, "
                 f"{self.header.window} samples; got {tuple(windows.shape)}"
             )
-        stored = self.view.prepare(self.standardise(windows.float()))
+        stored = self.view.prepare(self.view.pick(self.standardise(windows.float())))
         return self.model(self.view.render(stored, self.header.view_state))
 
     @torch.no_grad()

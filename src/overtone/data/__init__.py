@@ -9,7 +9,7 @@ from overtone.data.base import Recordings, Source, Windows
 from overtone.data.csv import Csv, Folder
 from overtone.data.npz import Npz
 from overtone.data.sp_sw_har import SpSwHar
-from overtone.data.split import Fold, leaks, split
+from overtone.data.split import Fold, check_classes, leaks, split
 from overtone.data.standardise import Standardiser
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
@@ -49,4 +49,16 @@ def load(settings: DataSettings) -> Windows:
     return cut(recordings, window, stride)
 
 
-__all__ = ["SOURCES", "Fold", "Recordings", "Source", "Standardiser", "Windows", "cut", "leaks", "load", "split"]
+__all__ = [
+    "SOURCES",
+    "Fold",
+    "Recordings",
+    "Source",
+    "Standardiser",
+    "Windows",
+    "check_classes",
+    "cut",
+    "leaks",
+    "load",
+    "split",
+]

@@ -145,6 +145,25 @@ def _fold(units: _Units, number: int, test: list[str], settings: SplitSettings) 
     return Fold(number, of(train), of(val), of(test), tuple(train), tuple(val), tuple(test))
 
 
+def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
+    """Refuse a fold that tests or validates a class nobody could learn.
+
+    Raises:
+        InputError: names the fold, the classes and who has them.
+    """
+    for fold in folds:
+        known = np.unique(windows.y[fold.train])
+        for side, index in (("test", fold.test), ("val", fold.val)):
+            unknown = np.setdiff1d(np.unique(windows.y[index]), known)
+            if len(unknown):
+                names = [windows.classes[c] for c in unknown]
+                owners = sorted({windows.groups[g] for g in windows.group[np.isin(windows.y, unknown)]})
+                raise InputError(
+                    f"split: fold {fold.number}: class {', '.join(names)} is in {side} but in no training window; only "
+                    f"{_listed(owners)} have it. Use other folds, or leave these classes out"
+                )
+
+
 def _known(name: int | str, names: Sequence[str], side: str) -> str:
     """A group's name as the data has it; numbers may be written without their leading zeros."""
     if str(name) in names:

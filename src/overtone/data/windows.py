@@ -88,7 +88,7 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     origin = np.asarray(recording, dtype=np.int64)
     names = sorted(set(recordings.groups), key=lambda n: (_natural(n), n))
     group = np.asarray([names.index(g) for g in recordings.groups], dtype=np.int64)
-    notes = list(recordings.notes)
+    notes = [*recordings.notes, *_flat_channels(recordings)]
     if short:
         notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
     if mixed:
@@ -110,6 +110,18 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         notes=tuple(notes),
         official_test=None if official is None else np.asarray(official)[origin],
     )
+
+
+def _flat_channels(recordings: Recordings) -> list[str]:
+    """Notes on channels that never change, in any recording or in some."""
+    flat = np.asarray([[float(np.ptp(channel)) == 0 for channel in signal] for signal in recordings.signals])
+    notes = []
+    for name, own in zip(recordings.channels, flat.T, strict=True):
+        if own.all():
+            notes.append(f"channel {name!r} never changes")
+        elif own.any() and recordings.signals[0].shape[1] > 1:
+            notes.append(f"channel {name!r} never changes in {int(own.sum())} of {len(own)} recordings")
+    return notes if len(notes) <= 8 else [*notes[:8], f"and {len(notes) - 8} more channels like these"]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -78,7 +78,7 @@ class Samples:
         fitted = {}
         for name, view in views.items():
             try:
-                state = view.fit(view.prepare(source[few]))
+                state = view.fit(view.prepare(view.pick(source[few])))
                 stored = source if view.FOLLOWS else _prepared(source, view, windows, fold, device, budget, cache)
             except ValueError as error:  # views know nothing of our errors
                 raise InputError(f"views.{name}: {error}") from error
@@ -99,9 +99,11 @@ class Samples:
         for name in views:
             fitted = self.views[name]
             stored = fitted.stored[index]
-            if augment is not None and fitted.view.FOLLOWS:
-                windows = augment(stored) if windows is None else windows
-                stored = windows
+            if fitted.view.FOLLOWS:
+                if augment is not None:
+                    windows = augment(stored) if windows is None else windows
+                    stored = windows
+                stored = fitted.view.pick(stored)
             rendered[name] = fitted.view.render(stored, fitted.state)
         return Batch(rendered, self.target[index], index)
 
@@ -117,16 +119,17 @@ def _prepared(
 ) -> Stored:
     """What a view keeps of every window: a tensor within the budget, else diagrams on disk."""
     numbers = torch.arange(len(windows), device=device)
-    chunks = (view.prepare(source[part]) for part in numbers.split(CHUNK))
+    chunks = (view.prepare(view.pick(source[part])) for part in numbers.split(CHUNK))
     first = next(chunks)
     most = windows.x.shape[2] // 2  # a diagram has at most one pair for two samples
-    if cache is None or len(windows) * windows.x.shape[1] * most * 8 <= budget:
+    channels = windows.x.shape[1] if view.channels is None else len(view.channels)
+    if cache is None or len(windows) * channels * most * 8 <= budget:
         return _joined([first, *chunks])
     key = repr((windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json")))
     folder = cache / sha256(key.encode()).hexdigest()[:20]
     if not folder.exists():
-        write_diagrams(folder, chain([first], chunks), len(windows), windows.x.shape[1], most)
-    return Diagrams(folder, windows.x.shape[1], device)
+        write_diagrams(folder, chain([first], chunks), len(windows), channels, most)
+    return Diagrams(folder, channels, device)
 
 
 def _joined(chunks: list[Tensor]) -> Tensor:

@@ -149,9 +149,13 @@ class SplitSettings(_Part):
 
 
 class ViewSettings(_OpenPart):
-    """A view's settings; ``type`` names what it is where its own name does not (two fields of different kind)."""
+    """A view's settings; ``type`` names what it is where its own name does not (two fields of different kind).
+
+    ``channels`` are names, or patterns such as ``watch_*``; all unless given.
+    """
 
     type: str | None = None
+    channels: list[str] | None = Field(default=None, min_length=1)
 
 
 class AugmentSettings(_Part):

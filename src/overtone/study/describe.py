@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from overtone.data import leaks
 from overtone.files import write_npz
 from overtone.study.cell import Workshop
 from overtone.study.plan import Plan
@@ -33,7 +34,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "classes": windows.classes,
             "groups": windows.groups,
             "counts": counts.tolist(),
-            "notes": windows.notes,
+            "notes": [*windows.notes, *leaks(windows, plan.recipe.split)],
         },
         "folds": [
             {

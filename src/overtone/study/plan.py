@@ -6,6 +6,7 @@ found by a hash of everything that matters, so whatever two rows share is traine
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from overtone import engine, models
-from overtone.data import Fold, Windows, split
+from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_settings, view_type
 from overtone.methods import PRESETS, MethodConfig, configure, default_weights
@@ -174,6 +175,7 @@ class _Planner:
     def __init__(self, recipe: Recipe, windows: Windows) -> None:
         self.recipe, self.windows = recipe, windows
         self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
+        check_classes(windows, list(self.folds.values()))
         self.views: dict[str, View] = {}
         self.cells: dict[str, Cell] = {}
         self.keep: dict[str, set[int]] = {}
@@ -327,8 +329,19 @@ class _Planner:
             kind = (given.type if given else None) or name
             if kind not in VIEWS and ":" not in kind:
                 raise InputError(f"unknown view {kind!r}; {nearest(kind, [*VIEWS, *self.recipe.views])}")
-            self.views[name] = make_view(kind, given.settings if given else {}, f"views.{name}")
+            settings = given.settings if given else {}
+            if given and given.channels:
+                settings["channels"] = self._channels(given.channels, f"views.{name}.channels")
+            self.views[name] = make_view(kind, settings, f"views.{name}")
         return self.views[name]
+
+    def _channels(self, patterns: list[str], where: str) -> tuple[int, ...]:
+        """Numbers of the channels that fit the names or patterns, in the data's order."""
+        known = self.windows.channels
+        for pattern in patterns:
+            if not fnmatch.filter(known, pattern):
+                raise InputError(f"{where}: no channel fits {pattern!r}; {nearest(pattern, known)}")
+        return tuple(n for n, name in enumerate(known) if any(fnmatch.fnmatchcase(name, p) for p in patterns))
 
     def _train(self, model: ModelSettings) -> TrainSettings:
         """The study's training settings with the model's own on top."""

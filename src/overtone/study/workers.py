@@ -61,7 +61,11 @@ def _work(pipe: Connection, recipe: dict[str, Any], folder: str) -> None:
         study = Recipe.model_validate(recipe)
         shop = Workshop(make_plan(study, data.load(study.data)), Path(folder), Accelerator())
         while True:
-            cell = shop.plan.cells[pipe.recv()]
+            key = pipe.recv()
+            if key not in shop.plan.cells:
+                pipe.send(("input", "the data or the installed Overtone changed while the study ran; run it again"))
+                return
+            cell = shop.plan.cells[key]
             try:
                 run_cell(shop, cell, OneCell(cell, _Pipe(pipe)))
             except (BrokenPipeError, ConnectionError):

@@ -20,6 +20,7 @@ class View(BaseModel):
     Attributes:
         VERSION: raised whenever the same settings give other numbers (it is part of every cell's key).
         FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
+        channels: numbers of the channels it sees; all unless given (a recipe names them).
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
     """
 
@@ -28,6 +29,12 @@ class View(BaseModel):
     VERSION: ClassVar[int] = 1
     FOLLOWS: ClassVar[bool] = True
     SOURCE: ClassVar[str] = ""
+
+    channels: tuple[int, ...] | None = None
+
+    def pick(self, windows: Tensor) -> Tensor:
+        """The channels that this view sees: (N, C, T) -> (N, C', T)."""
+        return windows if self.channels is None else windows[:, list(self.channels)]
 
     @property
     def fingerprint(self) -> str:

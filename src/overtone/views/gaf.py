@@ -40,8 +40,10 @@ def averaging(length: int, size: int, like: Tensor) -> Tensor:
     Raises:
         ValueError: if ``size`` is larger than ``length`` (there is nothing to average) or below 1.
     """
-    if not 1 <= size <= length:
+    if size > length:
         raise ValueError(f"size {size} is larger than the window's {length} samples; use size <= {length}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
     edges = torch.arange(size + 1, device=like.device) * length // size  # (size + 1,)
     sample = torch.arange(length, device=like.device)
     inside = (sample >= edges[:-1, None]) & (sample < edges[1:, None])  # (size, length)
