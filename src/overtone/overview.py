@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from overtone import data, methods, models, recipe, views
-from overtone.display import short
+from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.predict import Evaluation
 from overtone.study import Plan
-from overtone.study.check import Check, check
+from overtone.study.check import Check, Cost, check
 from overtone.types import Spec
 
 
@@ -94,11 +94,25 @@ def show(console: Console, plan: Plan) -> None:
     found = check(plan)
     _show_models(console, found)
     _show_rows(console, found)
+    for warning in found.warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]", highlight=False)
+    _show_cost(console, plan, found.cost)
+
+
+def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
+    """Cells, time, memory and disk of the whole study."""
     folds, seeds = len(plan.folds), len(plan.recipe.seeds)
     console.print(
-        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds. Everything fits; nothing was trained.",
+        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds, about {duration(cost.seconds)} with "
+        f"{cost.jobs} side by side\nmemory a job, besides the program: windows {_bytes(cost.windows)}, diagrams "
+        f"{_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
+        "Everything fits; nothing was trained.",
         highlight=False,
     )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Table:

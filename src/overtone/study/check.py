@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -12,9 +14,15 @@ from torch import Tensor
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.study.cell import Built, Workshop, build_cell
+from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
+from overtone.study.workers import default_jobs
 from overtone.tap import macs, parameters, probe
 from overtone.types import Progress, Spec
+
+NEARLY_ALL, NEARLY_NONE = 0.97, 0.005
+"""Shares of the gradient that are worth a warning, where a row has several terms."""
+IMBALANCE = 5
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,26 @@ class ModelCheck:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the whole study will take: seconds (judged by a few timed steps), bytes of memory a job, bytes on disk."""
+
+    seconds: float
+    jobs: int
+    windows: int
+    diagrams: int
+    outputs: int
+    disk: int
+
+
+@dataclass(frozen=True)
 class Check:
     """What ``overtone check`` shows."""
 
     views: dict[str, tuple[int, ...]]
     models: tuple[ModelCheck, ...]
     rows: tuple[RowCheck, ...]
+    cost: Cost
+    warnings: tuple[str, ...]
 
 
 def check(plan: Plan) -> Check:
@@ -69,24 +91,74 @@ def check(plan: Plan) -> Check:
     Raises:
         InputError: for anything that could not be trained.
     """
-    shop = Workshop(plan, Path(), Accelerator())
     fold, seed = next(iter(plan.folds)), plan.recipe.seeds[0]
-    samples = shop.samples(fold)
-    one = torch.tensor([int(plan.folds[fold].train[0])])
-    views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
-    rows, models = [], {}
-    for row in plan.rows:
-        if row.kind == "ensemble":
-            continue
-        cell = plan.cells[row.cells[fold, seed][0]]
-        _check_batch(shop, cell)
-        built = build_cell(shop, cell, fresh_teachers=True)
-        role = row.label if row.kind == "teacher" else "student"
-        if role not in models:
-            models[role] = _model(role, cell, built)
-        if row.kind == "method":
-            rows.append(_row(shop, row.label, cell, built))
-    return Check(views, tuple(models.values()), tuple(rows))
+    rows, models, measured = [], {}, {}
+    torch.set_num_threads(plan.recipe.train.threads)
+    with TemporaryDirectory() as folder:
+        shop = Workshop(plan, Path(folder), Accelerator())
+        samples = shop.samples(fold)
+        one = torch.tensor([int(plan.folds[fold].train[0])])
+        views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
+        for row in plan.rows:
+            if row.kind == "ensemble":
+                continue
+            cell = plan.cells[row.cells[fold, seed][0]]
+            _check_batch(shop, cell)
+            built = build_cell(shop, cell, fresh_teachers=True)
+            role = row.label if row.kind == "teacher" else "student"
+            if role not in models:
+                models[role] = _model(role, cell, built)
+            if row.kind == "method":
+                rows.append(_row(shop, row.label, cell, built))
+            measured[kind_of(cell)] = measure(shop, cell, built)
+        cost = _cost(shop, measured)
+    warnings = [*class_warnings(plan), *(warning for row in rows for warning in _warnings(row))]
+    return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
+
+
+def _cost(shop: Workshop, measured: dict[str, Measured]) -> Cost:
+    plan = shop.plan
+    jobs = min(default_jobs(plan.recipe.train.threads), len(plan.cells))
+    least = min(measured.values(), key=lambda m: m.step)
+    seconds, disk = 0.0, 0
+    for cell in plan.cells.values():
+        found = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
+        steps = len(plan.folds[cell.fold].train) // cell.train.batch
+        seconds += found.step * steps * cell.epochs
+        disk += found.file * (2 + len(plan.keep.get(cell.key, ())))
+        disk += len(plan.folds[cell.fold].test) * len(plan.windows.classes) * 8
+    samples = shop.samples(next(iter(plan.folds)))
+    kept = [view.stored for view in samples.views.values() if not view.view.FOLLOWS]
+    diagrams = sum(x.numel() * x.element_size() for x in kept if isinstance(x, Tensor))
+    whole = plan.windows.x.nbytes
+    windows = whole if whole <= plan.recipe.train.memory_mb * 2**20 else 0
+    return Cost(seconds / jobs, jobs, windows, diagrams, max(m.outputs for m in measured.values()), disk)
+
+
+def class_warnings(plan: Plan) -> list[str]:
+    """Classes of very different size, over all windows."""
+    sizes = np.bincount(plan.windows.y, minlength=len(plan.windows.classes))
+    least, most = int(sizes.argmin()), int(sizes.argmax())
+    if sizes[most] < IMBALANCE * max(sizes[least], 1):
+        return []
+    names = plan.windows.classes
+    return [
+        f"classes differ in size: {names[most]} has {sizes[most]} windows, {names[least]} {sizes[least]}; accuracy "
+        "hides small classes, macro-F1 does not"
+    ]
+
+
+def _warnings(row: RowCheck) -> list[str]:
+    name = f"{row.label} from {', '.join(row.teachers)}" if row.teachers else row.label
+    found = []
+    for term in row.terms:
+        if len(row.terms) > 1 and term.share > NEARLY_ALL:
+            found.append(f"{name}: {term.name} carries {100 * term.share:.0f} % of the gradient; weigh it less")
+        if len(row.terms) > 1 and term.weight > 0 and term.share < NEARLY_NONE:
+            found.append(f"{name}: {term.name} carries next to none of the gradient ({100 * term.share:.2g} %)")
+    if row.adapters > row.student:
+        found.append(f"{name}: its adapters have {row.adapters} parameters, the student only {row.student}")
+    return found
 
 
 def _check_batch(shop: Workshop, cell: Cell) -> None:

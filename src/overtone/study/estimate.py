@@ -1,13 +1,18 @@
-"""A guess at what each cell costs, so that a display can say how long a study will still take."""
+"""What cells cost: relative costs for a display's time left, timed steps for ``overtone check``."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import dataclass
 
 import torch
 
 from overtone.models import build
-from overtone.study.cell import Workshop
+from overtone.study.cell import Built, Workshop
 from overtone.study.plan import Cell
-from overtone.tap import macs
+from overtone.tap import macs, parameters
+from overtone.teachers import memory_bytes
+from overtone.types import Progress
 
 OVERHEAD_MACS = 200_000
 """A sample's cost besides its convolutions (rendering, optimiser, Python), in multiply-accumulates."""
@@ -27,3 +32,38 @@ def costs(shop: Workshop, cells: list[Cell]) -> dict[str, float]:
         train = len(shop.plan.folds[cell.fold].train)
         found[cell.key] = float(train * (per_sample[kind] + OVERHEAD_MACS))
     return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A kind of cell, tried: seconds a training step, bytes of a model file, bytes of remembered teachers' outputs."""
+
+    step: float
+    file: int
+    outputs: int
+
+
+def kind_of(cell: Cell) -> str:
+    """What a cell is, whichever its fold and seed."""
+    return cell.title.partition(" · fold")[0]
+
+
+def measure(shop: Workshop, cell: Cell, built: Built, steps: int = 3) -> Measured:
+    """Time a few training steps (the fastest counts); the cell's modules are of no use afterwards."""
+    torch.set_num_threads(cell.train.threads)
+    samples, index = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].train)
+    optimizer = torch.optim.SGD(built.distillation.parameters(), 1e-6)
+    views = dict.fromkeys([cell.view, *(teacher.view for teacher in built.teachers.values())])
+    batch = samples.batch(index[: cell.train.batch], views)
+    outputs = {name: teacher(batch) for name, teacher in built.teachers.items()}
+    taken = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        samples.batch(index[: cell.train.batch], [cell.view])
+        step = built.distillation(batch, outputs, Progress(1, 1))
+        optimizer.zero_grad()
+        step.total.backward()
+        optimizer.step()
+        taken.append(time.perf_counter() - started)
+    held = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in built.teachers)
+    return Measured(min(taken), 4 * parameters(built.distillation.student), held)

@@ -6,6 +6,7 @@ import json
 import traceback
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -44,6 +45,7 @@ def execute(
         InputError: for wrong wiring, a folder that holds another study, ``only`` that fits no cell, or a full disk.
     """
     accelerator = accelerator or Accelerator()
+    torch.set_num_threads(plan.recipe.train.threads)
     shop = Workshop(plan, out, accelerator)
     wanted = _wanted(plan, only)
     _wire(shop, wanted)
