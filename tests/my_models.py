@@ -1,0 +1,49 @@
+"""What a user might bring: a network and a view of their own, found as ``my_models:Name``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Plain(nn.Module):
+    """A 1-D network that knows nothing of Overtone."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv1d(in_channels, 8, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool1d(2))
+        self.second = nn.Sequential(nn.Conv1d(8, 16, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool1d(2))
+        self.fc = nn.Linear(16, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.second(self.first(x)).mean(2))
+
+
+class Wrong(nn.Module):
+    """Returns maps instead of logits."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, classes, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Skips(Plain):
+    """Runs its second part in training only, so that a capture stays empty in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        return self.fc(self.second(first).mean(2) if not self.training else torch.cat([first, first], 1).mean(2))
+
+
+def squares(windows: Tensor, power: float = 2.0) -> Tensor:
+    """Each channel's outer product with itself, (B, C, T) -> (B, C, 8, 8)."""
+    short = windows[..., :8]
+    return (short.unsqueeze(-1) * short.unsqueeze(-2)).abs() ** (power / 2)
+
+
+def wrong_view(windows: Tensor) -> Tensor:
+    """Loses the batch."""
+    return windows.mean(0)
