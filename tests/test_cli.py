@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner, Result
 
-from overtone import files
+from overtone import data, files, load_student, recipe
 from overtone.cli import app
 from overtone.recipe import shipped
 
@@ -217,7 +218,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("teachers", ["--set", "methods=[{name: kd}]"], "takes 1 teacher, got 2"),
     ("no teachers", ["--set", "teachers={}", "--set", "methods=[aver]"], "needs at least 1 teacher"),
     ("weight", ["--set", "methods.1.weights={kdd: 1}"], "no term is called 'kdd'"),
-    ("weights", ["--set", "methods.1.weights={ce: 0, kd: 0}"], "must be above 0"),
+    ("weights", ["--set", "methods.1.weights={ce: 0, kd: 0}"], "there is nothing to learn"),
     ("folds", ["--set", "split.scheme=kfold", "--set", "split.test=11"], "11 folds need at least 11 groups"),
     ("fold", ["--set", "split.folds=[9]"], "there is no fold 9"),
     ("groups", ["--set", "split.test=10", "--set", "split.folds=[0]"], "leaves none to train on"),
@@ -226,6 +227,14 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("long window", ["--set", "data.window=90 s"], "longer than every recording"),
     ("checkpoint", ["--set", "teachers.gaf.checkpoint=epoch:9"], "checkpoint"),
     ("set", ["--set", "train.lr"], "--set takes a.b=c"),
+    ("unused view", ["--set", "views.gef.size=8"], "unknown view 'gef'; did you mean 'gaf'?"),
+    ("unused view's setting", ["--set", "views.pi.siz=3"], "unknown key 'siz'; did you mean 'size'?"),
+    ("row key", ["--set", "methods=[{name: kd, teacher: [signal]}]"], "did you mean 'teachers'?"),
+    ("teachers as a word", ["--set", "methods=[{name: kd, teachers: signal}]"], "a list of names, such as [signal]"),
+    ("teachers of none", ["--set", "methods=[{name: none, teachers: [signal]}]"], "'none' has no teachers"),
+    ("weight never acts", ["--set", "methods.1.weights={kd: {value: 1, from: 10}}"], "is 0 in all 3 epochs"),
+    ("no weight at all", ["--set", "methods.1.weights={ce: 0, kd: {value: 1, until: 2}}"], "0 in epoch 3 of 3"),
+    ("batch of one", ["--set", "train.batch=1", "--set", "methods=[sp]"], "train.batch 1 is too small"),
 ]
 
 
@@ -282,6 +291,8 @@ def test_unknown_recipes() -> None:
         ({"X": np.zeros((0, 2, 32)), "y": np.zeros(0), "group": np.zeros(0)}, "there are no recordings"),
         ({"group": np.arange(48) // 30}, "leaves none to train on"),
         ({"y": np.zeros(48, dtype=int)}, "at least two classes"),
+        ({"group": np.where(np.arange(48) < 9, np.nan, 1.0)}, "group holds 9 NaN or infinite values, first at 0"),
+        ({"y": np.where(np.arange(48) < 8, 3, np.arange(48) % 3)}, "class 3 is in test but in no training window"),
         ({"X": np.zeros((48, 32))}, "three axes (N, C, T)"),
         ({"y": np.asarray([{"a": 1}] * 48, dtype=object)}, "never unpickled"),
     ],
@@ -379,27 +390,67 @@ def test_ctrl_c_and_a_second_run_at_the_same_time(recipe_file: Path, tmp_path: P
 
 
 def test_two_processes_run_a_study(recipe_file: Path, tmp_path: Path) -> None:
-    """Under torchrun, with a global batch: one table, written once."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "overtone.cli",
-    ]
+    """Under torchrun as the README says: one study, a global batch, and files that hold what the table tells."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "overtone"]
     out = tmp_path / "out"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
     done = subprocess.run(
         [*command, "run", str(recipe_file), "--out", str(out)],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**environment, "OMP_NUM_THREADS": "1"},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (out / "table.csv").exists()
     assert done.stdout.count("[5/5]") == 1
     assert '"processes": 2' in (out / "timing.json").read_text()
+    study = recipe.load(str(recipe_file))
+    windows = data.load(study.data)
+    for folder in (out / "cells").iterdir():
+        held = np.load(folder / "predictions.npz")
+        for name, file in (("best", "student"), ("last", "last")):
+            logits = load_student(folder / f"{file}.safetensors")(torch.from_numpy(windows.x[held["index"]]))
+            np.testing.assert_allclose(logits.detach().numpy(), held[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_failure_in_one_process_ends_all(recipe_file: Path, tmp_path: Path) -> None:
+    """Not finite on one process only: the cell fails on both, and the study goes on."""
+    code = (
+        "import os\n"
+        "from overtone.engine import loop\n"
+        "from overtone.errors import NotFiniteError\n"
+        "check = loop.check_step\n"
+        "def fail(step, distillation, batch, teachers, progress):\n"
+        "    if os.environ['RANK'] == '1' and progress.step == 3 and 'gaf' in teachers:\n"
+        "        raise NotFiniteError('not finite, on purpose')\n"
+        "    check(step, distillation, batch, teachers, progress)\n"
+        "loop.check_step = fail\n"
+        "from overtone.cli import main; main()\n"
+    )
+    script = tmp_path / "fail.py"
+    script.write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    done = subprocess.run(
+        [*command, "run", str(recipe_file), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=200,
+    )
+    assert "not finite in another process" in done.stdout, done.stdout + done.stderr[-2000:]
+    assert "1 of 5 cells failed" in done.stdout
+
+
+def test_ctrl_c_reaches_a_whole_group_while_workers_start(recipe_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "overtone", "run", str(recipe_file), "--out", str(tmp_path / "out"), "--jobs", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "example.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)  # workers are importing torch
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "Traceback" not in printed

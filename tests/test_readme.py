@@ -51,6 +51,13 @@ def test_both_readmes_show_the_same_code(language: str) -> None:
     assert code("README.md") == code("README.ko.md") != []
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    for name in ("README.md", "README.ko.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "DEMO_TABLE" not in text
+        assert "teacher signal" in text  # the demo's table, as printed
+
+
 def test_every_linked_file_exists() -> None:
     for page in [ROOT / "README.md", ROOT / "README.ko.md", *ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

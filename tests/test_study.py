@@ -20,8 +20,9 @@ import yaml
 from safetensors.torch import load_file
 
 from overtone import data, load_student, recipe
+from overtone.engine import loop
 from overtone.errors import InputError
-from overtone.study import Plan, collect, execute, make_plan, write_tables
+from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
@@ -190,6 +191,65 @@ def test_a_checkpoint_of_another_recipe_is_refused(tiny: dict[str, Any], tmp_pat
     (tmp_path / "out" / "study.json").write_text(json.dumps({"name": "tiny"}))
     with pytest.raises(InputError, match="belongs to another recipe"):
         execute(plan, tmp_path / "out")
+
+
+def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tiny: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_of(tiny)
+    key = next(iter(plan.cells))
+    left = [tmp_path / ".study.json.7.tmp", tmp_path / "cells" / key / ".progress.pt.7.tmp"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert execute(plan, tmp_path) == {}
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_example_window_follows_the_study(tiny: dict[str, Any], tmp_path: Path) -> None:
+    for window in (64, 100):
+        tiny["data"]["window"] = window
+        execute(plan_of(tiny), tmp_path / "out")
+        assert np.load(tmp_path / "out" / "example.npz")["window"].shape == (6, window)
+
+
+def test_an_epoch_wanted_after_an_interruption_is_trained_anew(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+
+    class Stop(StudyListener):
+        def cell_epoch(self, cell: Any, progress: Any, row: Any) -> None:
+            if cell.title.startswith("teacher signal") and progress.epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan_of(tiny), tmp_path / "out", Stop())
+    tiny["teachers"]["signal"]["checkpoint"] = "epoch:1"
+    assert execute(plan_of(tiny), tmp_path / "out") == {}
+    assert len(list((tmp_path / "out").glob("cells/*/epoch-1.safetensors"))) == 1
+
+
+def test_rows_that_share_a_name_stay_apart(tiny: dict[str, Any]) -> None:
+    tiny["methods"] = [{"name": "none", "label": "ensemble"}, *({"name": "kd", "teachers": ["gaf"]} for _ in range(2))]
+    ids = [row.id for row in plan_of(tiny).rows]
+    assert len(set(ids)) == len(ids)
+
+
+def test_presets_keep_their_weights_and_shares(tiny: dict[str, Any]) -> None:
+    shares = {"signal": 3.0, "gaf": 1.0}
+    tiny["methods"] = [{"name": "annsp", "shares": shares}, {"name": "annsp", "weights": {"sp": 10}}]
+    first, second = (plan_of(tiny).cells[row.cells[0, 0][0]] for row in plan_of(tiny).rows[:2])
+    assert first.methods["sp"].shares == shares
+    assert first.weights["sp.gram"].value == 700
+    assert second.weights["sp"].value == 10
+    assert "sp.gram" not in second.weights
+    assert first.start is not None
+
+
+def test_a_distilled_teacher_can_start_warm(tiny: dict[str, Any]) -> None:
+    tiny["teachers"]["gaf"]["method"] = {"name": "ann", "teachers": ["signal"]}
+    plan = plan_of(tiny)
+    teacher = next(c for c in plan.cells.values() if c.title.startswith("teacher gaf"))
+    assert plan.cells[str(teacher.start)].methods == {}
 
 
 def test_one_failing_cell_does_not_stop_the_others(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -93,7 +93,12 @@ def run(
                 code = _execute(plan, folder, recipe, overrides, only, jobs)
         except KeyboardInterrupt:
             command = _command(recipe, overrides, out)
-            console.print(f"\nInterrupted. What is finished is kept; go on with:\n  {escape(command)}", highlight=False)
+            command += (f" --only {only}" if only else "") + (f" --jobs {jobs}" if jobs else "")
+            console.print(
+                f"\nInterrupted. What is finished is kept; go on with:\n  {escape(command)}",
+                highlight=False,
+                soft_wrap=True,
+            )
             raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(code)
 
@@ -101,12 +106,11 @@ def run(
 def _execute(
     plan: Plan, folder: Path, recipe: str, overrides: list[str] | None, only: str | None, jobs: int | None
 ) -> int:
-    from accelerate import Accelerator
-
     from overtone.display import Display
+    from overtone.engine import make_accelerator
     from overtone.study import default_jobs, execute
 
-    accelerator = Accelerator()
+    accelerator = make_accelerator()
     if jobs is None:  # a GPU is shared badly by processes that each think it is theirs
         jobs = default_jobs(plan.recipe.train.threads) if accelerator.device.type == "cpu" else 1
     with Display(console, f"study {plan.recipe.name}") as display:
@@ -118,7 +122,9 @@ def _execute(
     if failed:
         console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
         for key, message in failed.items():
-            console.print(f"  {_command(recipe, overrides, folder)} --only {key}", highlight=False, markup=False)
+            console.print(
+                f"  {_command(recipe, overrides, folder)} --only {key}", highlight=False, markup=False, soft_wrap=True
+            )
             console.print(f"    {plan.cells[key].title}: {message}", highlight=False, markup=False)
     return SOME_FAILED if failed else DONE
 

@@ -161,6 +161,8 @@ def _stages(spec: Spec) -> str:
 
 
 def _show_models(console: Console, found: Check) -> None:
+    shapes = ", ".join(f"{escape(name)} {'x'.join(map(str, shape))}" for name, shape in found.views.items())
+    console.print(f"[bold]views[/bold] {shapes}", highlight=False)
     console.print("[bold]models[/bold]")
     for model in found.models:
         shape = "x".join(map(str, model.spec.input))

@@ -129,14 +129,12 @@ class Source(BaseModel):
     """A place that recordings come from. Fields are its settings in the recipe's ``data``.
 
     Attributes:
-        VERSION: raised whenever the same files give other recordings.
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
         window, stride: what is used when the recipe names none; None means whole recordings.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    VERSION: ClassVar[int] = 1
     SOURCE: ClassVar[str] = ""
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None

@@ -56,6 +56,13 @@ class Npz(Source):
             if not np.isfinite(y).all() or (y != np.round(y)).any():
                 raise InputError(f"{where}: y must hold class numbers or names, got fractions or NaN")
             y = y.astype(np.int64)
+        if np.issubdtype(group.dtype, np.floating):
+            bad = ~np.isfinite(group)
+            if bad.any():
+                raise InputError(
+                    f"{where}: group holds {int(bad.sum())} NaN or infinite values, first at {int(bad.argmax())}"
+                )
+            group = group.astype(np.int64) if (group == np.round(group)).all() else group
         names, labels = np.unique(y, return_inverse=True)
         return Recordings(
             signals=list(x),  # turned into float32 window by window, since X may be mapped

@@ -1,6 +1,18 @@
 """Training and evaluation on Accelerate: the loop, schedules, checkpoints, the guard against what is not finite."""
 
+from overtone.engine.launch import make_accelerator
 from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, scores
 from overtone.engine.samples import FittedView, Samples
 
-__all__ = ["VERSION", "Fitted", "FittedView", "Job", "Listener", "Samples", "evaluate", "fit", "scores"]
+__all__ = [
+    "VERSION",
+    "Fitted",
+    "FittedView",
+    "Job",
+    "Listener",
+    "Samples",
+    "evaluate",
+    "fit",
+    "make_accelerator",
+    "scores",
+]

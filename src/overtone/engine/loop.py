@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from overtone.engine.augment import Augment
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
-from overtone.errors import InputError
+from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
 from overtone.recipe import TrainSettings
 from overtone.tap import Tap
@@ -135,6 +135,9 @@ class _Run:
         samples = len(job.fold.train)
         if train.batch % world:
             raise InputError(f"train.batch {train.batch} cannot be divided among {world} processes")
+        couples = any(method.couples_batch for method in job.distillation.methods.values())
+        if couples and train.batch // world < 2:
+            raise InputError(f"train.batch {train.batch} leaves a method that compares samples fewer than 2 a process")
         if samples < train.batch:
             raise InputError(
                 f"fold {job.fold.number} has {samples} training windows, fewer than one batch of {train.batch}; "
@@ -189,10 +192,10 @@ class _Run:
             group["lr"] = rate
         change = partial(self.augment, index=mine, epoch=self.epoch) if self.augment else None
         batch = job.samples.batch(mine, job.views, change)
+        teachers = {name: teacher(batch) for name, teacher in job.teachers.items()}  # in float32, as remembered ones
         with torch.autocast(accelerator.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            teachers = {name: teacher(batch) for name, teacher in job.teachers.items()}
             step = self.model(batch, teachers, progress)
-        check_step(step, job.distillation, batch, teachers, progress)
+        self._guard(partial(check_step, step, job.distillation, batch, teachers, progress), progress)
         self.optimizer.zero_grad(set_to_none=True)
         accelerator.backward(self.scaler.scale(step.total))
         self.scaler.unscale_(self.optimizer)
@@ -211,11 +214,33 @@ class _Run:
             self._add(f"term/{term}", float(value.detach()) * len(mine))
         self.listener.step(progress, step.terms)
 
+    def _guard(self, check: Callable[[], None], progress: Progress) -> None:
+        """Run a check that may raise; where one process raises, all do, or the others would wait for it forever."""
+        failure: NotFiniteError | None = None
+        try:
+            check()
+        except NotFiniteError as error:
+            failure = error
+        if self._anywhere(failure is not None):
+            raise failure or NotFiniteError(
+                f"epoch {progress.epoch}, step {progress.step}: not finite in another process"
+            )
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether something holds on any process."""
+        if self.accelerator.num_processes == 1:
+            return here
+        flag = torch.tensor([float(here)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
+
     def _add(self, name: str, value: float) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value
 
     def _end_epoch(self) -> None:
         job = self.job
+        if self.accelerator.num_processes > 1:  # batch-norm statistics are each process' own; the main one's are kept
+            for buffer in job.distillation.buffers():
+                broadcast(buffer)
         val = torch.from_numpy(job.fold.val)
         logits = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
         target = job.samples.target[val.to(job.samples.target.device)].cpu()
@@ -260,10 +285,7 @@ class _Run:
 
     def _commit_now_and_then(self) -> None:
         due = time.monotonic() - self.committed >= COMMIT_SECONDS
-        if self.accelerator.num_processes > 1:  # the main process' clock decides for all
-            flag = torch.tensor([float(due and self.accelerator.is_main_process)], device=self.accelerator.device)
-            due = bool(self.accelerator.reduce(flag, "sum") > 0)
-        if due:
+        if self._anywhere(due and self.accelerator.is_main_process):  # the main process' clock decides for all
             self._commit()
             self.committed = time.monotonic()
 
@@ -291,6 +313,8 @@ class _Run:
         held = checkpoint.load(self._file, self.job.key)
         if held is None:
             return
+        if any(epoch < held["epoch"] and epoch not in held["fitted"]["kept"] for epoch in self.job.keep):
+            return  # weights are wanted now of an epoch that has passed: train anew
         self.epoch, self.step = held["epoch"], held["step"]
         # Sums are held over all processes: the main one takes them, the others start from zero.
         self.sums = {k: v * self.accelerator.is_main_process for k, v in held["sums"].items()}

@@ -14,9 +14,12 @@ from overtone.methods.kd import KD
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
-from overtone.recipe import WeightSettings, explain
+from overtone.recipe import MethodSettings, WeightSettings, explain
 
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in (KD, Aver, Weighted, SP)}
+
+ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
+"""What a row may hold besides its method's own settings; offered where a key is unknown."""
 
 PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "eskd": ({"name": "kd", "checkpoint": "best"}, "kd from the early-stopped teacher (best on validation)"),
@@ -30,6 +33,7 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         {
             "name": "weighted",
             "warm_start": True,
+            "weights": {"sp.gram": 700.0},  # beside lambda = 0.7, the values for GENEActiv
             "extras": [{"name": "sp", "teachers": "merged", "stages": "all"}],
         },
         "ann + similarity preserving against the merged teachers",
@@ -58,7 +62,7 @@ def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
     try:
         return config.model_validate(settings)
     except ValidationError as error:
-        raise InputError(explain(error, config, f"method {name!r}")) from error
+        raise InputError(explain(error, config, f"method {name!r}", ROW_KEYS)) from error
 
 
 def default_weights(methods: Sequence[str], given: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -10,14 +11,14 @@ from pydantic import BaseModel, ValidationError
 from overtone.errors import nearest
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+def explain(error: ValidationError, model: type[BaseModel], where: str, also: Sequence[str] = ()) -> str:
     """A validation error as one line a problem: where, what was received, the nearest known key."""
     lines = []
     for problem in error.errors():
         loc = [str(part) for part in problem["loc"]]
         place = ".".join(loc) or "recipe"
         if problem["type"] == "extra_forbidden":
-            known = _fields_at(model, loc[:-1])
+            known = _fields_at(model, loc[:-1]) + (list(also) if len(loc) == 1 else [])
             lines.append(f"{place}: unknown key {loc[-1]!r}; {nearest(loc[-1], known)}")
         elif problem["type"] == "missing":
             lines.append(f"{place}: missing")

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,10 @@ def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
     """What a cell ran on; recorded, because numbers may differ between such environments."""
     device = shop.accelerator.device
     return {
+        "overtone": metadata.version("overtone"),
         "torch": torch.__version__,
+        "numpy": np.__version__,
+        "accelerate": metadata.version("accelerate"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": cell.train.threads,
         "processes": shop.accelerator.num_processes,

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
+from overtone.engine import make_accelerator
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.study.cell import Built, Workshop, build_cell
@@ -47,7 +47,6 @@ class RowCheck:
     terms: tuple[TermCheck, ...]
     student: int
     adapters: int
-    teacher_parameters: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def check(plan: Plan) -> Check:
     rows, models, measured = [], {}, {}
     torch.set_num_threads(plan.recipe.train.threads)
     with TemporaryDirectory() as folder:
-        shop = Workshop(plan, Path(folder), Accelerator())
+        shop = Workshop(plan, Path(folder), make_accelerator())
         samples = shop.samples(fold)
         one = torch.tensor([int(plan.folds[fold].train[0])])
         views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
@@ -201,7 +200,6 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         tuple(TermCheck(*term, share=norm / whole) for term, norm in zip(terms, norms, strict=True)),
         student,
         parameters(distillation) - student,
-        sum(parameters(teacher.tap) for teacher in built.teachers.values()),
     )
 
 

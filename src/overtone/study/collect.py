@@ -89,7 +89,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
         results = [read_json(folder / RESULT) for folder in folders]
         parameters, macs = sum(r["parameters"] for r in results), sum(r["macs"] for r in results)
         test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
-        values.append({"fold": entry["fold"], "seed": entry["seed"], **test})
+        values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
 
     def figure(which: str, metric: str) -> Figure | None:
         return Figure.of([value[which][metric] for value in values])

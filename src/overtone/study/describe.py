@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from overtone.data import leaks
 from overtone.files import write_npz
+from overtone.lookup import view_settings
 from overtone.study.cell import Workshop
 from overtone.study.plan import Plan
 
@@ -64,7 +66,8 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
     """``example.npz``: one test window of the first fold in all views, for the page to draw."""
-    if (out / "example.npz").exists():
+    made_from = repr((plan.windows.content, {name: view_settings(view) for name, view in plan.views.items()}))
+    if _made_from(out / "example.npz") == made_from:
         return
     fold = next(iter(plan.folds.values()))
     number = int(fold.test[len(fold.test) // 2])
@@ -78,6 +81,7 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
         "group": np.asarray(windows.groups[windows.group[number]]),
         "recording": np.asarray(windows.recording[number]),
         "start": np.asarray(windows.start[number]),
+        "made_from": np.asarray(made_from),
     }
     states = {name: fitted.state for name, fitted in samples.views.items()}
     extents = {
@@ -86,3 +90,12 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
         if "birth_range" in state
     }
     write_npz(out / "example.npz", {**origin, **views, **extents})
+
+
+def _made_from(path: Path) -> str | None:
+    """What an example on disk was made from; None without one, or where it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return str(held["made_from"])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

@@ -10,14 +10,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from overtone.errors import InputError
+from overtone.engine import make_accelerator
+from overtone.errors import InputError, NotFiniteError
 from overtone.files import read_json, write_json
-from overtone.study.cell import Workshop, build_cell, run_cell
+from overtone.study.cell import RESULT, Workshop, build_cell, run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import Workers, message_of, result_of
+
+OURS = {".lock", "cells", "cache", "example.npz"}
+"""What a run that was killed at once may have left in its folder."""
 
 
 def execute(
@@ -44,13 +48,14 @@ def execute(
     Raises:
         InputError: for wrong wiring, a folder that holds another study, ``only`` that fits no cell, or a full disk.
     """
-    accelerator = accelerator or Accelerator()
+    accelerator = accelerator or make_accelerator()
     torch.set_num_threads(plan.recipe.train.threads)
     shop = Workshop(plan, out, accelerator)
     wanted = _wanted(plan, only)
     _wire(shop, wanted)
     if accelerator.is_main_process:
         claim(out, plan)
+        sweep(out)
         write_json(out / "study.json", describe(plan))
         write_example(plan, shop, out)
     done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
@@ -107,6 +112,8 @@ def _run_here(shop: Workshop, todo: list[Cell], book: _Book) -> None:
         except InputError:
             raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
         except Exception as error:
+            if shop.accelerator.num_processes > 1 and not isinstance(error, NotFiniteError):
+                raise  # the other processes wait for this one: end, so that the launcher ends them
             book.ended(cell, message_of(error), traceback.format_exc())
         else:
             book.ended(cell, None, "")
@@ -140,8 +147,16 @@ def claim(out: Path, plan: Plan) -> None:
         name = read_json(out / "study.json").get("name")
         if name != plan.recipe.name:
             raise InputError(f"{out} holds the study {name!r}, not {plan.recipe.name!r}; choose another --out")
-    elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+    elif out.exists() and any(path.name not in OURS and not path.name.endswith(".tmp") for path in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no study; choose another --out")
+
+
+def sweep(out: Path) -> None:
+    """Remove what a kill left half written, and checkpoints of cells that are done."""
+    for path in out.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+    for result in out.glob(f"cells/*/{RESULT}"):
+        (result.parent / "progress.pt").unlink(missing_ok=True)
 
 
 def _wire(shop: Workshop, cells: list[Cell]) -> None:

@@ -121,13 +121,26 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         preset = PRESETS[row.name][0]
         given = row.model_dump(by_alias=True, exclude_unset=True)
         extras = [*preset.get("extras", []), *given.get("extras", [])]
-        merged = {**preset, **given, "name": preset["name"], **({"extras": extras} if extras else {})}
+        kept = {
+            term: weight
+            for term, weight in preset.get("weights", {}).items()
+            if not any(term == key or term.startswith(f"{key}.") for key in row.weights)
+        }
+        merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
+        if extras:
+            merged["extras"] = [_with_shares(extra, row.settings) for extra in extras]
         label = label or row.name
         row = MethodSettings.model_validate(merged)
     settings = row.settings
     if isinstance(row.teachers, str):
+        if row.name == "none" or "teachers" not in find_method(row.name).Config.model_fields:
+            raise InputError(
+                f"method {row.name!r}: teachers is a list of names, such as [signal]; got {row.teachers!r}"
+            )
         settings["teachers"] = row.teachers
     parts = [] if row.name == "none" else [(row.name, settings)]
+    if row.name == "none" and row.teachers and not row.extras:
+        raise InputError(f"method 'none' has no teachers, got {row.teachers}")
     if row.name == "none" and settings:
         raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
     parts += [(extra.name, extra.settings) for extra in row.extras]
@@ -149,6 +162,13 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         row.checkpoint,
         row.warm_start,
     )
+
+
+def _with_shares(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A preset's merged similarity counts the teachers as the row's own ``shares`` do."""
+    if extra.get("teachers") == "merged" and "shares" in settings:
+        return {"shares": settings["shares"], **extra}
+    return extra
 
 
 def _check_count(name: str, chosen: list[str]) -> None:
@@ -180,6 +200,9 @@ class _Planner:
         self.cells: dict[str, Cell] = {}
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
+        for name in recipe.views:
+            self._view(name)
+        self.used: set[str] = set()
         self.rows = [resolve_row(row, self.names) for row in recipe.methods]
 
     def plan(self) -> Plan:
@@ -189,17 +212,20 @@ class _Planner:
                 for row in rows:
                     row.cells[fold.number, seed] = self._cells_of(row, fold, seed)
         keep = {key: frozenset(epochs) for key, epochs in self.keep.items()}
-        return Plan(self.recipe, self.windows, self.folds, self.views, self.cells, tuple(rows), keep)
+        views = {name: view for name, view in self.views.items() if name in self.used}
+        return Plan(self.recipe, self.windows, self.folds, views, self.cells, tuple(rows), keep)
 
     def _method_rows(self) -> list[Row]:
         rows: list[Row] = []
+        taken = {"ensemble", *(f"teacher-{name}" for name in self.names)}
         self.settings: dict[str, RowSettings] = {}
         for settings in self.rows:
             base = (
                 "-".join([settings.label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
             )
-            taken = sum(row.id == base or row.id.startswith(f"{base}.") for row in rows)
-            identity = f"{base}.{taken + 1}" if taken else base
+            number = next(n for n in range(1, len(self.rows) + 2) if (base if n == 1 else f"{base}.{n}") not in taken)
+            identity = base if number == 1 else f"{base}.{number}"
+            taken.add(identity)
             self.settings[identity] = settings
             rows.append(Row(identity, "method", settings.label, settings.teachers, self.recipe.student.model))
         return rows
@@ -243,7 +269,9 @@ class _Planner:
         if teacher.method is not None:
             others = [other for other in self.names if other != name and self.recipe.teachers[other].method is None]
             settings = resolve_row(teacher.method, others)
-        return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), None)
+        warm = settings is not None and bool(settings.warm_start)
+        start = self._cell("twin", teacher, None, fold, seed, (), None) if warm else None
+        return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start)
 
     def _cell(
         self,
@@ -256,16 +284,20 @@ class _Planner:
         start: str | None,
     ) -> str:
         view = self._view(model.view)
+        self.used.add(model.view)
         train = self._train(model)
+        methods = dict(settings.methods) if settings else {}
+        weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
         links = {}
         for name in settings.teachers if settings else ():
             key = self._teacher(name, fold, seed, path)
             checkpoint = (settings.checkpoint if settings else None) or self.recipe.teachers[name].checkpoint
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
+        self._check_weights(title, weights, model.epochs)
+        if train.batch < 2 and any(find_method(name).couples_batch for name in methods):
+            raise InputError(f"{title}: train.batch {train.batch} is too small, its method compares samples of a batch")
         self._check_augment(train, [model.view, *(self.recipe.teachers[name].view for name in links)])
-        methods = dict(settings.methods) if settings else {}
-        weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
         what: dict[str, Any] = {
             "engine": engine.VERSION,
             "data": self.windows.content,
@@ -298,6 +330,15 @@ class _Planner:
             )
         return key
 
+    def _check_weights(self, title: str, weights: Mapping[str, WeightSettings], epochs: int) -> None:
+        """A weight that never acts, or an epoch without any, is a slip: the loss would silently be 0."""
+        for term, weight in weights.items():
+            if weight.value > 0 and not any(weight.at(epoch, epochs) for epoch in range(1, epochs + 1)):
+                raise InputError(f"{title}: the weight of {term} is 0 in all {epochs} epochs (see its from and until)")
+        for epoch in range(1, epochs + 1):
+            if not any(weight.at(epoch, epochs) for weight in weights.values()):
+                raise InputError(f"{title}: every weight is 0 in epoch {epoch} of {epochs}; there is nothing to learn")
+
     def _check_augment(self, train: TrainSettings, views: list[str]) -> None:
         """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
         if not train.augment.active:
@@ -328,7 +369,7 @@ class _Planner:
             given = self.recipe.views.get(name)
             kind = (given.type if given else None) or name
             if kind not in VIEWS and ":" not in kind:
-                raise InputError(f"unknown view {kind!r}; {nearest(kind, [*VIEWS, *self.recipe.views])}")
+                raise InputError(f"unknown view {kind!r}; {nearest(kind, VIEWS)}")
             settings = given.settings if given else {}
             if given and given.channels:
                 settings["channels"] = self._channels(given.channels, f"views.{name}.channels")

@@ -111,7 +111,11 @@ class Workers:
     def _hire(self) -> None:
         mine, theirs = self.context.Pipe()
         process = self.context.Process(target=_work, args=(theirs, self.recipe, str(self.shop.folder)), daemon=True)
-        process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: a child is deaf from its first moment
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         self.workers[mine] = process
 

@@ -173,7 +173,7 @@ class PersistenceImage(View):
         # Pixel statistics in chunks: the images of a whole training set need not fit into memory.
         total, squares, count = 0.0, 0.0, 0
         for chunk in stored.split(256):
-            image = self.render(chunk, state).double()
+            image = self.render(chunk, state).cpu().double()  # some devices have no float64
             total += float(image.sum())
             squares += float(image.square().sum())
             count += image.numel()

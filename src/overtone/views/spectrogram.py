@@ -52,7 +52,7 @@ class Spectrogram(View):
         """Mean and standard deviation of all training pixels."""
         total, squares, count = 0.0, 0.0, 0
         for chunk in stored.split(256):
-            image = spectrogram(chunk, self.length, self.hop).double()
+            image = spectrogram(chunk, self.length, self.hop).cpu().double()
             total, squares = total + float(image.sum()), squares + float(image.square().sum())
             count += image.numel()
         mean = total / count
