@@ -36,11 +36,14 @@ def test_recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len((tmp_path / "runs" / "mine" / "table.csv").read_text().splitlines()) == 1 + 5 + 2 + 1
 
 
-def test_python_of_the_readme(tmp_path: Path) -> None:
-    *_, code = blocks("README.md", "python")
+def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, loop, functions = blocks("README.md", "python")
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(functions, names)
     assert tuple(names["images"].shape) == (8, 6, 32, 32)  # type: ignore[attr-defined]
+    exec(loop, {})
+    assert (tmp_path / "student.pt").exists()
 
 
 @pytest.mark.parametrize("language", ["yaml", "python"])

@@ -232,6 +232,8 @@ def test_rows_that_share_a_name_stay_apart(tiny: dict[str, Any]) -> None:
     tiny["methods"] = [{"name": "none", "label": "ensemble"}, *({"name": "kd", "teachers": ["gaf"]} for _ in range(2))]
     ids = [row.id for row in plan_of(tiny).rows]
     assert len(set(ids)) == len(ids)
+    tiny["methods"] = [{"name": "kd", "teachers": ["gaf"], "temperature": t} for t in (2, 4)]
+    assert [row.label for row in plan_of(tiny).rows[:2]] == ["kd (temperature 2)", "kd (temperature 4)"]
 
 
 def test_presets_keep_their_weights_and_shares(tiny: dict[str, Any]) -> None:

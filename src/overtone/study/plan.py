@@ -182,6 +182,21 @@ def _check_count(name: str, chosen: list[str]) -> None:
         )
 
 
+def _distinct(rows: list[RowSettings], given: list[MethodSettings]) -> list[str]:
+    """Labels; rows that would look the same also say what the recipe sets in them."""
+    looks = [(row.label, row.teachers) for row in rows]
+    labels = []
+    for row, settings in zip(rows, given, strict=True):
+        if looks.count((row.label, row.teachers)) == 1 or settings.label:
+            labels.append(row.label)
+            continue
+        own = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
+        own.update({name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)})
+        said = ", ".join(f"{name} {value}" for name, value in own.items())
+        labels.append(f"{row.label} ({said})" if said else row.label)
+    return labels
+
+
 def make_plan(recipe: Recipe, windows: Windows) -> Plan:
     """Every cell and row of a study; nothing is trained, but all names and settings are checked.
 
@@ -219,15 +234,14 @@ class _Planner:
         rows: list[Row] = []
         taken = {"ensemble", *(f"teacher-{name}" for name in self.names)}
         self.settings: dict[str, RowSettings] = {}
-        for settings in self.rows:
-            base = (
-                "-".join([settings.label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
-            )
+        labels = _distinct(self.rows, self.recipe.methods)
+        for settings, label in zip(self.rows, labels, strict=True):
+            base = "-".join([label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
             number = next(n for n in range(1, len(self.rows) + 2) if (base if n == 1 else f"{base}.{n}") not in taken)
             identity = base if number == 1 else f"{base}.{number}"
             taken.add(identity)
             self.settings[identity] = settings
-            rows.append(Row(identity, "method", settings.label, settings.teachers, self.recipe.student.model))
+            rows.append(Row(identity, "method", label, settings.teachers, self.recipe.student.model))
         return rows
 
     def _teacher_rows(self) -> list[Row]:

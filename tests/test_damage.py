@@ -1,0 +1,143 @@
+"""A thousand damaged recipes and files: one message and exit 2, or success; never a traceback, never half a result."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import TINY
+
+from overtone import data, recipe
+from overtone.errors import InputError
+from overtone.predict import Columns, read_windows
+from overtone.recipe import DataSettings
+from overtone.student import Header, Student, load_student, save_student
+from overtone.study import make_plan
+
+ROUNDS = 250
+CSV = "who,t,ax,ay,activity\n" + "".join(
+    f"p{s // 60},{s / 20},{s % 7}.5,{s % 5},{'walk' if s % 120 < 60 else 'run'}\n" for s in range(240)
+)
+JUNK = [
+    b"\0",
+    b"\xff\xfe",
+    b",,,",
+    b";",
+    b"nan",
+    b"-1e999",
+    b"'",
+    b'"',
+    b"\n\n",
+    b"{",
+    b"[",
+    b"!!python/object",
+    b"  - ",
+    b"0x",
+]
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """Cut, doubled, overwritten or sprinkled with junk."""
+    for _ in range(chance.randint(1, 3)):
+        at, end = sorted(chance.randrange(len(content) + 1) for _ in range(2))
+        kind = chance.randrange(5)
+        if kind == 0:
+            content = content[:at]
+        elif kind == 1:
+            content = content[:at] + content[end:]
+        elif kind == 2:
+            content = content[:end] + content[at:]
+        elif kind == 3:
+            content = content[:at] + chance.choice(JUNK) + content[at:]
+        else:
+            content = content[:at] + bytes(chance.randrange(256) for _ in range(3)) + content[at + 3 :]
+        content = content or b"x"
+    return content
+
+
+def survives(use: Callable[[], Any]) -> bool | None:
+    """True if it worked, None if it was refused with a message, False if that was empty; anything else is raised."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use()
+    except InputError as error:
+        return None if str(error).strip() else False
+    return True
+
+
+def tally(use: Callable[[bytes], Any], content: bytes, seed: int) -> None:
+    chance = random.Random(seed)
+    assert survives(lambda: use(content)), "the undamaged one must work"
+    results = [survives(partial(use, damaged(content, chance))) for _ in range(ROUNDS)]
+    assert False not in results, "a refusal without a message"
+    assert None in results, "no damage was noticed; the test proves nothing"
+
+
+def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = data.load(DataSettings.model_validate(TINY["data"]))
+    path = tmp_path / "r.yaml"
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        study = recipe.load(str(path))
+        make_plan(study, windows)
+
+    tally(use, yaml.safe_dump(TINY, sort_keys=False).encode(), seed=1)
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    given = {"name": "csv", "path": str(path), "group": "who", "time": "t", "channels": ["ax", "ay"], "window": 20}
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings.model_validate({**given, "label": "activity"}))
+
+    tally(use, CSV.encode(), seed=2)
+
+
+def test_npz_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, X=np.random.default_rng(0).normal(size=(12, 2, 16)), y=np.arange(12) % 2, group=np.arange(12) // 4)
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings(name="npz", path=str(path)))
+
+    tally(use, path.read_bytes(), seed=3)
+
+
+def test_student_files(tmp_path: Path) -> None:
+    from overtone.models import build
+
+    path, table = tmp_path / "s.safetensors", tmp_path / "x.csv"
+    header = Header(
+        builder="dscnn-4",
+        input_shape=(2, 20),
+        classes=("run", "walk"),
+        channels=("ax", "ay"),
+        rate=20.0,
+        window=20,
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+        view="signal",
+        view_settings={},
+        view_state={},
+    )
+    save_student(path, build("dscnn-4", (2, 20), 2).state_dict(), header)
+    table.write_text(CSV)
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        student: Student = load_student(path)
+        read_windows(table, student, Columns("who", "t", "activity"), None, labelled=True)
+
+    tally(use, path.read_bytes(), seed=4)
