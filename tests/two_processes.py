@@ -12,9 +12,25 @@ import torch
 from accelerate import Accelerator
 from cases import NAMES, PROGRESS, SETTINGS, batch_of, make, part_of
 
+from overtone.distill import Distillation
+from overtone.types import Batch
+
 
 def gradients(module: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+def own_loop(accelerator: Accelerator, batch: Batch, halves: list[Batch]) -> float:
+    """The same for a module of one's own loop."""
+    case = make("kd", {})
+    models = case.distillation.student.model, case.teachers["signal"].tap.model
+    kd = Distillation.between(*models, "kd", example=batch.views["signal"]).eval()
+    alone = copy.deepcopy(kd)
+    mine = halves[accelerator.process_index]
+    shared = accelerator.prepare_model(kd)  # must outlive the backward pass, in which it averages
+    shared(mine.views["signal"], mine.target).total.backward()
+    alone(batch.views["signal"], batch.target).total.backward()
+    return float((gradients(kd) - gradients(alone)).norm() / gradients(alone).norm())
 
 
 def main() -> None:
@@ -37,6 +53,7 @@ def main() -> None:
         total.backward()
         expected, got = gradients(alone), gradients(case.distillation)
         found[name] = float((got - expected).norm() / expected.norm())
+    found["own loop"] = own_loop(accelerator, batch, halves)
     if accelerator.is_main_process:
         print(json.dumps(found))
     accelerator.end_training()
