@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -99,7 +99,7 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
-            raise typer.Exit(INTERRUPTED) from None
+            _interrupted()
     raise typer.Exit(code)
 
 
@@ -268,7 +268,7 @@ def _told(debug: bool) -> Iterator[None]:
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         errors.print("\nInterrupted.")
-        raise typer.Exit(INTERRUPTED) from None
+        _interrupted()
 
 
 @contextlib.contextmanager
@@ -302,6 +302,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _interrupted() -> NoReturn:
+    """Leave with 130 at once. Interrupted in an import, Python may else end by the signal itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def main() -> None:
