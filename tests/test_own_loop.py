@@ -112,5 +112,14 @@ def test_misfits_are_told() -> None:
         overtone.Distillation.between(student, Net(8, classes=7), "kd", example=X)
     with pytest.raises(InputError, match="is the student itself"):
         overtone.Distillation.between(student, student, "kd", example=X)
+    with pytest.raises(InputError, match="needs a teacher, got none"):
+        overtone.Distillation.between(student, {}, "kd", example=X)
+    with pytest.raises(InputError, match="'eskd' is a recipe's row; in your own loop use one of kd"):
+        overtone.Distillation.between(student, teacher, "eskd", example=X)
+    with pytest.raises(InputError, match=r"weight of kd.kl: value: .* got -1"):
+        overtone.Distillation.between(student, teacher, "kd", example=X, weights={"kd.kl": -1})
+    two = overtone.Distillation.between(student, {"other": teacher}, "kd", example={"image": X, "other": X})
+    with pytest.raises(InputError, match="teacher 'other' sees the view 'other'"):
+        two({"image": X}, Y)
     with pytest.raises(InputError, match="unknown key 'temprature'"):
         overtone.Distillation.between(student, teacher, "kd", example=X, temprature=2)

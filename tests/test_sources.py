@@ -95,6 +95,9 @@ def test_gaps_split_and_resampling_evens(tmp_path: Path) -> None:
     windows = data.load(settings(write(tmp_path / "gap.csv", gapped), window=12))
     assert any("3 gaps" in note for note in windows.notes)
     assert len(windows) == 6  # each recording is two stretches of 20
+    assert sorted(set(windows.recording.tolist())) == [0, 1, 2]  # still three recordings,
+    assert sorted(set(windows.start.tolist())) == [0, 120]  # whose second part starts six seconds in
+    assert split(windows, SplitSettings(by="recording", test=1, val=1))[0].test_groups == ("r0",)
     generator = np.random.default_rng(1)
     uneven = [[*row[:2], row[2] + generator.uniform(0, 0.03), *row[3:]] for row in rows()]
     path = write(tmp_path / "uneven.csv", uneven)
@@ -166,6 +169,15 @@ def test_files_that_are_no_tables(content: bytes, message: str, tmp_path: Path) 
         data.load(settings(tmp_path / "x.csv"))
 
 
+def test_a_class_without_a_window_is_left_out_and_told(tmp_path: Path) -> None:
+    table = rows()
+    table[45][5] = "jump"  # a single sample
+    windows = data.load(settings(write(tmp_path / "x.csv", table)))
+    assert windows.classes == ("run", "walk")
+    assert "class jump has no window left and was left out" in windows.notes
+    assert set(windows.y.tolist()) == {0, 1}
+
+
 def test_a_folder_of_recordings(tmp_path: Path) -> None:
     for person in ("ann", "bob", "cy"):
         for activity in ("walk", "run"):
@@ -191,7 +203,7 @@ def test_random_split_of_overlapping_windows_needs_a_word(tmp_path: Path) -> Non
     assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(windows)))
     assert len(data.leaks(windows, allowed)) == 2
     by_recording = SplitSettings.model_validate({"by": "recording", "test": 1, "val": 1})
-    assert split(windows, by_recording)[0].test_groups == ("recording 0",)
+    assert split(windows, by_recording)[0].test_groups == ("r0",)
 
 
 @pytest.mark.data

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.methods import Method, configure, default_weights, find
-from overtone.recipe import WeightSettings
+from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, find
+from overtone.recipe import WeightSettings, explain
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
 from overtone.types import Batch, DataInfo, Output, Progress, Step
@@ -80,6 +81,10 @@ class Distillation(nn.Module):
             InputError: for an unknown method or setting, or models that do not fit each other.
         """
         given = dict(teachers) if isinstance(teachers, Mapping) else {"teacher": teachers}
+        if not given:
+            raise InputError("between needs a teacher, got none")
+        if method in PRESETS or method == "none":
+            raise InputError(f"method {method!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
         views = dict(example) if isinstance(example, Mapping) else {"x": example}
         mine = next(iter(views))
         student_tap = Tap(student)
@@ -103,10 +108,12 @@ class Distillation(nn.Module):
         )
         kind = find(method)
         module = kind(configure(method, settings), student_spec, specs, info)
-        chosen = {
-            name: weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
-            for name, weight in (weights or {}).items()
-        }
+        chosen = {}
+        for name, weight in (weights or {}).items():
+            try:
+                chosen[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
+            except ValidationError as error:
+                raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
         distillation = Distillation(student_tap, {method: module}, default_weights([method], chosen), mine)
         device = views[mine].device
         return OwnLoop(distillation.to(device), made)
@@ -165,6 +172,9 @@ class OwnLoop(nn.Module):
         views = x if isinstance(x, Mapping) else dict.fromkeys([self.distillation.view], x)
         index = torch.arange(len(y), device=y.device) if index is None else index
         batch = Batch(views, y, index)
+        for name, teacher in self._teachers.items():
+            if teacher.view not in views:
+                raise InputError(f"teacher {name!r} sees the view {teacher.view!r}; {nearest(teacher.view, views)}")
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
         step: Step = self.distillation(batch, outputs, progress or Progress(1, 1))
         return step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +99,12 @@ def _table(
         for name, own in rows.items()
     ]
     stretches, _, _ = regular(streams, header.rate, time is not None and header.rate is not None, where)
-    recordings = _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where)
-    return recordings, tuple(streams[stretch.stream].name for stretch in stretches)
+    recordings = replace(
+        _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where),
+        origin=[stretch.stream for stretch in stretches],
+        offset=[stretch.offset for stretch in stretches],
+    )
+    return recordings, tuple(stream.name for stream in streams)
 
 
 def _recordings(signals: list[FloatArray], labels: list[IntArray], header: Header, where: str) -> Recordings:

@@ -13,7 +13,7 @@ from overtone.data.split import Fold, check_classes, leaks, split
 from overtone.data.standardise import Standardiser
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
-from overtone.data.windows import cut
+from overtone.data.windows import cut, without_empty_classes
 from overtone.errors import InputError, nearest
 from overtone.recipe import DataSettings, explain
 
@@ -46,7 +46,7 @@ def load(settings: DataSettings) -> Windows:
     recordings.check()
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return cut(recordings, window, stride)
+    return without_empty_classes(cut(recordings, window, stride))
 
 
 __all__ = [

@@ -32,6 +32,9 @@ class Recordings:
         where: what the source calls itself in messages, such as a file.
         official_test: which recordings the data's own split tests, where it has one.
         notes: what a reader of the page should know (channels that never change, filled gaps).
+        origin: where recordings were cut at gaps, the number of the whole recording each signal is a part of.
+        offset: and the samples before that part.
+        names: of the whole recordings.
     """
 
     signals: list[FloatArray]
@@ -43,6 +46,9 @@ class Recordings:
     where: str
     official_test: list[bool] | None = None
     notes: tuple[str, ...] = ()
+    origin: list[int] | None = None
+    offset: list[int] | None = None
+    names: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse what no model can learn from.
@@ -84,7 +90,7 @@ class Windows:
         x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand.
         y: (N,) class numbers.
         group: (N,) number of each window's group in ``groups``.
-        recording: (N,) number of the recording each window was cut from.
+        recording: (N,) number of the (whole) recording each window was cut from, in ``recordings`` if named.
         start: (N,) first sample of the window in its recording.
         groups, classes, channels: names.
         rate: Hz, if known.
@@ -107,6 +113,7 @@ class Windows:
     stride: int
     notes: tuple[str, ...] = ()
     official_test: npt.NDArray[np.bool_] | None = None
+    recordings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)

@@ -67,6 +67,9 @@ class _Text(Source):
             rate=rate,
             where=where,
             notes=tuple(notes),
+            origin=[stretch.stream for stretch in stretches],
+            offset=[stretch.offset for stretch in stretches],
+            names=tuple(part[0] for part in parts),
         )
 
 

@@ -42,11 +42,19 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stretch:
-    """An evenly sampled part of a recording: (C, T) values, (T,) class numbers, and the recording's position."""
+    """An evenly sampled part of a recording.
+
+    Attributes:
+        values: (C, T).
+        labels: (T,) class numbers.
+        stream: the recording's number.
+        offset: samples from the recording's start to this part's, by its time stamps.
+    """
 
     values: FloatArray
     labels: IntArray
     stream: int
+    offset: int = 0
 
 
 def regular(
@@ -92,7 +100,8 @@ def regular(
                 stretches.append(_interpolate(stream, part, rate, number))
             else:
                 _check_even(stream, part, medians[stream.name], where)
-                stretches.append(Stretch(stream.values[part].T, stream.labels[part], number))
+                offset = round((stream.time[part[0]] - stream.time[0]) * rate)
+                stretches.append(Stretch(stream.values[part].T, stream.labels[part], number, offset))
     notes = [f"{gaps} gaps in the time stamps; windows never cross one"] if gaps else []
     if resample:
         notes.append(f"resampled to {rate:g} Hz by linear interpolation")
@@ -145,4 +154,5 @@ def _interpolate(stream: Stream, part: npt.NDArray[np.int64], rate: float, numbe
     values = np.stack([np.interp(grid, time, channel) for channel in stream.values[part].T])
     right = np.searchsorted(time, grid).clip(1, max(len(time) - 1, 1))
     nearest = right - (grid - time[right - 1] < time[right % len(time)] - grid) if len(time) > 1 else right * 0
-    return Stretch(values.astype(np.float32), stream.labels[part][nearest], number)
+    offset = round((time[0] - stream.time[0]) * rate)
+    return Stretch(values.astype(np.float32), stream.labels[part][nearest], number, offset)

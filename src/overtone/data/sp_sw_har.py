@@ -76,6 +76,9 @@ class SpSwHar(Source):
             rate=rate,
             where=where,
             notes=tuple(notes),
+            origin=[stretch.stream for stretch in stretches],
+            offset=[stretch.offset for stretch in stretches],
+            names=tuple(stream.name for stream in streams),
         )
 
 

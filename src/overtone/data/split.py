@@ -62,7 +62,8 @@ def _units(windows: Windows, settings: SplitSettings) -> _Units:
         return _Units(windows.groups, windows.group)
     if settings.by == "recording":
         found, of = np.unique(windows.recording, return_inverse=True)
-        return _Units(tuple(f"recording {number}" for number in found), of.astype(np.int64))
+        names = [windows.recordings[n] if windows.recordings else f"recording {n}" for n in found]
+        return _Units(tuple(names), of.astype(np.int64))
     overlap = windows.stride < windows.x.shape[2] and len(np.unique(windows.recording)) < len(windows)
     if overlap and not settings.allow_overlap:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -99,8 +100,9 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         x=x[:] if x.nbytes <= LAZY_BYTES else cast(FloatArray, x),
         y=np.asarray(label, dtype=np.int64),
         group=group[origin],
-        recording=origin,
-        start=np.asarray(start, dtype=np.int64),
+        recording=origin if recordings.origin is None else np.asarray(recordings.origin, dtype=np.int64)[origin],
+        start=np.asarray(start, dtype=np.int64)
+        + (0 if recordings.offset is None else np.asarray(recordings.offset)[origin]),
         groups=tuple(names),
         classes=recordings.classes,
         channels=recordings.channels,
@@ -108,7 +110,31 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         where=recordings.where,
         stride=step,
         notes=tuple(notes),
+        recordings=recordings.names,
         official_test=None if official is None else np.asarray(official)[origin],
+    )
+
+
+def without_empty_classes(windows: Windows) -> Windows:
+    """Leave out classes that have no window left, and say so; nothing could be learned or told about them.
+
+    Raises:
+        InputError: if fewer than two classes are left.
+    """
+    sizes = np.bincount(windows.y, minlength=len(windows.classes))
+    if sizes.all():
+        return windows
+    left = np.flatnonzero(sizes)
+    gone = ", ".join(name for name, size in zip(windows.classes, sizes, strict=True) if not size)
+    if len(left) < 2:
+        raise InputError(f"{windows.where}: no window is left of class {gone}; use shorter windows")
+    number = np.full(len(sizes), -1)
+    number[left] = np.arange(len(left))
+    return replace(
+        windows,
+        y=number[windows.y],
+        classes=tuple(windows.classes[c] for c in left),
+        notes=(*windows.notes, f"class {gone} has no window left and was left out"),
     )
 
 
