@@ -19,10 +19,9 @@ from overtone import engine, models
 from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_settings, view_type
-from overtone.methods import PRESETS, MethodConfig, configure, default_weights
+from overtone.methods import MethodConfig
 from overtone.methods import find as find_method
 from overtone.recipe import (
-    MethodSettings,
     ModelSettings,
     Recipe,
     TeacherSettings,
@@ -30,6 +29,7 @@ from overtone.recipe import (
     WeightSettings,
     explain,
 )
+from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.views import VIEWS, View
 
 
@@ -94,109 +94,6 @@ class Plan:
     keep: Mapping[str, frozenset[int]]
 
 
-@dataclass(frozen=True)
-class RowSettings:
-    """A recipe's row with presets, defaults and names resolved."""
-
-    label: str
-    methods: Mapping[str, MethodConfig]
-    weights: Mapping[str, WeightSettings]
-    teachers: tuple[str, ...]
-    checkpoint: str | None
-    warm_start: bool | None
-
-
-def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
-    """Presets, default weights and default teachers filled in.
-
-    Args:
-        row: one item of ``methods``.
-        teachers: every teacher there is.
-
-    Raises:
-        InputError: for an unknown method or setting, or a number of teachers the method cannot take.
-    """
-    label = row.label
-    if row.name in PRESETS:
-        preset = PRESETS[row.name][0]
-        given = row.model_dump(by_alias=True, exclude_unset=True)
-        extras = [*preset.get("extras", []), *given.get("extras", [])]
-        kept = {
-            term: weight
-            for term, weight in preset.get("weights", {}).items()
-            if not any(term == key or term.startswith(f"{key}.") for key in row.weights)
-        }
-        merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
-        if extras:
-            merged["extras"] = [_with_shares(extra, row.settings) for extra in extras]
-        label = label or row.name
-        row = MethodSettings.model_validate(merged)
-    settings = row.settings
-    if isinstance(row.teachers, str):
-        if row.name == "none" or "teachers" not in find_method(row.name).Config.model_fields:
-            raise InputError(
-                f"method {row.name!r}: teachers is a list of names, such as [signal]; got {row.teachers!r}"
-            )
-        settings["teachers"] = row.teachers
-    parts = [] if row.name == "none" else [(row.name, settings)]
-    if row.name == "none" and row.teachers and not row.extras:
-        raise InputError(f"method 'none' has no teachers, got {row.teachers}")
-    if row.name == "none" and settings:
-        raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
-    parts += [(extra.name, extra.settings) for extra in row.extras]
-    names = [name for name, _ in parts]
-    if len(set(names)) < len(names):
-        raise InputError(f"a method stands twice in one row: {', '.join(names)}")
-    methods = {name: configure(name, given) for name, given in parts}
-    chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
-    if not methods:
-        chosen = []
-    for name in methods:
-        _check_count(name, chosen)
-    weights = default_weights(list(methods), row.weights)
-    return RowSettings(
-        label or " + ".join(["none"] * (row.name == "none") + names) or "none",
-        methods,
-        weights,
-        tuple(chosen),
-        row.checkpoint,
-        row.warm_start,
-    )
-
-
-def _with_shares(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """A preset's merged similarity counts the teachers as the row's own ``shares`` do."""
-    if extra.get("teachers") == "merged" and "shares" in settings:
-        return {"shares": settings["shares"], **extra}
-    return extra
-
-
-def _check_count(name: str, chosen: list[str]) -> None:
-    least, most = find_method(name).TEACHERS
-    if len(chosen) < least:
-        raise InputError(f"method {name!r} needs at least {least} teacher, got none; add teachers: to the recipe")
-    if most is not None and len(chosen) > most:
-        raise InputError(
-            f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
-            f"teachers: [{chosen[0]}], or use aver or weighted for several"
-        )
-
-
-def _distinct(rows: list[RowSettings], given: list[MethodSettings]) -> list[str]:
-    """Labels; rows that would look the same also say what the recipe sets in them."""
-    looks = [(row.label, row.teachers) for row in rows]
-    labels = []
-    for row, settings in zip(rows, given, strict=True):
-        if looks.count((row.label, row.teachers)) == 1 or settings.label:
-            labels.append(row.label)
-            continue
-        own = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
-        own.update({name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)})
-        said = ", ".join(f"{name} {value}" for name, value in own.items())
-        labels.append(f"{row.label} ({said})" if said else row.label)
-    return labels
-
-
 def make_plan(recipe: Recipe, windows: Windows) -> Plan:
     """Every cell and row of a study; nothing is trained, but all names and settings are checked.
 
@@ -234,7 +131,7 @@ class _Planner:
         rows: list[Row] = []
         taken = {"ensemble", *(f"teacher-{name}" for name in self.names)}
         self.settings: dict[str, RowSettings] = {}
-        labels = _distinct(self.rows, self.recipe.methods)
+        labels = distinct_labels(self.rows, self.recipe.methods)
         for settings, label in zip(self.rows, labels, strict=True):
             base = "-".join([label, *settings.teachers]).replace(" + ", "+").replace(" ", "_").replace("/", "_")
             number = next(n for n in range(1, len(self.rows) + 2) if (base if n == 1 else f"{base}.{n}") not in taken)

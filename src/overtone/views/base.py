@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -49,6 +50,6 @@ class View(BaseModel):
         """The state that :meth:`render` needs, from what is kept of the training windows, and of no others."""
         return {}
 
+    @abstractmethod
     def render(self, stored: Tensor, state: State) -> Tensor:
         """What the model sees, computed per batch on the batch's device."""
-        raise NotImplementedError(type(self).__name__)

@@ -1,0 +1,115 @@
+"""A recipe's rows with presets, defaults and names resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from overtone.errors import InputError
+from overtone.methods import PRESETS, MethodConfig, configure, default_weights
+from overtone.methods import find as find_method
+from overtone.recipe import MethodSettings, WeightSettings
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """A recipe's row with presets, defaults and names resolved."""
+
+    label: str
+    methods: Mapping[str, MethodConfig]
+    weights: Mapping[str, WeightSettings]
+    teachers: tuple[str, ...]
+    checkpoint: str | None
+    warm_start: bool | None
+
+
+def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
+    """Presets, default weights and default teachers filled in.
+
+    Args:
+        row: one item of ``methods``.
+        teachers: every teacher there is.
+
+    Raises:
+        InputError: for an unknown method or setting, or a number of teachers the method cannot take.
+    """
+    label = row.label
+    if row.name in PRESETS:
+        preset = PRESETS[row.name][0]
+        given = row.model_dump(by_alias=True, exclude_unset=True)
+        extras = [*preset.get("extras", []), *given.get("extras", [])]
+        kept = {
+            term: weight
+            for term, weight in preset.get("weights", {}).items()
+            if not any(term == key or term.startswith(f"{key}.") for key in row.weights)
+        }
+        merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
+        if extras:
+            merged["extras"] = [_with_shares(extra, row.settings) for extra in extras]
+        label = label or row.name
+        row = MethodSettings.model_validate(merged)
+    settings = row.settings
+    if isinstance(row.teachers, str):
+        if row.name == "none" or "teachers" not in find_method(row.name).Config.model_fields:
+            raise InputError(
+                f"method {row.name!r}: teachers is a list of names, such as [signal]; got {row.teachers!r}"
+            )
+        settings["teachers"] = row.teachers
+    parts = [] if row.name == "none" else [(row.name, settings)]
+    if row.name == "none" and row.teachers and not row.extras:
+        raise InputError(f"method 'none' has no teachers, got {row.teachers}")
+    if row.name == "none" and settings:
+        raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
+    parts += [(extra.name, extra.settings) for extra in row.extras]
+    names = [name for name, _ in parts]
+    if len(set(names)) < len(names):
+        raise InputError(f"a method stands twice in one row: {', '.join(names)}")
+    methods = {name: configure(name, given) for name, given in parts}
+    chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
+    if not methods:
+        chosen = []
+    for name in methods:
+        _check_count(name, chosen)
+    weights = default_weights(list(methods), row.weights)
+    return RowSettings(
+        label or " + ".join(["none"] * (row.name == "none") + names) or "none",
+        methods,
+        weights,
+        tuple(chosen),
+        row.checkpoint,
+        row.warm_start,
+    )
+
+
+def _with_shares(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A preset's merged similarity counts the teachers as the row's own ``shares`` do."""
+    if extra.get("teachers") == "merged" and "shares" in settings:
+        return {"shares": settings["shares"], **extra}
+    return extra
+
+
+def _check_count(name: str, chosen: list[str]) -> None:
+    least, most = find_method(name).TEACHERS
+    if len(chosen) < least:
+        raise InputError(f"method {name!r} needs at least {least} teacher, got none; add teachers: to the recipe")
+    if most is not None and len(chosen) > most:
+        raise InputError(
+            f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
+            f"teachers: [{chosen[0]}], or use aver or weighted for several"
+        )
+
+
+def distinct_labels(rows: list[RowSettings], given: list[MethodSettings]) -> list[str]:
+    """Labels; rows that would look the same also say what the recipe sets in them."""
+    looks = [(row.label, row.teachers) for row in rows]
+    labels = []
+    for row, settings in zip(rows, given, strict=True):
+        if looks.count((row.label, row.teachers)) == 1 or settings.label:
+            labels.append(row.label)
+            continue
+        own = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
+        own.update({name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)})
+        said = ", ".join(f"{name} {value}" for name, value in own.items())
+        labels.append(f"{row.label} ({said})" if said else row.label)
+    return labels
