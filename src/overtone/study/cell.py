@@ -141,7 +141,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
 
 
 def _on(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
-    """The model on its device; image convolutions run 1.4 to 1.7 times faster with channels last, on CPUs too."""
+    """The model on its device; image convolutions run 1.2 to 1.5 times faster with channels last, on CPUs too."""
     return model.to(device).to(memory_format=torch.channels_last)
 
 
