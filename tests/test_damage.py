@@ -73,12 +73,13 @@ def survives(use: Callable[[], Any]) -> bool | None:
     return True
 
 
-def tally(use: Callable[[bytes], Any], content: bytes, seed: int) -> None:
+def refusals(use: Callable[[bytes], Any], content: bytes, seed: int) -> int:
+    """How many damaged inputs were refused, each with a message; anything but a refusal is raised."""
     chance = random.Random(seed)
     assert survives(lambda: use(content)), "the undamaged one must work"
     results = [survives(partial(use, damaged(content, chance))) for _ in range(ROUNDS)]
     assert False not in results, "a refusal without a message"
-    assert None in results, "no damage was noticed; the test proves nothing"
+    return results.count(None)
 
 
 def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         study = recipe.load(str(path))
         make_plan(study, windows)
 
-    tally(use, yaml.safe_dump(TINY, sort_keys=False).encode(), seed=1)
+    assert refusals(use, yaml.safe_dump(TINY, sort_keys=False).encode(), seed=1) > 0
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_tables(tmp_path: Path) -> None:
         path.write_bytes(content)
         data.load(DataSettings.model_validate({**given, "label": "activity"}))
 
-    tally(use, CSV.encode(), seed=2)
+    assert refusals(use, CSV.encode(), seed=2) > 0
 
 
 def test_npz_files(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_npz_files(tmp_path: Path) -> None:
         path.write_bytes(content)
         data.load(DataSettings(name="npz", path=str(path)))
 
-    tally(use, path.read_bytes(), seed=3)
+    assert refusals(use, path.read_bytes(), seed=3) > 0
 
 
 def test_student_files(tmp_path: Path) -> None:
@@ -140,4 +141,4 @@ def test_student_files(tmp_path: Path) -> None:
         student: Student = load_student(path)
         read_windows(table, student, Columns("who", "t", "activity"), None, labelled=True)
 
-    tally(use, path.read_bytes(), seed=4)
+    assert refusals(use, path.read_bytes(), seed=4) > 0
