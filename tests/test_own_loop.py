@@ -83,6 +83,19 @@ def test_every_teacher_sees_its_own_view() -> None:
     assert float(step.terms["aver.kl"].detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_a_copy_trains_on_its_own() -> None:
+    student, teacher = pair()
+    kd = overtone.Distillation.between(student, teacher, "sp", example=X)
+    kd(X, Y).total.backward()
+    twin = copy.deepcopy(kd)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    expected = kd(X, Y)
+    assert float(twin(X, Y).terms["ce"].detach()) != float(expected.terms["ce"].detach())
+    torch.testing.assert_close(kd(X, Y).terms, expected.terms)
+
+
 def test_compiled_and_autocast() -> None:
     student, teacher = pair()
     kd = overtone.Distillation.between(student, teacher, "sp", example=X)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import io
+import pickle
+import weakref
 from functools import partial
 
 import pytest
@@ -138,6 +143,102 @@ def test_released_hooks_are_gone():
     tap.release()
     assert tap(example()).stages == {}
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in tap.modules())
+
+
+# --- copies
+
+
+def by_torch_save(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x)), "torch.save": by_torch_save}
+
+
+def zeroed(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copied_tap_catches_for_itself(way):
+    tap, x = Tap(foreign()).eval(), example()
+    probe(tap, x)
+    tap(x).logits.sum().backward()  # a tap in use
+    twin = COPIES[way](tap)
+    before = tap(x)
+    zeroed(twin)
+    output = twin(x)
+    assert set(output.stages) == set(before.stages) == {"stage1", "stage2", "stage3"}
+    assert not output.stages["stage1"].any()
+    assert not output.embedding.any()
+    again = tap(x)
+    assert all(torch.equal(again.stages[name], stage) for name, stage in before.stages.items())
+    assert torch.equal(again.embedding, before.embedding)
+    twin.release()  # its own hooks, not the original's
+    assert twin(x).stages == {}
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in twin.modules())
+    assert set(tap(x).stages) == set(before.stages)
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copied_model_is_free_of_its_tap(way):
+    model, x = foreign(), example()
+    tap = Tap(model).eval()
+    probe(tap, x)
+    twin = COPIES[way](model)
+    zeroed(twin)
+    expected = tap(x)
+    twin(x)
+    assert torch.equal(tap(x).stages["stage1"], expected.stages["stage1"])
+    copy.deepcopy(twin)  # a pass leaves nothing behind that could not be copied
+    other = Tap(twin).eval()
+    probe(other, x)
+    assert not other(x).stages["stage1"].any()
+    assert tap(x).stages["stage1"].any()
+
+
+def test_a_model_that_runs_without_its_tap_is_not_held_on_to():
+    tap, x = Tap(foreign()), example()
+    probe(tap, x)
+    seen = []
+    tap.model[1].register_forward_hook(lambda module, args, output: seen.append(weakref.ref(output)))
+    tap.model(x)
+    gc.collect()
+    assert seen[0]() is None
+
+
+def test_a_pass_that_fails_leaves_nothing_behind():
+    tap = Tap(foreign())
+    probe(tap, example())
+    with pytest.raises(RuntimeError):
+        tap(torch.randn(2, 3, 16))
+    copy.deepcopy(tap)
+    assert not tap._held.tensors
+
+
+def test_two_taps_of_one_model():
+    model, x = foreign().eval(), example()
+    one, two = Tap(model, {"a": "0"}), Tap(model, {"b": "1"})
+    assert set(one(x).stages) == {"a"}
+    assert set(two(x).stages) == {"b"}
+
+
+def test_a_copy_of_a_compiled_tap_still_catches():
+    tap, x = Tap(foreign()).eval(), example()
+    probe(tap, x)
+    expected = tap(x)
+    twin = copy.deepcopy(tap)
+    for each in (tap, twin):
+        compiled = torch.compile(each, backend="aot_eager", fullgraph=True)
+        for _ in range(2):
+            output = compiled(x)
+            assert set(output.stages) == set(expected.stages)
+            torch.testing.assert_close(output.stages["stage2"], expected.stages["stage2"])
 
 
 # --- what the probe must not change

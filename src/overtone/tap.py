@@ -7,6 +7,7 @@ size that a probe pass sees; ``at`` names other places. Shapes are always found 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,42 @@ from torch.utils.flop_counter import FlopCounterMode
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged
 from overtone.types import Output, Spec, StageSpec
+
+
+@dataclass
+class _Held:
+    """What hooks have caught of the running pass; nothing while no tap is running, and nothing of it is copied."""
+
+    running: bool = False
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"running": False, "tensors": {}}
+
+
+@dataclass(eq=False)
+class _Catch:
+    """A hook that keeps a module's output as a stage. An object, not a closure, so that it is copied with its model:
+    a copy of a tap catches for that copy, and a copy of a model alone catches nothing.
+    """
+
+    held: _Held
+    stage: str
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.held.running and isinstance(output, Tensor):
+            self.held.tensors[self.stage] = output
+
+
+@dataclass(eq=False)
+class _CatchInput:
+    """The hook of the classifier: what enters it is the embedding."""
+
+    held: _Held
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.held.running and args:
+            self.held.tensors["embedding"] = args[0]
 
 
 class Tap(nn.Module):
@@ -34,7 +71,7 @@ class Tap(nn.Module):
         super().__init__()
         self.model = model
         self.declared = isinstance(model, Staged) and at is None
-        self._captured: dict[str, Tensor] = {}
+        self._held = _Held()
         self._hooks: list[Any] = []
         self.at: dict[str, str] = {}
         if not self.declared:
@@ -50,10 +87,10 @@ class Tap(nn.Module):
                 raise InputError(f"tap: there is no module {path!r} for {stage!r}; {nearest(path, modules)}")
         self.release()
         for stage, path in at.items():
-            self._hooks.append(modules[path].register_forward_hook(self._capture(stage)))
+            self._hooks.append(modules[path].register_forward_hook(_Catch(self._held, stage)))
         classifier = _classifier(self.model)
         if classifier is not None:
-            self._hooks.append(classifier.register_forward_pre_hook(self._capture_input))
+            self._hooks.append(classifier.register_forward_pre_hook(_CatchInput(self._held)))
         self.at = dict(at)
 
     def release(self) -> None:
@@ -61,16 +98,6 @@ class Tap(nn.Module):
         for hook in self._hooks:
             hook.remove()
         self._hooks, self.at = [], {}
-
-    def _capture(self, stage: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                self._captured[stage] = output
-
-        return hook
-
-    def _capture_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._captured["embedding"] = args[0]
 
     def forward(self, x: Tensor) -> Output:
         """The model's output with everything that was tapped.
@@ -84,10 +111,15 @@ class Tap(nn.Module):
             maps = model.features(x)
             embedding = maps.pop("embedding")
             return Output(model.classify(embedding), maps, embedding, model.head)
-        self._captured.clear()
-        logits = self.model(x)
-        stages = dict(self._captured)
-        self._captured.clear()
+        held = self._held
+        held.tensors.clear()
+        held.running = True
+        try:
+            logits = self.model(x)
+            stages = dict(held.tensors)
+        finally:
+            held.running = False
+            held.tensors.clear()
         missing = sorted(set(self.at) - set(stages))
         if missing:
             raise OvertoneError(
