@@ -163,6 +163,18 @@ def test_check_shows_everything_and_trains_nothing(recipe_file: Path, tmp_path: 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "less than a second of"), (0.9, "less than a second of"), (75.0, "about 1 min 15 s of")]
+)
+def test_check_tells_the_time_sensibly(
+    seconds: float, text: str, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from overtone.study import check
+
+    monkeypatch.setattr(check, "_cost", lambda *_: check.Cost(seconds, 2, 0, 0, 0, 0))
+    assert f"{text} training with 2 side by side" in everything(overtone("check", recipe_file))
+
+
 NEED_DATA = {"uci_har"}  # shipped recipes whose data are not in any package
 RECIPES = [pytest.param(name, marks=[pytest.mark.data] if name in NEED_DATA else []) for name in shipped()]
 

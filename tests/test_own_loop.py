@@ -109,6 +109,16 @@ def test_compiled_and_autocast() -> None:
     assert bool(torch.isfinite(step.total))
 
 
+def test_a_method_that_remembers_samples_needs_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher = pair()
+    kd = overtone.Distillation.between(student, teacher, "kd", example=X)
+    plain = kd(X, Y).total
+    monkeypatch.setattr(type(kd.distillation.methods["kd"]), "remembers", True)
+    with pytest.raises(InputError, match=r"'kd' remembers each training sample .* call with index"):
+        kd(X, Y)
+    torch.testing.assert_close(kd(X, Y, torch.arange(30, 42)).total, plain)
+
+
 def test_weights_over_time_need_progress() -> None:
     student, teacher = pair()
     weights = {"ce": 1.0, "kd": overtone.recipe.WeightSettings(value=1.0, until=1)}

@@ -163,14 +163,24 @@ class OwnLoop(nn.Module):
         Args:
             x: the batch, or its views by name where teachers see other ones than the student.
             y: class numbers, (B,).
-            index: the samples' numbers in the training set, for methods with a memory.
+            index: the samples' numbers in the training set; methods that remember each sample need it.
             progress: where training is, for weights that change over time; the first of one epoch unless given.
 
         Returns:
             ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
+
+        Raises:
+            InputError: for a view that is missing, or no index where a method remembers each sample.
         """
         views = x if isinstance(x, Mapping) else dict.fromkeys([self.distillation.view], x)
-        index = torch.arange(len(y), device=y.device) if index is None else index
+        if index is None:
+            for name, method in self.distillation.methods.items():
+                if method.remembers:
+                    raise InputError(
+                        f"method {name!r} remembers each training sample and must know which ones these are; call with "
+                        "index, their numbers in the training set: (x, y, index)"
+                    )
+            index = torch.arange(len(y), device=y.device)  # read by no method
         batch = Batch(views, y, index)
         for name, teacher in self._teachers.items():
             if teacher.view not in views:

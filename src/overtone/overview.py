@@ -102,8 +102,9 @@ def show(console: Console, plan: Plan) -> None:
 def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     """Cells, time, memory and disk of the whole study."""
     folds, seeds = len(plan.folds), len(plan.recipe.seeds)
+    time = "less than a second" if cost.seconds < 1 else f"about {duration(cost.seconds)}"
     console.print(
-        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds, about {duration(cost.seconds)} with "
+        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds, {time} of training with "
         f"{cost.jobs} side by side\nmemory a job, besides the program: windows {_bytes(cost.windows)}, diagrams "
         f"{_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
         "Everything fits; nothing was trained.",

@@ -33,6 +33,7 @@ class Method(nn.Module):
         TEACHERS: the least and the largest number of teachers (None: no limit).
         WEIGHTS: default weights by term (``ce`` and the method's own), as published.
         couples_batch: True where samples of a batch interact.
+        remembers: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
     """
@@ -44,6 +45,7 @@ class Method(nn.Module):
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     WEIGHTS: ClassVar[Mapping[str, float]]
     couples_batch: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     terms: tuple[str, ...]
 
