@@ -132,24 +132,24 @@ def test_an_unknown_key_names_the_nearest(path, message):
 
 
 WRONG = [
-    ("train|batch", 0, "train.batch: .*greater than or equal to 1, got 0"),
-    ("train|batch", "many", "train.batch: .*valid integer.*got 'many'"),
+    ("train|batch", 0, "train.batch: .*a whole number of at least 1 is needed, got 0"),
+    ("train|batch", "many", "train.batch: .*whole number.*got 'many'"),
     ("train|batch", 1.5, "train.batch: .*got 1.5"),
     ("train|batch", True, "train.batch: .*got True"),
-    ("train|lr", -1, "train.lr: .*greater than 0, got -1"),
-    ("train|lr", float("inf"), "train.lr: .*finite number, got inf"),
+    ("train|lr", -1, "train.lr: a number above 0 is needed, got -1"),
+    ("train|lr", float("inf"), "train.lr: .*a finite number above 0 is needed, got inf"),
     ("train|lr", float("nan"), "train.lr: .*got nan"),
     ("train|weight_decay", float("inf"), "train.weight_decay: .*got inf"),
-    ("train|momentum", 1, "train.momentum: .*less than 1, got 1"),
-    ("train|optimizer", "lion", "train.optimizer: .*'sgd', 'adam' or 'adamw', got 'lion'"),
-    ("train|warmup", -1, "train.warmup: .*greater than or equal to 0, got -1"),
-    ("train|warmup", 1.5, "train.warmup: a point in training is .*got 1.5"),
-    ("train|warmup", True, "train.warmup: a point in training is .*got True"),
+    ("train|momentum", 1, "train.momentum: a number of at least 0 and below 1 is needed, got 1"),
+    ("train|optimizer", "lion", "train.optimizer: .*'sgd', 'adam' or 'adamw' is needed, got 'lion'"),
+    ("train|warmup", -1, "train.warmup: .*or a fraction from 0.0 to 1.0.* is needed, got -1"),
+    ("train|warmup", 1.5, "train.warmup: a point in training .*got 1.5"),
+    ("train|warmup", True, "train.warmup: a point in training .*got True"),
     ("train|warmup", "7.5", "train.warmup: .*got '?7.5"),
     ("train|warmup", "2e1", "train.warmup: .*got '?2"),
     ("train|milestones", [0.5, 2.5], "train.milestones.1: .*got 2.5"),
     ("student|epochs", 0, "student.epochs: .*got 0"),
-    ("student|model", 3, "student.model: .*valid string, got 3"),
+    ("student|model", 3, "student.model: .*text is needed, got 3"),
     ("student|model", ..., "student.model: missing"),
     (
         "teachers|gaf|checkpoint",
@@ -164,10 +164,10 @@ WRONG = [
     ("teachers|pi|method", {"name": "kd", "teachers": ["x"]}, "unknown teacher 'x'"),
     ("methods|1|weights", {"kl": -1}, "methods.1.weights.kl.value: .*got -1"),
     ("methods|1|weights", {"kl": {"value": 1, "until": 1.5}}, "methods.1.weights.kl.until: .*got 1.5"),
-    ("methods|1|name", [], r"methods.1.name: .*valid string, got \[\]"),
-    ("methods", [], "methods: .*at least 1 item"),
+    ("methods|1|name", [], r"methods.1.name: .*text is needed, got \[\]"),
+    ("methods", [], "methods: a list with at least 1 item is needed, got"),
     ("methods", ..., "methods: missing"),
-    ("methods", {"kd": 1}, "methods: .*valid list"),
+    ("methods", {"kd": 1}, "methods: a list is needed, got"),
     ("data", "watch", "data: .*got 'watch'"),
     ("data|name", ..., "data.name: missing"),
     ("seeds", [0, 0], r"a seed is named twice: \[0, 0\]"),
@@ -181,6 +181,47 @@ WRONG = [
     ("name", "a/b", "name: .*got 'a/b'"),
     ("name", "..", r"name: .*got '\.\.'"),
 ]
+
+
+POINT = "a point in training (a whole number of epochs, or a fraction from 0.0 to 1.0) is needed"
+COUNT = "a whole number of at least 1"
+SLIPS = [
+    ("split|test", 0.2, f"split.test: {COUNT} or a list of groups' names is needed, got 0.2"),
+    ("split|test", True, f"split.test: {COUNT} or a list of groups' names is needed, got True"),
+    ("split|test", [], "split.test: a list with at least 1 item is needed, got []"),
+    ("split|test", [[1]], "split.test.0: a whole number or text is needed, got [1]"),
+    ("split|folds", 0, "split.folds: a list of whole numbers of at least 0 is needed, got 0; write [0]"),
+    ("split", "official", "split: a mapping such as {by: ..., scheme: ...} is needed, got 'official'"),
+    ("seeds", 3, "seeds: a list of whole numbers of at least 0 is needed, got 3; write [3]"),
+    ("seeds", [0.5], "seeds.0: a whole number of at least 0 is needed, got 0.5"),
+    ("methods", "kd", "methods: a list is needed, got 'kd'; write [kd]"),
+    ("methods|1|teachers", 5, "methods.1.teachers: a list of teachers' names is needed, got 5"),
+    ("methods|1|weights", {"kd": "high"}, "methods.1.weights.kd.value: a number of at least 0 is needed, got 'high'"),
+    ("methods|1|weights", 3, "methods.1.weights: a mapping from terms to weights (kd: 0.9) is needed, got 3"),
+    ("methods|1|checkpoint", 5, "methods.1.checkpoint: best, last or epoch:N is needed, got 5"),
+    ("methods|1|extras", "sp", "methods.1.extras: a list is needed, got 'sp'; write [sp]"),
+    ("teachers", ["signal"], "teachers: a mapping from names (NAME: {model: ...}) is needed, got ['signal']"),
+    ("student", "x-1", "student: a mapping such as {model: ...} is needed, got 'x-1'; write {model: x-1}"),
+    ("teachers|gaf|at", ["layer1"], "teachers.gaf.at: a mapping from names (NAME: ...) is needed, got ['layer1']"),
+    ("views|gaf|channels", "acc_*", "views.gaf.channels: a list of names is needed, got 'acc_*'; write [acc_*]"),
+    ("student|epochs", 10.5, f"student.epochs: {COUNT} is needed, got 10.5"),
+    ("student|warm_start", 3, "student.warm_start: true or false is needed, got 3"),
+    ("train|warmup", 2.5, f"train.warmup: {POINT}, got 2.5"),
+    ("train|warmup", [1], f"train.warmup: {POINT}, got [1]"),
+    ("train|milestones", 5, "train.milestones: a list is needed, got 5; write [5]"),
+    ("train|augment", {"jitter": 20}, "train.augment.jitter: a number from 0 to 10 is needed, got 20"),
+    ("train|clip", "no", "train.clip: a number above 0 is needed, got 'no'"),
+    ("data", "uci_har", "data: a mapping such as {name: ...} is needed, got 'uci_har'; write {name: uci_har}"),
+    ("data|window", [1], "data.window: a length in samples (100) or in seconds ('2 s') is needed, got [1]"),
+    ("about", [9] * 40, f"about: text is needed, got [{'9, ' * 18}9,..."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "message"), SLIPS, ids=[f"{p}={v!r:.20}" for p, v, _ in SLIPS])
+def test_a_slip_gets_one_line_in_plain_words(path, value, message):
+    with pytest.raises(InputError) as caught:
+        recipe.validate(changed(path, value))
+    assert str(caught.value) == f"recipe: {message}"
 
 
 @pytest.mark.parametrize(("path", "value", "message"), WRONG, ids=[f"{p}={v!r:.20}" for p, v, _ in WRONG])

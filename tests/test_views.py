@@ -417,9 +417,9 @@ def test_a_field_larger_than_the_window_is_refused_when_fitted():
     [
         ("gasf", {}, "unknown view 'gasf'; did you mean 'gaf'"),
         ("gaf", {"sise": 3}, "unknown key 'sise'; did you mean 'size'"),
-        ("gaf", {"kind": "sum"}, "kind: Input should be 'summation' or 'difference', got 'sum'"),
-        ("pi", {"sigma": 0}, "sigma: .* greater than 0, got 0"),
-        ("pi", {"size": 1}, "size: .* greater than or equal to 2, got 1"),
+        ("gaf", {"kind": "sum"}, "kind: 'summation' or 'difference' is needed, got 'sum'"),
+        ("pi", {"sigma": 0}, "sigma: a number above 0 is needed, got 0"),
+        ("pi", {"size": 1}, "size: a whole number of at least 2 is needed, got 1"),
         ("signal", {"size": 3}, "unknown key 'size'"),
     ],
 )

@@ -18,8 +18,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from overtone.errors import nearest
+from overtone.recipe.messages import Said, allows_switch
+
+NOT_ALLOWED = "not_allowed"
+"""A problem that is told by what its place allows."""
 
 
 class _Part(BaseModel):
@@ -29,8 +34,9 @@ class _Part(BaseModel):
     @classmethod
     def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
         """YAML reads ``yes`` and ``on`` as true, which would silently count as 1."""
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in (int, float):
-            raise ValueError(f"a number is needed, got {value!r}")
+        field = info.field_name
+        if isinstance(value, bool) and field and not allows_switch(cls.model_fields[field].annotation):
+            raise PydanticCustomError(NOT_ALLOWED, "yes and no are not allowed here")
         return value
 
 
@@ -57,7 +63,7 @@ def _checkpoint(value: str) -> str:
     return value
 
 
-Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
+Checkpoint = Annotated[str, AfterValidator(_checkpoint), Said("best, last or epoch:N")]
 """Which weights of a trained teacher are used: best on validation, the last epoch's, or those of epoch N."""
 
 
@@ -65,14 +71,18 @@ def _point(value: Any) -> Any:
     if isinstance(value, str):  # YAML reads 2e1 as text
         with contextlib.suppress(ValueError):
             value = float(value)
-    if isinstance(value, bool) or (isinstance(value, float) and not 0 <= value <= 1):
-        raise ValueError(
-            f"a point in training is a whole number of epochs or a fraction from 0.0 to 1.0, got {value!r}"
-        )
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= (1 if isinstance(value, float) else math.inf):
+        raise PydanticCustomError(NOT_ALLOWED, "a point in training is needed")
     return value
 
 
-Point = Annotated[int | float, BeforeValidator(_point), Field(ge=0, description="epochs, or a fraction of them")]
+Point = Annotated[
+    int | float,
+    BeforeValidator(_point),
+    Field(ge=0, description="epochs, or a fraction of them"),
+    Said("a point in training (a whole number of epochs, or a fraction from 0.0 to 1.0)"),
+]
 
 
 def _epochs_in(point: int | float, epochs: int) -> int:
@@ -101,7 +111,11 @@ class WeightSettings(_Part):
         return self.value * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
 
 
-Weights = dict[str, Annotated[WeightSettings, _as_mapping("value")]]
+Weights = Annotated[
+    dict[str, Annotated[WeightSettings, _as_mapping("value")]], Said("a mapping from terms to weights (kd: 0.9)")
+]
+Length = Annotated[int | str | None, Said("a length in samples (100) or in seconds ('2 s')")]
+Names = Annotated[list[int | str], Field(min_length=1), Said("a list of groups' names")]
 
 
 class DataSettings(_OpenPart):
@@ -111,8 +125,8 @@ class DataSettings(_OpenPart):
     """
 
     name: str
-    window: int | str | None = None
-    stride: int | str | None = None
+    window: Length = None
+    stride: Length = None
 
 
 class SplitSettings(_Part):
@@ -129,8 +143,8 @@ class SplitSettings(_Part):
 
     by: Literal["group", "recording", "window"] = "group"
     scheme: Literal["leave_groups_out", "kfold", "holdout", "official"] = "leave_groups_out"
-    test: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
-    val: Annotated[int, Field(ge=1)] | Annotated[list[int | str], Field(min_length=1)] = 1
+    test: Annotated[int, Field(ge=1)] | Names = 1
+    val: Annotated[int, Field(ge=1)] | Names = 1
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     allow_overlap: bool = False
@@ -220,6 +234,12 @@ def _more(rest: list[Any], extras: Any) -> list[Any]:
     return [*rest, *extras]
 
 
+class ExtraSettings(_OpenPart):
+    """A further method in the same row, with its own settings."""
+
+    name: str
+
+
 class MethodSettings(_OpenPart):
     """One row of the table: a method or several together, its teachers, its weights.
 
@@ -230,7 +250,7 @@ class MethodSettings(_OpenPart):
 
     name: str
     label: str | None = None
-    teachers: list[str] | str | None = None
+    teachers: Annotated[list[str] | str | None, Said("a list of teachers' names")] = None
     weights: Weights = {}
     extras: list[Annotated[ExtraSettings, _as_mapping("name")]] = []
     checkpoint: Checkpoint | None = None
@@ -243,12 +263,6 @@ class MethodSettings(_OpenPart):
             first, *rest = value["name"]
             return {**value, "name": first, "extras": _more(rest, value.get("extras", []))}
         return value
-
-
-class ExtraSettings(_OpenPart):
-    """A further method in the same row, with its own settings."""
-
-    name: str
 
 
 class TeacherSettings(ModelSettings):
@@ -267,7 +281,9 @@ class StudentSettings(ModelSettings):
 class Recipe(_Part):
     """A study: data, split, views, teachers, a student, and the methods to compare."""
 
-    name: str = Field(default="study", pattern=r"^\w[\w.-]*$")
+    name: Annotated[str, Said("a name of letters, digits, dots, dashes and underscores")] = Field(
+        default="study", pattern=r"^\w[\w.-]*$"
+    )
     about: str = ""
     data: DataSettings
     split: SplitSettings = SplitSettings()
