@@ -213,6 +213,25 @@ def _npz(path: Path, **changes: Any) -> Path:
     return path
 
 
+def test_tiny_sides_are_told_by_check_and_on_the_page(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    from overtone.study import make_plan
+    from overtone.study.describe import describe
+
+    tiny["data"] = {"name": "npz", "path": str(_npz(tmp_path / "x.npz"))}
+    tiny["split"] = {"scheme": "leave_groups_out", "test": 3, "folds": [0]}
+    tiny["teachers"], tiny["methods"] = {}, ["none"]
+    tiny["train"] = {**tiny.get("train", {}), "batch": 8}
+    warning = "val has fewer than 20 windows in fold 0 (8)"
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tiny))
+    result = overtone("check", tmp_path / "r.yaml")
+    assert result.exit_code == 0, everything(result)
+    assert warning in everything(result)
+    assert "test has fewer" not in everything(result)
+    study = recipe.validate(tiny)
+    notes = describe(make_plan(study, data.load(study.data)))["data"]["notes"]
+    assert [note[: len(warning)] for note in notes] == [warning]
+
+
 MISTAKES: list[tuple[str, list[str], str]] = [
     ("method", ["--set", "methods=[kdd]"], "unknown method 'kdd'; did you mean 'kd'?"),
     ("method setting", ["--set", "methods.1.temprature=2"], "unknown key 'temprature'; did you mean 'temperature'?"),

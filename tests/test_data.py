@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overtone.data import Recordings, Standardiser, cut, load, split
+from overtone.data.split import doubts
 from overtone.data.windows import in_samples
 from overtone.engine import Samples
 from overtone.errors import InputError
@@ -302,6 +303,91 @@ def test_numbers_name_groups_without_their_zeros():
 def test_a_split_that_cannot_be_is_refused(chosen, message):
     with pytest.raises((InputError, ValueError), match=message):  # a recipe turns its ValueError into an InputError
         split(people(4), SplitSettings(**chosen))
+
+
+def cases(labels, test=4):
+    """Windows that are each a group of their own, sorted by class as archives do; the last are the official test."""
+    count = len(labels)
+    made = recordings([5] * count, [f"case {n:02d}" for n in range(count)])
+    official = [n >= count - test for n in range(count)]
+    return cut(replace(made, labels=np.asarray(labels), classes=("a", "b", "c"), official_test=official), 5, None)
+
+
+def labels_of(windows, index):
+    return np.bincount(windows.y[index], minlength=len(windows.classes)).tolist()
+
+
+def test_cases_of_their_own_validate_on_a_fifth_of_every_class():
+    windows = cases([0] * 20 + [1] * 10 + [2] * 10 + [0, 0, 1, 2])
+    official = SplitSettings(scheme="official")
+    (fold,) = split(windows, official)
+    assert labels_of(windows, fold.val) == [4, 2, 2]
+    assert len(fold.test) == 4
+    assert any(
+        "20 % of the training groups (8) choose the best epoch" in text for text in doubts(windows, [fold], official)
+    )
+    (one,) = split(windows, SplitSettings(scheme="official", val=1))
+    assert len(one.val) == 1
+    assert not any("20 %" in text for text in doubts(windows, [one], SplitSettings(scheme="official", val=1)))
+
+
+def test_people_still_validate_on_one_of_them():
+    for chosen in (SplitSettings(test=2), SplitSettings(scheme="kfold", test=3)):
+        assert [len(fold.val_groups) for fold in split(people(7), chosen)] == [1] * len(split(people(7), chosen))
+    assert (
+        split(people(7), SplitSettings(test=2))[0].val_groups
+        == split(people(7), SplitSettings(test=2, val=1))[0].val_groups
+    )
+
+
+@few
+@given(
+    st.lists(st.integers(0, 2), min_size=3, max_size=30),
+    st.floats(0.01, 0.99),
+    st.integers(1, 3),
+)
+def test_a_fraction_validates_on_so_many_and_leaves_every_class_to_train(labels, share, tested):
+    windows = cases(labels, 0)
+    folds = made_or_error(split, windows, SplitSettings(test=tested, val=share))
+    if isinstance(folds, str):
+        return
+    for fold in folds:
+        rest = np.setdiff1d(np.arange(len(windows)), fold.test)
+        sizes = np.bincount(windows.y[rest], minlength=3)
+        free = int(np.maximum(sizes - 1, 0).sum())
+        wanted = max(1, int(np.floor(share * len(rest) + 0.5)))
+        assert len(fold.val) == min(wanted, free) or free == 0
+        if free:
+            assert set(windows.y[fold.train]) == set(windows.y[rest])
+        assert sorted([*fold.train, *fold.val, *fold.test]) == list(range(len(windows)))
+
+
+@pytest.mark.parametrize("val", [0.2, 0.5])
+def test_a_fraction_of_people(val):
+    windows = people(10)
+    folds = split(windows, SplitSettings(test=2, val=val))
+    assert [len(fold.val_groups) for fold in folds] == [round(val * 8)] * 5
+    for fold in folds:
+        assert not set(fold.val_groups) & {*fold.test_groups, *fold.train_groups}
+
+
+def test_tiny_sides_and_missing_classes_are_told():
+    windows = cases([0] * 30 + [1] * 30 + [2] * 30, 0)
+    named = {"test": [f"case {n:02d}" for n in range(25)], "val": [f"case {n}" for n in range(60, 65)]}
+    chosen = SplitSettings(scheme="holdout", **named)
+    assert doubts(windows, split(windows, chosen), chosen) == [
+        "val has fewer than 20 windows in fold 0 (5): the best epoch is chosen almost by chance (see split.val)",
+        "val has no window of some classes that are trained, in fold 0 (a, b)",
+        "test has no window of some classes that are trained, in fold 0 (b, c)",
+    ]
+    many = people(8, each=1)
+    found = doubts(many, split(many, SplitSettings()), SplitSettings())
+    assert "fold 4 (4) and 3 more folds: a single window more or less" in found[1]
+
+
+def test_a_sound_split_raises_no_doubts():
+    windows = people(4, each=10)
+    assert doubts(windows, split(windows, SplitSettings()), SplitSettings()) == []
 
 
 # --- standardisation

@@ -145,7 +145,7 @@ def _show_split(console: Console, plan: Plan) -> None:
     table = _table("who is where", ("fold", "train", "val", "test"))
     for fold in plan.folds.values():
         sides = [
-            f"{len(index)} windows of {', '.join(groups)}"
+            f"{len(index)} windows of {_some(groups)}"
             for index, groups in (
                 (fold.train, fold.train_groups),
                 (fold.val, fold.val_groups),
@@ -154,6 +154,11 @@ def _show_split(console: Console, plan: Plan) -> None:
         ]
         table.add_row(str(fold.number), *map(escape, sides))
     console.print(table)
+
+
+def _some(groups: Sequence[str]) -> str:
+    """Names; where there are very many, the first of them."""
+    return ", ".join(groups) if len(groups) <= 40 else f"{', '.join(groups[:10])} and {len(groups) - 10} more"
 
 
 def _stages(spec: Spec) -> str:

@@ -13,6 +13,8 @@ from overtone.errors import InputError
 class Aeon(Source):
     """``aeon:NAME``, such as ``aeon:BasicMotions``; official split, every case a group of its own.
 
+    Unless ``split.val`` says otherwise, a fifth of the training cases, of every class alike, choose the best epoch.
+
     Sets that aeon ships are read from it; aeon downloads others from the archive's site.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,12 @@ import numpy as np
 from overtone.data.base import IntArray, Windows
 from overtone.errors import InputError, nearest
 from overtone.recipe import SplitSettings
+
+FEW = 20
+"""Windows: a side with fewer says little."""
+
+SHARE = 0.2
+"""Of the training groups, for validation where every group is one window."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,9 @@ class Fold:
 def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
     """The folds of a study, the same for every method and seed.
 
-    Groups are taken in the natural order of their names. Validation groups are those that follow the fold's test
-    groups in that order (round the end), so they depend on the fold only and every group serves in turn.
+    Groups are taken in the natural order of their names. A number of validation groups are those that follow the fold's
+    test groups in that order (round the end), so they depend on the fold only and every group serves in turn; a
+    fraction is spread over the training groups, see :class:`~overtone.recipe.SplitSettings`.
 
     Raises:
         InputError: for fewer groups than the folds and validation need, an unknown group, a group on both sides of the
@@ -51,19 +59,39 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
 
 @dataclass(frozen=True)
 class _Units:
-    """What is never divided: groups, recordings, or random parts. ``of`` is each window's unit, by number."""
+    """What is never divided: groups, recordings, or random parts.
+
+    Attributes:
+        names: of the units.
+        of: each window's unit, by number.
+        kind: the class of a unit that has only one, else -1.
+        single: whether every unit is one window.
+    """
 
     names: tuple[str, ...]
     of: IntArray
+    kind: IntArray
+    single: bool
 
 
 def _units(windows: Windows, settings: SplitSettings) -> _Units:
+    names, of = _dealt(windows, settings)
+    least = np.full(len(names), len(windows.classes))
+    most = np.full(len(names), -1)
+    np.minimum.at(least, of, windows.y)
+    np.maximum.at(most, of, windows.y)
+    single = len(windows) > 0 and int(np.bincount(of).max()) == 1
+    return _Units(names, of, np.where(least == most, most, -1), single)
+
+
+def _dealt(windows: Windows, settings: SplitSettings) -> tuple[tuple[str, ...], IntArray]:
+    """The units' names, and each window's unit."""
     if settings.by == "group":
-        return _Units(windows.groups, windows.group)
+        return windows.groups, windows.group
     if settings.by == "recording":
         found, of = np.unique(windows.recording, return_inverse=True)
         names = [windows.recordings[n] if windows.recordings else f"recording {n}" for n in found]
-        return _Units(tuple(names), of.astype(np.int64))
+        return tuple(names), of.astype(np.int64)
     overlap = windows.stride < windows.x.shape[2] and len(np.unique(windows.recording)) < len(windows)
     if overlap and not settings.allow_overlap:
         raise InputError(
@@ -75,7 +103,7 @@ def _units(windows: Windows, settings: SplitSettings) -> _Units:
     order = np.random.default_rng(0).permutation(len(windows))
     of = np.empty(len(windows), dtype=np.int64)
     of[order] = np.arange(len(windows)) % settings.test
-    return _Units(tuple(f"part {number}" for number in range(settings.test)), of)
+    return tuple(f"part {number}" for number in range(settings.test)), of
 
 
 def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
@@ -123,27 +151,90 @@ def _test_groups(names: Sequence[str], settings: SplitSettings) -> list[list[str
 
 def _fold(units: _Units, number: int, test: list[str], settings: SplitSettings) -> Fold:
     names = units.names
-    after = names.index(test[-1]) + 1
-    rest = [name for name in [*names[after:], *names[:after]] if name not in test]
-    if isinstance(settings.val, int):
-        val = rest[: settings.val]
-    else:
-        val = [_known(name, names, "val") for name in settings.val]
-        both = sorted(set(val) & set(test))
+    at = {name: position for position, name in enumerate(names)}
+    tested = set(test)
+    after = at[test[-1]] + 1
+    rest = [name for name in [*names[after:], *names[:after]] if name not in tested]
+    wanted = _val_setting(units, settings)
+    if isinstance(wanted, list):
+        val = [_known(name, names, "val") for name in wanted]
+        both = sorted(set(val) & tested)
         if both:
             raise InputError(f"split: groups {both} are in test and in val of fold {number}")
-    train = [name for name in names if name not in test and name not in val]
-    wanted = settings.val if isinstance(settings.val, int) else len(settings.val)
-    if len(val) < wanted or not train:
+        count = len(wanted)
+    elif isinstance(wanted, int):
+        val, count = rest[:wanted], wanted
+    else:
+        val = _spread(rest, [int(units.kind[at[name]]) for name in rest], wanted)
+        count = max(len(val), 1)
+    chosen = set(val)
+    train = [name for name in names if name not in tested and name not in chosen]
+    if len(val) < count or not train:
         raise InputError(
-            f"split: fold {number} tests {len(test)} and validates on {wanted} of {len(names)} groups, which leaves "
+            f"split: fold {number} tests {len(test)} and validates on {count} of {len(names)} groups, which leaves "
             f"none to train on; use fewer test or val groups. Groups: {_listed(names)}"
         )
 
     def of(groups: Sequence[str]) -> IntArray:
-        return np.flatnonzero(np.isin(units.of, [names.index(g) for g in groups]))
+        return np.flatnonzero(np.isin(units.of, [at[g] for g in groups]))
 
     return Fold(number, of(train), of(val), of(test), tuple(train), tuple(val), tuple(test))
+
+
+def _val_setting(units: _Units, settings: SplitSettings) -> int | float | list[int | str]:
+    """What the recipe says, or what is used where it says nothing."""
+    if settings.val is not None:
+        return settings.val
+    return SHARE if units.single else 1
+
+
+def _spread(rest: Sequence[str], kinds: Sequence[int], share: float) -> list[str]:
+    """A share of the groups, at equal distances after sorting them by class; the last of each class is never taken."""
+    wanted = max(1, math.floor(share * len(rest) + 0.5))
+    ordered = [name for _, name in sorted(zip(kinds, rest, strict=True), key=lambda pair: pair[0])]
+    kinds = sorted(kinds)
+    free = [
+        name
+        for place, name in enumerate(ordered)
+        if place + 1 < len(ordered) and (kinds[place] == -1 or kinds[place] == kinds[place + 1])
+    ]
+    free = free or ordered
+    wanted = min(wanted, len(free))
+    taken = {free[(2 * turn + 1) * len(free) // (2 * wanted)] for turn in range(wanted)}
+    return [name for name in rest if name in taken]
+
+
+def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> list[str]:
+    """What a reader should know about the sides: a default that the data decided, tiny sides, classes not there."""
+    found = []
+    if settings.val is None and _units(windows, settings).single:
+        count = ", ".join(dict.fromkeys(str(len(fold.val_groups)) for fold in folds))
+        found.append(
+            f"every group is a single window, so {100 * SHARE:.0f} % of the training groups ({count}) choose the best "
+            "epoch instead of one; split.val says otherwise"
+        )
+    sides = {"val": {f.number: f.val for f in folds}, "test": {f.number: f.test for f in folds}}
+    why = {
+        "val": "the best epoch is chosen almost by chance (see split.val)",
+        "test": "a single window more or less moves its accuracy by points (see split.test)",
+    }
+    for side, indices in sides.items():
+        few = [f"fold {number} ({len(index)})" for number, index in indices.items() if len(index) < FEW]
+        if few:
+            found.append(f"{side} has fewer than {FEW} windows in {_some(few)}: {why[side]}")
+    for side, indices in sides.items():
+        gone = []
+        for fold in folds:
+            missing = np.setdiff1d(windows.y[fold.train], windows.y[indices[fold.number]])
+            if len(missing):
+                gone.append(f"fold {fold.number} ({_listed([windows.classes[c] for c in missing])})")
+        if gone:
+            found.append(f"{side} has no window of some classes that are trained, in {_some(gone)}")
+    return found
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more folds" if len(texts) > 5 else "")
 
 
 def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:

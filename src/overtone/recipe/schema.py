@@ -115,6 +115,7 @@ Weights = Annotated[
     dict[str, Annotated[WeightSettings, _as_mapping("value")]], Said("a mapping from terms to weights (kd: 0.9)")
 ]
 Length = Annotated[int | str | None, Said("a length in samples (100) or in seconds ('2 s')")]
+Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), Said("a fraction such as 0.2")]
 Names = Annotated[list[int | str], Field(min_length=1), Said("a list of groups' names")]
 
 
@@ -133,8 +134,14 @@ class SplitSettings(_Part):
     """Who is held out. Groups (people) are never on two sides.
 
     ``leave_groups_out``: every group is tested once, ``test`` groups at a time. ``kfold``: ``test`` is the number of
-    folds. ``holdout``: ``test`` lists the groups. ``official``: the data's own test side. ``val`` groups (a number, or
-    names) come from the training part and depend on the fold only. ``folds`` runs only some folds, by number.
+    folds. ``holdout``: ``test`` lists the groups. ``official``: the data's own test side. ``folds`` runs only some
+    folds, by number.
+
+    ``val`` groups come from the training part: a number of them, a fraction of them (``0.2``; at least one), or names.
+    A number takes those that follow the test groups, so it depends on the fold only. A fraction is spread evenly over
+    the training groups, class by class where a group has only one, and leaves each class a group to train on. Without
+    ``val`` it is one group; but a fifth of the groups where every group is a single window (``aeon``), since one window
+    would choose the best epoch.
 
     ``by: recording`` makes every recording a group of its own. ``by: window`` deals windows at random into as many
     parts as there are folds (k-fold only), which leaks where people repeat; where windows overlap it is refused unless
@@ -144,7 +151,7 @@ class SplitSettings(_Part):
     by: Literal["group", "recording", "window"] = "group"
     scheme: Literal["leave_groups_out", "kfold", "holdout", "official"] = "leave_groups_out"
     test: Annotated[int, Field(ge=1)] | Names = 1
-    val: Annotated[int, Field(ge=1)] | Names = 1
+    val: Annotated[int, Field(ge=1)] | Fraction | Names | None = None
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     allow_overlap: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
@@ -111,7 +112,8 @@ def check(plan: Plan) -> Check:
                 rows.append(_row(shop, row.label, cell, built))
             measured[kind_of(cell)] = measure(shop, cell, built)
         cost = _cost(shop, measured)
-    warnings = [*class_warnings(plan), *(warning for row in rows for warning in _warnings(row))]
+    about_sides = doubts(plan.windows, list(plan.folds.values()), plan.recipe.split)
+    warnings = [*about_sides, *class_warnings(plan), *(warning for row in rows for warning in _warnings(row))]
     return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from overtone.data import leaks
+from overtone.data.split import doubts
 from overtone.files import write_npz
 from overtone.lookup import view_settings
 from overtone.study.cell import Workshop
@@ -36,7 +37,11 @@ def describe(plan: Plan) -> dict[str, Any]:
             "classes": windows.classes,
             "groups": windows.groups,
             "counts": counts.tolist(),
-            "notes": [*windows.notes, *leaks(windows, plan.recipe.split)],
+            "notes": [
+                *windows.notes,
+                *leaks(windows, plan.recipe.split),
+                *doubts(windows, list(plan.folds.values()), plan.recipe.split),
+            ],
         },
         "folds": [
             {
