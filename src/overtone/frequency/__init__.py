@@ -1,0 +1,25 @@
+"""Frequency attention: transforms, high-pass masks, the spectral filter, local attention, and lifts of signals to maps.
+
+These modules import torch and nothing else of Overtone, so they can be used alone.
+"""
+
+from overtone.frequency.attention import FrequencyAttention
+from overtone.frequency.filter import SpectralFilter, resize
+from overtone.frequency.lift import lift
+from overtone.frequency.local import LocalAttention
+from overtone.frequency.masks import high_pass, published_mask
+from overtone.frequency.transforms import Fourier, Orthogonal, Transform, make_transform
+
+__all__ = [
+    "Fourier",
+    "FrequencyAttention",
+    "LocalAttention",
+    "Orthogonal",
+    "SpectralFilter",
+    "Transform",
+    "high_pass",
+    "lift",
+    "make_transform",
+    "published_mask",
+    "resize",
+]

@@ -1,0 +1,240 @@
+"""A learnable filter over frequency that mixes channels, and the transform and mask it works under."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from overtone.frequency.masks import Shape, high_pass, published_mask
+from overtone.frequency.transforms import Fourier, Name, make_transform
+
+OtherSize = Literal["resample", "pool"]
+
+
+class SpectralFilter(nn.Module):
+    r"""``Y(u) = m(u) X(u) K(u)``: at every frequency u its own matrix from input to output channels, under a mask m.
+
+    Only coefficients that the mask lets pass have parameters, and of a real map's Fourier spectrum only those that are
+    no mirror image of another: less than (W // 2 + 1) / W of the dense filter. Complex values are pairs of real ones.
+
+    Args:
+        in_channels, out_channels: of the maps.
+        size: of the maps, (T,) or (H, W).
+        transform: fft, dct or haar; see :mod:`overtone.frequency.transforms`.
+        shape, radius: of the high-pass mask; see :func:`overtone.frequency.masks.high_pass`.
+        form: ``full``, a matrix at each frequency; ``depthwise``, a factor for each output channel at each frequency,
+            behind one mixing of channels for all of them if the numbers of channels differ; ``low_rank:r``, a
+            matrix of rank r at each frequency.
+        other_size: what happens to a map of another size than ``size``: the filter is resampled in frequency, or the
+            map is averaged (or repeated) to ``size``.
+        published: the mask and the initial values of the official code instead of ours.
+
+    Raises:
+        ValueError: for settings that do not go together, an empty map or a radius below 0.
+
+    Source: Pham et al., "Frequency Attention for Knowledge Distillation", WACV 2024; Rao et al., "Global Filter
+    Networks for Image Classification", NeurIPS 2021 (depthwise).
+    """
+
+    gain: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: tuple[int, ...],
+        *,
+        transform: Name = "fft",
+        shape: Shape = "box",
+        radius: float = 0.1,
+        form: str = "full",
+        other_size: OtherSize = "resample",
+        published: bool = False,
+    ) -> None:
+        super().__init__()
+        if other_size not in ("resample", "pool"):
+            raise ValueError(f"other_size is resample or pool; got {other_size!r}")
+        if published and (transform != "fft" or form != "full"):
+            raise ValueError(f"published needs transform fft and form full; got {transform} and {form}")
+        self.in_channels, self.out_channels, self.size = in_channels, out_channels, tuple(size)
+        self.mask = (shape, radius)
+        self.form, self.other_size, self.published = form, other_size, published
+        self.transform = make_transform(transform, self.size)
+        gain = self._gain(self.transform.frequencies)
+        if not gain.any():
+            warnings.warn(
+                f"overtone: the high-pass mask ({shape}, radius {radius}) lets nothing of a map of size {size} pass",
+                stacklevel=3,
+            )
+        self.transform.keep(gain > 0)
+        passed = gain[gain > 0]
+        self.register_buffer("gain", passed if (passed != 1).any() else None, persistent=False)
+        self._make_parameters(len(passed), self.transform.parts)
+
+    def _gain(self, frequencies: Tensor) -> Tensor:
+        if not self.published:
+            return high_pass(frequencies, *self.mask)
+        assert isinstance(self.transform, Fourier)
+        mask = published_mask(self.size)  # lopsided, so that of some pairs u, -u only one is removed
+        dense = (mask + _mirrored(mask, len(self.size))) / 2
+        return dense[(..., slice(self.size[-1] // 2 + 1))].flatten()[self.transform.kept]
+
+    def _make_parameters(self, count: int, parts: int) -> None:
+        inputs, outputs = self.in_channels, self.out_channels
+        rank = re.fullmatch(r"low_rank:(\d+)", self.form)
+        if self.form == "full":
+            self.weight = _normal((count, inputs, outputs), inputs, parts)
+            if self.published:
+                self.from_dense(torch.rand(inputs, outputs, *self.size, dtype=torch.cfloat) / (inputs * outputs))
+        elif self.form == "depthwise":
+            self.mix = None if inputs == outputs else _normal((inputs, outputs), inputs, 1)
+            self.weight = nn.Parameter(torch.zeros(count, outputs, parts))
+            self.weight.data[..., 0] = 1
+        elif rank:
+            r = int(rank[1])
+            if not 1 <= r <= min(inputs, outputs):
+                raise ValueError(
+                    f"form {self.form}: the rank must be 1 to {min(inputs, outputs)}, the smaller of {inputs} input "
+                    f"and {outputs} output channels"
+                )
+            self.down = _normal((count, inputs, r), inputs, parts)
+            self.up = _normal((count, r, outputs), r, parts)
+        else:
+            raise ValueError(f"form is full, depthwise or low_rank:RANK; got {self.form!r}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, *size) -> (B, out_channels, *size); see ``other_size`` for maps of another size."""
+        if tuple(x.shape[2:]) != self.size:
+            if self.other_size == "resample":
+                return self._resampled(x)
+            x = resize(x, self.size)
+        if self.form == "depthwise" and self.mix is not None:
+            x = torch.einsum("bi...,io->bo...", x, self.mix[..., 0])
+        if len(self.transform.kept) == 0:
+            return x.new_zeros(len(x), self.out_channels, *self.size)
+        coefficients = self.transform.analyse(x)  # (n, B, in_channels)
+        if self.gain is not None:
+            coefficients = coefficients * self.gain[:, None, None]
+        return self.transform.synthesise(self._multiply(coefficients))
+
+    def _multiply(self, coefficients: Tensor) -> Tensor:
+        """(n, B, in_channels) -> (n, B, out_channels)."""
+        if self.form == "full":
+            return torch.bmm(coefficients, _numbers(self.weight))
+        if self.form == "depthwise":
+            return coefficients * _numbers(self.weight).unsqueeze(1)
+        return torch.bmm(torch.bmm(coefficients, _numbers(self.down)), _numbers(self.up))
+
+    def _matrices(self) -> Tensor:
+        """The filter's matrix at each kept frequency, (n, in_channels, out_channels), without the mask."""
+        if self.form == "full":
+            return _numbers(self.weight)
+        if self.form == "depthwise":
+            mix = torch.eye(self.in_channels, device=self.weight.device) if self.mix is None else self.mix[..., 0]
+            return mix * _numbers(self.weight).unsqueeze(1)
+        return torch.bmm(_numbers(self.down), _numbers(self.up))
+
+    def dense(self) -> Tensor:
+        """The whole filter with its mask, Hermitian: (in_channels, out_channels, *size), complex; for ``fft`` only.
+
+        Raises:
+            ValueError: for another transform.
+        """
+        if not isinstance(self.transform, Fourier):
+            raise ValueError("only the filter of transform fft can be written as a dense one")
+        matrices = self._matrices()
+        if self.gain is not None:
+            matrices = matrices * self.gain[:, None, None]
+        half = self.transform.spread(matrices)  # (in, out, *half)
+        columns = torch.arange(self.size[-1], device=half.device)
+        inside = columns < half.shape[-1]
+        mirrored = half[..., (-columns % self.size[-1]).clamp(max=half.shape[-1] - 1)].conj()
+        if len(self.size) == 2:
+            mirrored = mirrored.flip(-2).roll(1, -2)
+        return torch.where(inside, half[..., columns.clamp(max=half.shape[-1] - 1)], mirrored)
+
+    @torch.no_grad()
+    def from_dense(self, filter: Tensor) -> None:
+        r"""Take over a dense complex filter K (in_channels, out_channels, *size): masked first, then projected.
+
+        Only the Hermitian part of the masked filter acts on real maps if the real part of the output is kept, so
+        :math:`P(u) = [M(u) K(u) + \overline{M(-u) K(-u)}] / [M(u) + M(-u)]`. A parameter's gradient is then
+        :math:`dL/dK(u) + \overline{dL/dK(-u)}` of the dense filter where the mask is 1 at u and -u (half of that
+        where u = -u).
+
+        Raises:
+            ValueError: for another transform, form or shape.
+        """
+        wanted = (self.in_channels, self.out_channels, *self.size)
+        if not isinstance(self.transform, Fourier) or self.form != "full" or tuple(filter.shape) != wanted:
+            raise ValueError(f"a dense filter {wanted} and transform fft, form full are needed; got {filter.shape}")
+        half = (..., slice(self.size[-1] // 2 + 1))
+        mask = published_mask(self.size) if self.published else torch.ones(self.size)
+        mask = mask.to(filter.device)
+        masked = mask * filter
+        weights = (mask + _mirrored(mask, len(self.size)))[half].flatten()[self.transform.kept]
+        projected = (masked + _mirrored(masked, len(self.size)).conj())[half].flatten(2)[
+            ..., self.transform.kept
+        ] / weights
+        self.weight.copy_(torch.view_as_real(projected.permute(2, 0, 1).resolve_conj().contiguous()))
+
+    def _resampled(self, x: Tensor) -> Tensor:
+        """Filter a map of another size with the filter interpolated linearly in frequency, under that size's mask."""
+        size = tuple(x.shape[2:])
+        if not isinstance(self.transform, Fourier):
+            raise ValueError(
+                f"a filter of transform haar or dct was made for maps of size {self.size} and cannot be resampled; "
+                f"got {size}. Use other_size: pool"
+            )
+        response = self.dense()
+        for dim, (old, new) in enumerate(zip(self.size, size, strict=True), start=2):
+            position = torch.arange(new, device=x.device) * (old / new)  # the spectrum is periodic
+            left = position.floor().long()
+            share = (position - left).to(x)
+            shape = [-1 if d == dim else 1 for d in range(response.dim())]
+            before, after = response.index_select(dim, left % old), response.index_select(dim, (left + 1) % old)
+            response = before + (after - before) * share.reshape(shape)
+        other = Fourier(size)
+        if not self.published:
+            other.keep(self._gain(other.frequencies) > 0)
+        other.to(x.device)
+        half = response[..., : size[-1] // 2 + 1].flatten(2)[..., other.kept].permute(2, 0, 1)
+        return other.synthesise(torch.bmm(other.analyse(x), half))
+
+    def extra_repr(self) -> str:
+        """What is shown when the module is printed."""
+        shape, radius = self.mask
+        return f"{self.in_channels} -> {self.out_channels}, size {self.size}, {self.form}, {shape} {radius}"
+
+
+def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A map (B, C, ...) at another size: averaged where it shrinks, repeated where it grows."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], size, strict=True))
+    if smaller != tuple(x.shape[2:]):
+        pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
+        x = pool(x, smaller)  # type: ignore[arg-type]
+    return x if smaller == tuple(size) else F.interpolate(x, size, mode="nearest")
+
+
+def _mirrored(x: Tensor, dims: int) -> Tensor:
+    """x at -u, where its last dimensions stand for frequency."""
+    last = tuple(range(-dims, 0))
+    return x.flip(last).roll((1,) * dims, last)
+
+
+def _normal(shape: tuple[int, ...], inputs: int, parts: int) -> nn.Parameter:
+    """Values of variance 1 / inputs, so that a filter keeps the size of what goes through it."""
+    return nn.Parameter(torch.randn(*shape, parts) / math.sqrt(inputs * parts))
+
+
+def _numbers(pairs: Tensor) -> Tensor:
+    """Parameters (..., parts) as real or complex numbers (...)."""
+    return torch.view_as_complex(pairs) if pairs.shape[-1] == 2 else pairs[..., 0]

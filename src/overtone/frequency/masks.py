@@ -1,0 +1,66 @@
+"""High-pass masks as functions of frequency, so that they are symmetric and mean the same on a map of any size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Shape = Literal["box", "disc", "butterworth", "gaussian", "none"]
+ORDER = 2
+"""Of the Butterworth filter: how steep its edge is."""
+
+
+def high_pass(frequencies: Tensor, shape: Shape = "box", radius: float = 0.1) -> Tensor:
+    r"""How much of each frequency passes.
+
+    ``box`` removes :math:`\max_d |f_d| \le r`, ``disc`` :math:`\lVert f \rVert \le r`, both wholly. ``butterworth``
+    lets :math:`1 / \sqrt{1 + (r / \lVert f \rVert)^{2n}}` pass, n = 2, and ``gaussian``
+    :math:`1 - \exp(-\lVert f \rVert^2 / 2 r^2)`; both remove frequency 0 wholly.
+
+    Args:
+        frequencies: (n, dims), as fractions of the Nyquist frequency, from -1 to 1.
+        shape: of the edge.
+        radius: r, as a fraction of the Nyquist frequency.
+
+    Returns:
+        (n,) from 0 to 1; all 1 where there is only one frequency, which a high-pass filter would leave nothing of.
+
+    Raises:
+        ValueError: for an unknown shape or a radius below 0.
+    """
+    if radius < 0:
+        raise ValueError(f"radius is a fraction of the Nyquist frequency, 0 or more; got {radius}")
+    if len(frequencies) == 1 or shape == "none":
+        return frequencies.new_ones(len(frequencies))
+    distance = frequencies.norm(dim=1)
+    if shape == "box":
+        return (frequencies.abs().amax(1) > radius).to(frequencies)
+    if shape == "disc":
+        return (distance > radius).to(frequencies)
+    if shape == "butterworth":
+        return distance**ORDER / (distance ** (2 * ORDER) + radius ** (2 * ORDER)).sqrt().clamp(min=1e-12)
+    if shape == "gaussian":
+        return 1 - torch.exp(-(distance**2) / (2 * max(radius, 1e-12) ** 2))
+    raise ValueError(f"shape is box, disc, butterworth, gaussian or none; got {shape!r}")
+
+
+def published_mask(size: tuple[int, ...]) -> Tensor:
+    """The mask of the official FAM-KD code, bin for bin: its half-width is ``int(0.1 * int(n / 2))`` bins around the
+    centre of the shifted spectrum, ``[c - r, c + r)``. It is empty for sizes below 20 and lopsided above.
+
+    Args:
+        size: of the map.
+
+    Returns:
+        0 and 1, of shape ``size``, with frequency 0 first (unshifted).
+    """
+    inside = torch.ones((), dtype=torch.bool)
+    for length in size:
+        centre = length // 2
+        half = int(0.1 * centre)
+        position = torch.arange(length)
+        own = (position >= centre - half) & (position < centre + half)
+        inside = inside.unsqueeze(-1) & torch.fft.ifftshift(own)
+    return (~inside).float()
