@@ -190,7 +190,7 @@ SLIPS = [
     ("split|test", True, f"split.test: {COUNT} or a list of groups' names is needed, got True"),
     ("split|test", [], "split.test: a list with at least 1 item is needed, got []"),
     ("split|test", [[1]], "split.test.0: a whole number or text is needed, got [1]"),
-    ("split|val", "none", f"split.val: {COUNT}, a fraction such as 0.2 or a list of groups' names is needed, got 'none'"),
+    ("split|val", "no", f"split.val: {COUNT}, a fraction such as 0.2 or a list of groups' names is needed, got 'no'"),
     ("split|val", 1.5, f"split.val: {COUNT}, a fraction such as 0.2 or a list of groups' names is needed, got 1.5"),
     ("split|folds", 0, "split.folds: a list of whole numbers of at least 0 is needed, got 0; write [0]"),
     ("split", "official", "split: a mapping such as {by: ..., scheme: ...} is needed, got 'official'"),

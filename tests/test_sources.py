@@ -64,6 +64,30 @@ def test_a_long_table(tmp_path: Path) -> None:
     np.testing.assert_allclose(windows.x[5], table[50:60].T)
 
 
+def test_channels_by_pattern(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", rows())
+    named = data.load(settings(path))
+    for channels in (["a*"], ["ax", "a?"], ["*"]):  # who, rec, t and activity are no channels
+        assert data.load(settings(path, channels=channels)).content == named.content
+    assert data.load(settings(path, channels=["ay", "a*"])).channels == ("ay", "ax")
+    with pytest.raises(InputError, match=r"no channel column fits 'gyro_\*'; known: ax, ay"):
+        data.load(settings(path, channels=["gyro_*"]))
+    with pytest.raises(InputError, match=r"data.channels is missing; .* there are: ax, ay"):
+        data.load(settings(path, channels=None))
+
+
+def test_a_column_named_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", rows())
+    path.write_text(path.read_text().replace("ax", "a[0]", 1))
+    assert data.load(settings(path, channels=["a[0]", "ay"])).channels == ("a[0]", "ay")
+
+
+def test_a_missing_group_says_what_a_group_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", rows())
+    with pytest.raises(InputError, match=r"no group column 'group'; .*who a sample is from.*data.group"):
+        data.load(settings(path, group="group"))
+
+
 @pytest.mark.parametrize(
     ("delimiter", "decimal", "encoding"),
     [(";", ",", "utf-8"), ("\t", ".", "utf-16"), (",", ".", "utf-8-sig"), (";", ",", "latin-1"), ("|", ".", "utf-8")],
@@ -189,6 +213,12 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     assert (len(windows), windows.groups, windows.classes) == (18, ("ann", "bob", "cy"), ("run", "walk"))
     with pytest.raises(InputError, match="a part named group is needed"):
         data.load(DataSettings.model_validate({**given, "pattern": "(.*)"}))
+    with pytest.raises(InputError, match=r"'ann_run.csv' does not fit the pattern .*says who a recording is from"):
+        data.load(DataSettings.model_validate({**given, "pattern": r"(?P<group>\d+)_(?P<label>[^.]+)"}))
+    assert data.load(DataSettings.model_validate({**given, "pattern": pattern, "channels": ["a*"]})).x.shape[1] == 2
+    (tmp_path / "cy_run.csv").write_text("ax,ay,az\n" + "1,2,3\n" * 30)
+    with pytest.raises(InputError, match=r"cy_run.csv: data.channels fits ax, ay, az there, but ax, ay in .*ann_run"):
+        data.load(DataSettings.model_validate({**given, "pattern": pattern, "channels": ["a*"]}))
     with pytest.raises(InputError, match="no file fits"):
         data.load(DataSettings.model_validate({**given, "pattern": pattern, "files": "*.txt"}))
 

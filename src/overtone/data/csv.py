@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +14,7 @@ from pydantic import Field, field_validator
 from overtone.data.base import Recordings, Source
 from overtone.data.resample import Stream, regular
 from overtone.data.table import Table, class_numbers, read_table
-from overtone.errors import InputError
+from overtone.errors import InputError, nearest
 
 
 class _Text(Source):
@@ -20,7 +22,7 @@ class _Text(Source):
 
     Attributes:
         path: the file, or the folder.
-        channels: the signal's columns.
+        channels: the signal's columns, as names or patterns such as ``acc_*``.
         label: the column of class names or numbers, one a sample.
         time: the column of time stamps; without it samples are taken as evenly spaced, ``rate`` apart.
         time_unit: of numeric time stamps; ISO 8601 dates need none.
@@ -29,7 +31,7 @@ class _Text(Source):
     """
 
     path: Path
-    channels: list[str] = Field(min_length=1)
+    channels: list[str] | None = Field(default=None, min_length=1)
     label: str | None = "label"
     time: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] = "s"
@@ -38,6 +40,7 @@ class _Text(Source):
 
     def _recordings(self, parts: list[tuple[str, Table, list[int], str, str | None]], where: str) -> Recordings:
         """From (recording, table, its rows, group, label or None) to recordings."""
+        channels = self._channels({id(part[1]): part[1] for part in parts}.values())
         texts = []
         for _, table, rows, _, label in parts:
             if label is not None:
@@ -51,7 +54,7 @@ class _Text(Source):
         streams = []
         for (name, table, rows, _, _), numbers in zip(parts, labels, strict=True):
             if id(table) not in held:
-                values = np.stack([table.numbers(channel, "channel") for channel in self.channels], axis=1)
+                values = np.stack([table.numbers(channel, "channel") for channel in channels], axis=1)
                 held[id(table)] = values, table.seconds(self.time, self.time_unit) if self.time else None
             values, time = held[id(table)]
             own = None if time is None else time[rows]
@@ -63,7 +66,7 @@ class _Text(Source):
             labels=[stretch.labels for stretch in stretches],
             groups=[parts[stretch.stream][3] for stretch in stretches],
             classes=classes,
-            channels=tuple(self.channels),
+            channels=channels,
             rate=rate,
             where=where,
             notes=tuple(notes),
@@ -71,6 +74,48 @@ class _Text(Source):
             offset=[stretch.offset for stretch in stretches],
             names=tuple(part[0] for part in parts),
         )
+
+    def _others(self) -> list[str | None]:
+        """Columns that are no channels."""
+        return [self.label, self.time]
+
+    def _channels(self, tables: Iterable[Table]) -> tuple[str, ...]:
+        """The channels' columns, the same in every table.
+
+        Raises:
+            InputError: where tables differ in what a pattern fits, or as in :meth:`_fitting`.
+        """
+        first, *others = tables
+        channels = self._fitting(first)
+        for table in others:
+            found = self._fitting(table)
+            if set(found) != set(channels):
+                raise InputError(
+                    f"{table.where}: data.channels fits {', '.join(found)} there, but {', '.join(channels)} in "
+                    f"{first.where}"
+                )
+        return tuple(channels)
+
+    def _fitting(self, table: Table) -> list[str]:
+        """A table's channels: names as they were given, those of a pattern in the order of the table.
+
+        Raises:
+            InputError: where none are named, or one fits no column; the message lists the columns.
+        """
+        free = [name for name in table.columns if name not in self._others()]
+        if self.channels is None:
+            raise InputError(
+                f"{table.where}: data.channels is missing; name the signal's columns, or give patterns such as acc_*. "
+                f"Besides the other named columns there are: {', '.join(free) or 'none'}"
+            )
+        found: list[str] = []
+        for given in self.channels:
+            plain = given in table.columns or not any(sign in given for sign in "*?[")
+            fit = [given] if plain else [name for name in free if fnmatch.fnmatchcase(name, given)]
+            if not fit:
+                raise InputError(f"{table.where}: no channel column fits {given!r}; {nearest(given, free)}")
+            found += [name for name in fit if name not in found]
+        return found
 
 
 class Csv(_Text):
@@ -87,6 +132,9 @@ class Csv(_Text):
     group: str = "group"
     label: str = "label"
 
+    def _others(self) -> list[str | None]:
+        return [*super()._others(), self.recording, self.group]
+
     def load(self) -> Recordings:
         """Read the table; rows of one recording stay in their order, wherever they stand.
 
@@ -95,6 +143,11 @@ class Csv(_Text):
         """
         where = f"data 'csv': {self.path}"
         table = read_table(self.path, where)
+        if self.group not in table.columns:
+            raise InputError(
+                f"{where}: there is no group column {self.group!r}; {nearest(self.group, table.columns)}. A group is "
+                "who a sample is from, so that nobody is on two sides of the split; name its column with data.group"
+            )
         groups = table.text(self.group, "group")
         names = table.text(self.recording, "recording") if self.recording else groups
         rows: dict[str, list[int]] = {}
@@ -135,7 +188,9 @@ class Folder(_Text):
         except re.error as error:
             raise ValueError(f"no regular expression: {error}, got {value!r}") from error
         if "group" not in groups:
-            raise ValueError(f"a part named group is needed, such as (?P<group>[^_]+), got {value!r}")
+            raise ValueError(
+                f"a part named group is needed, such as (?P<group>[^_]+): who a recording is from, got {value!r}"
+            )
         return value
 
     def load(self) -> Recordings:
@@ -155,10 +210,16 @@ class Folder(_Text):
             name = path.relative_to(self.path).as_posix()
             match = re.match(self.pattern, name)
             if match is None:
-                raise InputError(f"{where}: the name {name!r} does not fit the pattern {self.pattern!r}")
+                raise InputError(
+                    f"{where}: the name {name!r} does not fit the pattern {self.pattern!r}. The pattern's part named "
+                    "group says who a recording is from, so that nobody is on two sides of the split; set data.pattern "
+                    "to fit your names, such as (?P<group>[^_]+)_(?P<label>[^.]+) for ann_walk.csv"
+                )
             table = read_table(path, f"data 'folder': {path}")
             label = match.groupdict().get("label")
             if label is None and self.label is None:
-                raise InputError(f"{where}: there is no label; name a column (label) or a part of the pattern")
+                raise InputError(
+                    f"{where}: there is no label; name its column with data.label, or a part of data.pattern label"
+                )
             parts.append((name, table, list(range(len(table))), match["group"], label))
         return self._recordings(parts, where)
