@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from overtone import load_student
+from overtone import data, load_student, recipe
 from overtone.cli import app
+from overtone.data import TableColumns
 from overtone.models import build
-from overtone.student import Header, save_student
+from overtone.student import Header, read_header, save_student
+from overtone.study import execute, make_plan
 
 CLASSES = ("run", "walk")
 
@@ -91,6 +97,111 @@ def test_a_table_gives_the_same(student_file: Path, tmp_path: Path) -> None:
     assert len(a) == len(b) == 6 * 6
     np.testing.assert_allclose([float(r["p(run)"]) for r in a], [float(r["p(run)"]) for r in b], atol=1e-5)
     assert [r["recording"] for r in b[::6]] == [f"r{n}" for n in range(6)]
+
+
+def remembering(path: Path, **columns: Any) -> Path:
+    """The same student, trained on a table of these columns."""
+    header = read_header(path).model_copy(update={"columns": TableColumns(**columns)})
+    save_student(path, load_student(path).model.state_dict(), header)
+    return path
+
+
+def places(path: Path) -> list[tuple[str, str]]:
+    return [(row["recording"], row["start"]) for row in csv.DictReader(path.open())]
+
+
+def test_a_table_of_the_trained_form_needs_no_option(student_file: Path, tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv")
+    words = ["--recording", "who", "--time", "t", "--label", "activity"]
+    expected = overtone("evaluate", student_file, path, *words)
+    overtone("predict", student_file, path, "--out", tmp_path / "a.csv", *words[:4])
+    remembering(student_file, recording="who", time="t", label="activity")
+    result = overtone("predict", student_file, path, "--out", tmp_path / "b.csv")
+    assert result.exit_code == 0, everything(result)
+    assert "taken as" not in everything(result)
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert everything(overtone("evaluate", student_file, path)) == everything(expected)
+
+
+def test_what_is_assumed_of_a_table_is_told(student_file: Path, tmp_path: Path) -> None:
+    path, out = table(tmp_path / "x.csv"), tmp_path / "p.csv"
+
+    def said(*words: str) -> str:
+        result = overtone("predict", student_file, path, "--out", out, "--force", *words)
+        assert result.exit_code == 0, everything(result)
+        return everything(result)
+
+    text = "taken as one recording, evenly sampled at 10 Hz; --recording COLUMN and --time COLUMN say otherwise"
+    assert text in said()
+    assert {name for name, _ in places(out)} == {"0"}
+    assert "taken as" not in said("--recording", "who", "--time", "t")
+    assert "taken as evenly sampled at 10 Hz; --time COLUMN says otherwise" in said("--recording", "who")
+    remembering(student_file, recording="rec", time="t")
+    path.write_text(path.read_text().replace("who,t,", "who,clock,", 1))
+    missing = "column 'rec' and 't' of the training is not in it; taken as one recording, evenly sampled at 10 Hz"
+    assert missing in said()
+    assert "taken as" not in said("--recording", "who", "--time", "clock")
+    assert {name for name, _ in places(out)} == {f"r{n}" for n in range(6)}
+    wrong = overtone("predict", student_file, path, "--out", out, "--force", "--recording", "woh")
+    assert "no recording column 'woh'; did you mean 'who'?" in everything(wrong)
+    remembering(student_file)  # a folder without time stamps: a file is a recording, and nothing is assumed
+    assert "taken as" not in said()
+
+
+def test_units_of_time(student_file: Path, tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv")
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    slow = [lines[0], *([who, str(round(float(t) * 1000)), *rest] for who, t, *rest in lines[1:])]
+    (tmp_path / "ms.csv").write_text("\n".join(map(",".join, slow)))
+    columns = ["--recording", "who", "--time", "t", "--force", "--out"]
+    overtone("predict", student_file, path, *columns, tmp_path / "a.csv")
+    result = overtone("predict", student_file, tmp_path / "ms.csv", *columns, tmp_path / "b.csv", "--time-unit", "ms")
+    assert result.exit_code == 0, everything(result)
+    remembering(student_file, recording="who", time="t", time_unit="ms")
+    overtone("predict", student_file, tmp_path / "ms.csv", "--out", tmp_path / "c.csv")
+    overtone("predict", student_file, path, "--out", tmp_path / "d.csv", "--time-unit", "s")
+    assert len({(tmp_path / f"{name}.csv").read_text() for name in "abcd"}) == 1
+    wrong = overtone("predict", student_file, path, *columns, tmp_path / "e.csv", "--time-unit", "sec")
+    assert wrong.exit_code == 2
+    assert "--time-unit: unknown unit 'sec'; did you mean 's'? known: s, ms, us, ns" in everything(wrong)
+
+
+def test_a_file_without_remembered_columns_is_readable(student_file: Path) -> None:
+    with safe_open(student_file, framework="pt") as file:
+        header = json.loads(file.metadata()["overtone"])
+    del header["columns"]
+    save_file(load_file(student_file), student_file, metadata={"overtone": json.dumps(header)})
+    assert load_student(student_file).header.columns is None
+
+
+def test_a_study_on_a_table_remembers_its_columns(tiny: dict[str, Any], tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv")
+    given = {"name": "csv", "path": str(path), "group": "who", "time": "t", "label": "activity"}
+    tiny["data"] = {**given, "channels": ["a?"], "window": 20, "stride": 5}
+    tiny["split"] = {"scheme": "holdout", "test": ["r4", "r5"], "val": ["r2", "r3"]}
+    tiny["teachers"], tiny["methods"] = {}, ["none"]
+    tiny["student"] = {"model": "dscnn-4", "epochs": 1}
+    tiny["train"] = {"batch": 4}
+    study = recipe.validate(tiny)
+    assert execute(make_plan(study, data.load(study.data)), tmp_path / "out") == {}
+    (student,) = (tmp_path / "out").glob("cells/*/student.safetensors")
+    expected = TableColumns(recording="who", time="t", time_unit="s", label="activity")
+    assert read_header(student).columns == expected
+    result = overtone("evaluate", student, path)
+    assert result.exit_code == 0, everything(result)
+    assert "12 windows" in everything(result)
+    assert "taken as" not in everything(result)
+
+
+def test_columns_of_other_data() -> None:
+    def columns(**given: Any) -> TableColumns | None:
+        return data.table_columns(recipe.DataSettings.model_validate(given))
+
+    assert columns(name="watch") is None
+    assert columns(name="folder", path="x", time="t") == TableColumns(time="t", label="label")
+    pattern = "(?P<group>[^_]+)_(?P<label>[^.]+)"
+    assert columns(name="folder", path="x", pattern=pattern) == TableColumns()
+    assert columns(name="csv", path="x", recording="rec") == TableColumns(recording="rec", label="label")
 
 
 def test_evaluation(student_file: Path, tmp_path: Path) -> None:

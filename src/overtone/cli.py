@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -22,6 +22,8 @@ from overtone.errors import InputError, OvertoneError, nearest
 
 if TYPE_CHECKING:
     from overtone.data import Windows
+    from overtone.data.table import TimeUnit
+    from overtone.predict import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
 
@@ -174,8 +176,18 @@ def report(
 StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]
 DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="A .npz with X (N, C, T), or a table of text.")]
 Stride = Annotated[str | None, typer.Option(help="Samples, or '1 s', between windows; no overlap unless given.")]
-RecordingColumn = Annotated[str | None, typer.Option("--recording", help="The table's column of recordings.")]
-TimeColumn = Annotated[str | None, typer.Option("--time", help="The table's column of time stamps.")]
+RecordingColumn = Annotated[
+    str | None,
+    typer.Option("--recording", help="The table's column of recordings; as in training unless given."),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option("--time", help="The table's column of time stamps; as in training unless given."),
+]
+TimeUnitOption = Annotated[
+    str | None,
+    typer.Option("--time-unit", help="Of numeric time stamps: s, ms, us or ns; as in training unless given."),
+]
 
 
 @app.command()
@@ -186,18 +198,19 @@ def predict(
     stride: Stride = None,
     recording: RecordingColumn = None,
     time: TimeColumn = None,
+    time_unit: TimeUnitOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     debug: Debug = False,
 ) -> None:
     """Class and probabilities of every window in a file, with the window's place in its recording."""
     with _told(debug), _quiet():
-        from overtone.predict import Columns, probabilities, read_windows, write_predictions
+        from overtone.predict import probabilities, read_windows, write_predictions
         from overtone.student import load_student
 
         if out.exists() and not force:
             raise InputError(f"{out} exists; choose another --out, or --force to replace it")
         loaded = load_student(student)
-        given = read_windows(data, loaded, Columns(recording, time), stride, labelled=False)
+        given = read_windows(data, loaded, _columns(recording, time, None, time_unit), stride, labelled=False)
         write_predictions(out, given, loaded, probabilities(loaded, given.windows))
         for note in given.windows.notes:
             console.print(f"[yellow]{escape(note)}[/yellow]")
@@ -211,19 +224,32 @@ def evaluate(
     stride: Stride = None,
     recording: RecordingColumn = None,
     time: TimeColumn = None,
-    label: Annotated[str, typer.Option(help="The table's column of labels.")] = "label",
+    time_unit: TimeUnitOption = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The table's column of labels; as in training, else label, unless given."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Accuracy, macro-F1 and confusion of a student on labelled windows (a .npz needs y)."""
     with _told(debug), _quiet():
         from overtone import overview
-        from overtone.predict import Columns, read_windows
         from overtone.predict import evaluate as score
+        from overtone.predict import read_windows
         from overtone.student import load_student
 
         loaded = load_student(student)
-        given = read_windows(data, loaded, Columns(recording, time, label), stride, labelled=True)
+        given = read_windows(data, loaded, _columns(recording, time, label, time_unit), stride, labelled=True)
         overview.show_evaluation(console, loaded.classes, score(loaded, given.windows), given.windows.notes)
+
+
+def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
+    from overtone.data.table import UNITS
+    from overtone.predict import Columns
+
+    if time_unit is not None and time_unit not in UNITS:
+        raise InputError(f"--time-unit: unknown unit {time_unit!r}; {nearest(time_unit, UNITS)}")
+    return Columns(recording, time, label, cast("TimeUnit | None", time_unit))
 
 
 def _report(folder: Path) -> None:

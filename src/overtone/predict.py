@@ -13,11 +13,11 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import Tensor
 
-from overtone.data import Recordings, Windows, cut
+from overtone.data import Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
 from overtone.data.npz import read_arrays
 from overtone.data.resample import Stream, regular
-from overtone.data.table import Table, read_table
+from overtone.data.table import Table, TimeUnit, read_table
 from overtone.errors import InputError, nearest
 from overtone.files import write_atomic
 from overtone.student import Header, Student
@@ -27,11 +27,12 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a text table is what; channels are found by the student's own names."""
+    """Which column of a text table is what, where it is not as in training; channels have the student's own names."""
 
     recording: str | None = None
     time: str | None = None
-    label: str = "label"
+    label: str | None = None
+    time_unit: TimeUnit | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def read_windows(path: Path, student: Student, columns: Columns, stride: str | N
     Args:
         path: the file.
         student: says channels, rate and window.
-        columns: of a text table.
+        columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
         labelled: read labels, which must be among the student's classes.
 
@@ -84,12 +85,13 @@ def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Record
 
 
 def _table(
-    table: Table, header: Header, columns: Columns, labelled: bool, where: str
+    table: Table, header: Header, given: Columns, labelled: bool, where: str
 ) -> tuple[Recordings, tuple[str, ...]]:
+    columns, notes = _columns(table, header, given, where)
     values = np.stack([table.numbers(name, "channel") for name in header.channels], axis=1).astype(np.float32)
-    texts = table.text(columns.label, "label") if labelled else []
+    texts = table.text(columns.label or "label", "label") if labelled else []
     labels = _numbers(texts, header, where) if labelled else np.zeros(len(table), dtype=np.int64)
-    time = table.seconds(columns.time, "s") if columns.time else None
+    time = table.seconds(columns.time, columns.time_unit) if columns.time else None
     names = table.text(columns.recording, "recording") if columns.recording else ["0"] * len(table)
     rows: dict[str, list[int]] = {}
     for number, name in enumerate(names):
@@ -98,13 +100,46 @@ def _table(
         Stream(name, None if time is None else time[own], values[own], labels[own], [table.lines[row] for row in own])
         for name, own in rows.items()
     ]
-    stretches, _, _ = regular(streams, header.rate, time is not None and header.rate is not None, where)
+    stretches, _, told = regular(streams, header.rate, time is not None and header.rate is not None, where)
     recordings = replace(
         _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where),
         origin=[stretch.stream for stretch in stretches],
         offset=[stretch.offset for stretch in stretches],
+        notes=(*notes, *told),
     )
     return recordings, tuple(stream.name for stream in streams)
+
+
+def _columns(table: Table, header: Header, given: Columns, where: str) -> tuple[TableColumns, list[str]]:
+    """The columns to read, those given before those of the training; and what had to be assumed without any."""
+    trained = header.columns or TableColumns()
+
+    def there(name: str | None) -> str | None:
+        return name if name in table.columns else None
+
+    columns = TableColumns(
+        recording=given.recording or there(trained.recording),
+        time=given.time or there(trained.time),
+        time_unit=given.time_unit or trained.time_unit,
+        label=given.label or trained.label,
+    )
+    even = f"evenly sampled at {header.rate:g} Hz" if header.rate else "evenly sampled"
+    assumed = {"recording": "one recording", "time": even}
+    # A folder's file is one recording, and a table without time stamps was trained on as such: nothing is assumed.
+    left = [
+        role
+        for role in assumed
+        if not getattr(columns, role) and (header.columns is None or getattr(trained, role) is not None)
+    ]
+    if not left:
+        return columns, []
+    missing = [repr(getattr(trained, role)) for role in left if getattr(trained, role)]
+    why = f"column {' and '.join(missing)} of the training is not in it; " if missing else ""
+    options = " and ".join(f"--{role} COLUMN" for role in left)
+    return columns, [
+        f"{where}: {why}taken as {', '.join(assumed[role] for role in left)}; {options} "
+        f"{'says' if len(left) == 1 else 'say'} otherwise"
+    ]
 
 
 def _recordings(signals: list[FloatArray], labels: list[IntArray], header: Header, where: str) -> Recordings:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from overtone.data import Standardiser
+from overtone.data import Standardiser, TableColumns
 from overtone.errors import InputError
 from overtone.files import write_atomic
 from overtone.lookup import make_view
@@ -35,6 +35,7 @@ class Header(BaseModel):
         window: samples in a window.
         mean, std: standardisation of each channel, in the recording's units.
         view, view_settings, view_state: how a standardised window becomes the model's input.
+        columns: which column was what, where it was trained on text tables.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class Header(BaseModel):
     view: str
     view_settings: dict[str, Any]
     view_state: dict[str, Any]
+    columns: TableColumns | None = None
 
 
 class Student(nn.Module):

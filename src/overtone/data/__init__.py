@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
-from overtone.data.csv import Csv, Folder
+from overtone.data.csv import Csv, Folder, TableColumns, Text
 from overtone.data.npz import Npz
 from overtone.data.sp_sw_har import SpSwHar
 from overtone.data.split import Fold, check_classes, leaks, split
@@ -28,20 +28,31 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
+def _source(settings: DataSettings) -> Source:
+    name, colon, of = settings.name.partition(":")
+    if name not in SOURCES or (colon and name != "aeon"):
+        raise InputError(f"unknown data {settings.name!r}; {nearest(settings.name, SOURCES)}")
+    kind = SOURCES[name]
+    try:
+        return kind.model_validate({**settings.settings, **({"set": of} if colon else {})})
+    except ValidationError as error:
+        raise InputError(explain(error, kind, "data")) from error
+
+
+def table_columns(settings: DataSettings) -> TableColumns | None:
+    """Which column of the recipe's text tables is what; None for other data."""
+    source = _source(settings)
+    return source.columns if isinstance(source, Text) else None
+
+
 def load(settings: DataSettings) -> Windows:
     """The windows that a recipe's ``data`` describes.
 
     Raises:
         InputError: for an unknown source or setting, or data that cannot be used.
     """
-    name, colon, of = settings.name.partition(":")
-    if name not in SOURCES or (colon and name != "aeon"):
-        raise InputError(f"unknown data {settings.name!r}; {nearest(settings.name, SOURCES)}")
-    kind = SOURCES[name]
-    try:
-        source = kind.model_validate({**settings.settings, **({"set": of} if colon else {})})
-    except ValidationError as error:
-        raise InputError(explain(error, kind, "data")) from error
+    source = _source(settings)
+    kind = type(source)
     recordings = source.load()
     recordings.check()
     window = settings.window if settings.window is not None else kind.WINDOW
@@ -55,10 +66,12 @@ __all__ = [
     "Recordings",
     "Source",
     "Standardiser",
+    "TableColumns",
     "Windows",
     "check_classes",
     "cut",
     "leaks",
     "load",
     "split",
+    "table_columns",
 ]

@@ -6,18 +6,35 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from overtone.data.base import Recordings, Source
 from overtone.data.resample import Stream, regular
-from overtone.data.table import Table, class_numbers, read_table
+from overtone.data.table import Table, TimeUnit, class_numbers, read_table
 from overtone.errors import InputError, nearest
 
 
-class _Text(Source):
+class TableColumns(BaseModel):
+    """Which column of a table was what in training, remembered for tables to come.
+
+    Attributes:
+        recording: tells recordings apart; None: a file is one recording.
+        time, time_unit: time stamps; None: samples are evenly spaced.
+        label: class names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recording: str | None = None
+    time: str | None = None
+    time_unit: TimeUnit = "s"
+    label: str | None = None
+
+
+class Text(Source):
     """What both forms share: which column is what.
 
     Attributes:
@@ -34,7 +51,7 @@ class _Text(Source):
     channels: list[str] | None = Field(default=None, min_length=1)
     label: str | None = "label"
     time: str | None = None
-    time_unit: Literal["s", "ms", "us", "ns"] = "s"
+    time_unit: TimeUnit = "s"
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     resample: bool = False
 
@@ -74,6 +91,11 @@ class _Text(Source):
             offset=[stretch.offset for stretch in stretches],
             names=tuple(part[0] for part in parts),
         )
+
+    @property
+    def columns(self) -> TableColumns:
+        """Which column is what."""
+        return TableColumns(time=self.time, time_unit=self.time_unit, label=self.label)
 
     def _others(self) -> list[str | None]:
         """Columns that are no channels."""
@@ -118,7 +140,7 @@ class _Text(Source):
         return found
 
 
-class Csv(_Text):
+class Csv(Text):
     """One long table with a row a sample.
 
     Attributes:
@@ -131,6 +153,11 @@ class Csv(_Text):
     recording: str | None = None
     group: str = "group"
     label: str = "label"
+
+    @property
+    def columns(self) -> TableColumns:
+        """Which column is what."""
+        return super().columns.model_copy(update={"recording": self.recording or self.group})
 
     def _others(self) -> list[str | None]:
         return [*super()._others(), self.recording, self.group]
@@ -165,7 +192,7 @@ class Csv(_Text):
         return self._recordings(parts, where)
 
 
-class Folder(_Text):
+class Folder(Text):
     """One file a recording.
 
     Attributes:
@@ -179,6 +206,12 @@ class Folder(_Text):
 
     files: str = "*.csv"
     pattern: str = r"(?P<group>[^/_.]+)"
+
+    @property
+    def columns(self) -> TableColumns:
+        """Which column is what; none is the label's where it is in the file's name."""
+        named = "label" in re.compile(self.pattern).groupindex
+        return super().columns.model_copy(update={"label": None}) if named else super().columns
 
     @field_validator("pattern")
     @classmethod

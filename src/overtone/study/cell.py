@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
+from overtone.data import table_columns
 from overtone.distill import Distillation
 from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, scores
 from overtone.engine.loop import StateDict
@@ -259,6 +260,7 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
         view=view_type(fitted.view),
         view_settings=view_settings(fitted.view),
         view_state=fitted.state,
+        columns=table_columns(shop.plan.recipe.data),
     )
 
 
