@@ -29,7 +29,16 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("sp", {}),
     ("sp", {"stages": "all"}),
     ("sp", {"stages": "all", "teachers": "merged", "shares": {"signal": 1, "gaf": 2}}),
+    ("review", {}),
+    ("fam_layer", {}),
+    ("fam_layer", {"lift": "gramian", "distance": "hcl", "shape": "gaussian"}),
+    ("fam_layer", {"lift": "repeat", "distance": "spectrum", "transform": "dct", "form": "low_rank:2"}),
+    ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": False}),
+    ("fam_review", {}),
+    ("fam_review", {"branches": "global", "published": True}),
 ]
+ONE_KIND = {"review", "fam_review"}
+"""Methods that refuse an image teacher beside a signal student."""
 NAMES = [f"{name}-{'-'.join(f'{v}' for v in settings.values() if isinstance(v, str))}" for name, settings in SETTINGS]
 
 
@@ -70,7 +79,7 @@ def make(name: str, settings: dict[str, Any], student: str = "dscnn-4", seed: in
     kind = METHODS[name]
     example = batch_of(2).views
     teachers = {"signal": Teacher("signal", _tap("wrn10-0.25", example["signal"]), "signal")}
-    if kind.TEACHERS[1] != 1:
+    if kind.TEACHERS[1] != 1 and name not in ONE_KIND:
         teachers["gaf"] = Teacher("gaf", _tap("wrn10-0.25", example["gaf"]), "gaf")
     tap = _tap(student, example["signal"])
     spec = probe(tap, example["signal"])

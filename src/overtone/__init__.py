@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from overtone import losses, models, recipe, views
+    from overtone import frequency, losses, models, recipe, views
     from overtone.distill import Distillation
     from overtone.errors import InputError, NotFiniteError, OvertoneError
+    from overtone.frequency import FrequencyAttention
     from overtone.methods import Method
     from overtone.student import Student, load_student
     from overtone.tap import Tap, probe
@@ -22,6 +23,7 @@ _PLACES = {
     "Batch": "types",
     "DataInfo": "types",
     "Distillation": "distill",
+    "FrequencyAttention": "frequency",
     "InputError": "errors",
     "Method": "methods",
     "NotFiniteError": "errors",
@@ -42,6 +44,7 @@ __all__ = [
     "Batch",
     "DataInfo",
     "Distillation",
+    "FrequencyAttention",
     "InputError",
     "Method",
     "NotFiniteError",
@@ -54,6 +57,7 @@ __all__ = [
     "Tap",
     "Teacher",
     "TeacherMemory",
+    "frequency",
     "load_student",
     "losses",
     "models",
@@ -64,7 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("losses", "models", "recipe", "views"):
+    if name in ("frequency", "losses", "models", "recipe", "views"):
         return import_module(f"overtone.{name}")
     if name in _PLACES:
         return getattr(import_module(f"overtone.{_PLACES[name]}"), name)

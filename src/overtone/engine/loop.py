@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +25,7 @@ from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
+from overtone.methods import Method
 from overtone.recipe import TrainSettings
 from overtone.tap import Tap
 from overtone.types import Batch, Output, Progress
@@ -135,9 +136,11 @@ class _Run:
         samples = len(job.fold.train)
         if train.batch % world:
             raise InputError(f"train.batch {train.batch} cannot be divided among {world} processes")
-        couples = any(method.couples_batch for method in job.distillation.methods.values())
-        if couples and train.batch // world < 2:
-            raise InputError(f"train.batch {train.batch} leaves a method that compares samples fewer than 2 a process")
+        least = max([1, *(cast(Method, method).LEAST_BATCH for method in job.distillation.methods.values())])
+        if train.batch // world < least:
+            raise InputError(
+                f"train.batch {train.batch} leaves {train.batch // world} samples a process, a method needs {least}"
+            )
         if samples < train.batch:
             raise InputError(
                 f"fold {job.fold.number} has {samples} training windows, fewer than one batch of {train.batch}; "

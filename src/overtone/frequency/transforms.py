@@ -68,16 +68,14 @@ class Fourier(Transform):
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__(size)
         self.half_size = (*size[:-1], size[-1] // 2 + 1)
-        grid = torch.stack(torch.meshgrid(*[torch.arange(n) for n in self.half], indexing="ij")).flatten(
-            1
-        )  # (dims, bins)
+        axes = [torch.arange(n) for n in self.half_size]
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)  # (dims, bins)
         mirror = torch.stack([-u % n for u, n in zip(grid, size, strict=True)])
         position = torch.arange(grid.shape[1])
         inside = mirror[-1] < self.half_size[-1]  # whether the mirror image is in the half spectrum too
         number = mirror[-1] + (mirror[0] * self.half_size[-1] if len(size) == 2 else 0)
-        self.origin = torch.where(
-            inside, torch.minimum(position, number), position
-        )  # of a pair, the first stands for both
+        # Of a pair u, -u that are both there, the first stands for both.
+        self.origin = torch.where(inside, torch.minimum(position, number), position)
         self.real = (grid == mirror).all(0)
         waves = torch.stack([torch.where(u > n // 2, u - n, u) for u, n in zip(grid, size, strict=True)], dim=1)
         self.all_frequencies = waves * 2 / torch.tensor(size)

@@ -10,13 +10,18 @@ from pydantic import ValidationError
 from overtone.errors import InputError, nearest
 from overtone.methods.aver import Aver
 from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.methods.fam_layer import FamLayer
+from overtone.methods.fam_review import FamReview
 from overtone.methods.kd import KD
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
+from overtone.methods.review import Review
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, explain
 
-METHODS: dict[str, type[Method]] = {method.NAME: method for method in (KD, Aver, Weighted, SP)}
+METHODS: dict[str, type[Method]] = {
+    method.NAME: method for method in (KD, Aver, Weighted, SP, Review, FamLayer, FamReview)
+}
 
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
 """What a row may hold besides its method's own settings; offered where a key is unknown."""

@@ -33,6 +33,7 @@ class Method(nn.Module):
         TEACHERS: the least and the largest number of teachers (None: no limit).
         WEIGHTS: default weights by term (``ce`` and the method's own), as published.
         couples_batch: True where samples of a batch interact.
+        LEAST_BATCH: samples a process needs in a batch.
         remembers: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
@@ -45,6 +46,7 @@ class Method(nn.Module):
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     WEIGHTS: ClassVar[Mapping[str, float]]
     couples_batch: ClassVar[bool] = False
+    LEAST_BATCH: ClassVar[int] = 1
     remembers: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     terms: tuple[str, ...]

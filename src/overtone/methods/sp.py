@@ -39,6 +39,7 @@ class SP(Method):
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
     couples_batch: ClassVar[bool] = True
+    LEAST_BATCH: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = SPConfig
 
     @classmethod

@@ -206,8 +206,11 @@ class _Planner:
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         self._check_weights(title, weights, model.epochs)
-        if train.batch < 2 and any(find_method(name).couples_batch for name in methods):
-            raise InputError(f"{title}: train.batch {train.batch} is too small, its method compares samples of a batch")
+        least = max([1, *(find_method(name).LEAST_BATCH for name in methods)])
+        if train.batch < least:
+            raise InputError(
+                f"{title}: train.batch {train.batch} is too small, its method needs {least} samples or more"
+            )
         self._check_augment(train, [model.view, *(self.recipe.teachers[name].view for name in links)])
         what: dict[str, Any] = {
             "engine": engine.VERSION,

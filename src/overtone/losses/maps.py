@@ -1,0 +1,64 @@
+"""Losses between feature maps of equal shape, signals' (B, C, T) or images' (B, C, H, W)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CONTEXTS = (4, 2, 1)
+
+
+def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""Hierarchical context loss of one pair of maps: mean squared errors at full size and of coarser averages.
+
+    .. math:: L = \frac{\sum_l w_l\, MSE(pool_l(s), pool_l(t))}{\sum_l w_l},\quad w = 1, \tfrac12, \tfrac14, \tfrac18
+
+    for the full size and sides of 4, 2 and 1; sides that are not smaller than the map are left out, and do not use up
+    a weight.
+
+    Args:
+        student, teacher: (B, C, T) or (B, C, H, W).
+
+    Returns:
+        A scalar >= 0.
+
+    Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, and its code.
+    """
+    pool = F.adaptive_avg_pool1d if student.dim() == 3 else F.adaptive_avg_pool2d
+    loss, weight, whole = F.mse_loss(student, teacher), 1.0, 1.0
+    for side in CONTEXTS:
+        if side >= min(student.shape[2:]):
+            continue
+        weight /= 2
+        whole += weight
+        loss = loss + weight * F.mse_loss(pool(student, side), pool(teacher, side))
+    return loss / whole
+
+
+def spectrum_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    r"""Mean squared difference of two maps' amplitudes over frequency, wherever on the map the waves lie.
+
+    .. math:: L = mean\big( m\,(|F s| - |F t|)^2 \big)
+
+    with the unitary Fourier transform F. (The difference of the complex spectra would be the plain mean squared error,
+    by Parseval's theorem.)
+
+    Args:
+        student, teacher: (B, C, T) or (B, C, H, W).
+        mask: of the map's size, frequency 0 first; all 1 unless given.
+
+    Returns:
+        A scalar >= 0.
+    """
+    dims = tuple(range(2, student.dim()))
+    difference = _amplitude(student, dims) - _amplitude(teacher, dims)
+    if mask is not None:
+        difference = difference * mask
+    return difference.square().mean()
+
+
+def _amplitude(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    spectrum = torch.fft.fftn(x, dim=dims, norm="ortho")
+    # Not abs(): compiled, its gradient is not a number where the amplitude is 0.
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()

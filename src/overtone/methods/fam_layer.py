@@ -1,0 +1,63 @@
+"""Frequency attention distillation, layer to layer (Pham et al. 2024, the form without published code)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from overtone.errors import InputError
+from overtone.frequency import lift, resize
+from overtone.frequency.lift import Lift
+from overtone.methods.base import MethodConfig
+from overtone.methods.frequency import FrequencyConfig, Head, local_attention
+from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.types import Spec
+
+
+class FamLayerConfig(FrequencyConfig):
+    """``lift``: how a signal student's map becomes an image where the teacher sees images."""
+
+    lift: Lift = "outer"
+
+
+class FamLayer(LevelMethod):
+    """Term ``map.TEACHER``: at every stage, D(teacher's map, FAM(local attention(student's map))), summed."""
+
+    NAME: ClassVar[str] = "fam_layer"
+    SOURCE: ClassVar[str] = "Pham et al. 2024 (FAM-KD), layer to layer"
+    SUMMARY: ClassVar[str] = "each stage, seen through frequency attention, matches the teacher's stage"
+    Config: ClassVar[type[MethodConfig]] = FamLayerConfig
+
+    def check(self, name: str, student: Spec, teacher: Spec) -> None:
+        """Refuse an image student beside a signal teacher."""
+        if len(student.input) > len(teacher.input):
+            raise InputError(
+                f"fam_layer: the student sees images, teacher {name!r} signals; a signal's map can be lifted to an "
+                "image's, but there is no rule for the other way"
+            )
+
+    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+        """See :class:`LevelMethod`; nothing is handed on."""
+        assert isinstance(config, FamLayerConfig)
+        return nn.ModuleList(_Adapter(config, level) for level in own)
+
+
+class _Adapter(nn.Module):
+    """Student's map -> the form of the teacher's."""
+
+    def __init__(self, config: FamLayerConfig, level: Level) -> None:
+        super().__init__()
+        channels, *size = level.student_shape
+        attends = config.attention and max(size) > 1
+        self.attention = local_attention(channels, len(size), level.student) if attends else nn.Identity()
+        self.head = Head(config, channels, level)
+        self.lift = config.lift
+        self.size = level.teacher_shape[1:]
+
+    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
+        x = self.attention(x)
+        if x.dim() - 2 < len(self.size):
+            # A vector has no time to lift.
+            x = x.unsqueeze(3) if x.shape[2] == 1 else lift(x, self.lift, (self.size[0], self.size[1]))
+        return self.head(resize(x, self.size)), None

@@ -1,0 +1,186 @@
+"""What methods on feature maps share: which levels of student and teacher are compared, and the run through them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from overtone.errors import InputError, nearest
+from overtone.losses import hierarchical_context, spectrum_distance
+from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
+
+Distance = Literal["mse", "hcl", "spectrum"]
+DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": F.mse_loss,
+    "hcl": hierarchical_context,
+    "spectrum": spectrum_distance,
+}
+
+
+class LevelsConfig(MethodConfig):
+    """Settings of what is compared, and how.
+
+    Attributes:
+        stages: the student's stages that learn, ``embedding`` among them; all that depth pairs, and the embedding,
+            unless given.
+        pairs: student stage -> teacher stage, where depth does not pair them.
+        distance: ``mse``, ``hcl`` (also between coarser averages) or ``spectrum`` (between amplitudes over frequency).
+    """
+
+    distance: Distance = "mse"
+    stages: list[str] | None = None
+    pairs: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """One depth: a student's and a teacher's map, (c, size) without the batch; an embedding is a map of one value."""
+
+    student: str
+    teacher: str
+    student_shape: tuple[int, ...]
+    teacher_shape: tuple[int, ...]
+
+    def map_of_student(self, output: Output) -> Tensor:
+        """(B, c, ...)."""
+        return _map(output, self.student, len(self.student_shape) + 1)
+
+    def map_of_teacher(self, output: Output) -> Tensor:
+        """(B, c, ...)."""
+        return _map(output, self.teacher, len(self.teacher_shape) + 1)
+
+
+def _map(output: Output, name: str, dims: int) -> Tensor:
+    if name != "embedding":
+        return output.stages[name]
+    assert output.embedding is not None
+    return output.embedding.reshape(*output.embedding.shape, *[1] * (dims - 2))
+
+
+def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before: bool = False) -> list[Level]:
+    """The levels that are compared, shallow to deep, the embedding last.
+
+    Args:
+        config: which.
+        student, teacher: what they have.
+        name: the teacher's, for messages.
+        before: take the maps in front of the last activation (``stageK.pre``) where both models have them.
+
+    Raises:
+        InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, or a stage
+            without a map.
+    """
+    if not teacher.depth_stages() and config.pairs is None:
+        raise InputError(
+            f"teacher {name!r} has no feature maps (no stage was found in it); methods on logits need none"
+        )
+    pairs = pair_stages(student, teacher, _without_embedding(config.pairs))
+    if student.embedding is not None and teacher.embedding is not None:
+        pairs.append(("embedding", "embedding"))
+    for stage in config.stages or ():
+        known = [s for s, _ in pairs]
+        if stage not in known:
+            raise InputError(f"stages: the student has no stage {stage!r} to match; {nearest(stage, known)}")
+    if config.stages is not None:
+        pairs = [pair for pair in pairs if pair[0] in config.stages]
+    return [_level(student, teacher, s, t, before) for s, t in pairs]
+
+
+def _without_embedding(pairs: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Embeddings are always paired with each other."""
+    return None if pairs is None else {s: t for s, t in pairs.items() if s != "embedding"}
+
+
+def _level(student: Spec, teacher: Spec, mine: str, theirs: str, before: bool) -> Level:
+    if mine == "embedding":
+        assert student.embedding is not None
+        assert teacher.embedding is not None
+        own, other = (1,) * (len(student.input) - 1), (1,) * (len(teacher.input) - 1)
+        return Level(mine, theirs, (student.embedding, *own), (teacher.embedding, *other))
+    if before and f"{mine}.pre" in student.stages and f"{theirs}.pre" in teacher.stages:
+        mine, theirs = f"{mine}.pre", f"{theirs}.pre"
+    for spec, stage, who in ((student, mine, "student"), (teacher, theirs, "teacher")):
+        shape = spec.stages[stage].shape
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise InputError(
+                f"{stage} of the {who} is no feature map: its shape is {shape} without the batch, needed is (c, T) or "
+                "(c, H, W), each at least 1; name other stages with stages or pairs"
+            )
+    return Level(mine, theirs, student.stages[mine].shape, teacher.stages[theirs].shape)
+
+
+class LevelMethod(Method):
+    """A method that compares maps level by level (term ``map.TEACHER``, the sum over levels).
+
+    Levels are run from deep to shallow; an adapter may hand something on to the next shallower one. Subclasses say
+    which adapters there are.
+
+    Attributes:
+        BEFORE: compare maps in front of the last activation where both models have them.
+    """
+
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
+    LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
+    BEFORE: ClassVar[bool] = False
+
+    @classmethod
+    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
+        """The paired stages and embeddings."""
+        assert isinstance(config, LevelsConfig)
+        found = {name: levels(config, student, spec, name, cls.BEFORE) for name, spec in teachers.items()}
+        mine = frozenset(level.student for own in found.values() for level in own)
+        return Needs(mine, {name: frozenset(level.teacher for level in own) for name, own in found.items()})
+
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        assert isinstance(config, LevelsConfig)
+        for name, spec in teachers.items():
+            self.check(name, student, spec)
+        self.distance = DISTANCES[config.distance]
+        self.levels = {name: levels(config, student, spec, name, self.BEFORE)[::-1] for name, spec in teachers.items()}
+        self.adapters = nn.ModuleDict({name: self.make(config, own) for name, own in self.levels.items()})
+        self.terms = tuple(f"map.{name}" for name in teachers)
+
+    @abstractmethod
+    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+        """An adapter for each level, from deep to shallow.
+
+        An adapter takes the student's map and what the deeper level handed on (None at the deepest), and returns a map
+        of the teacher's form and what it hands on.
+        """
+
+    def check(self, name: str, student: Spec, teacher: Spec) -> None:
+        """Refuse a signal student beside an image teacher, or the other way round.
+
+        Raises:
+            InputError: with the reason.
+        """
+        if len(student.input) != len(teacher.input):
+            raise InputError(
+                f"{self.NAME}: the student sees {_kind(student)}, teacher {name!r} {_kind(teacher)}; fusing stages "
+                "from deep to shallow is defined for maps of one kind. Use fam_layer, which lifts a signal's map to "
+                "an image's"
+            )
+
+    def forward(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        """The distances of each teacher's levels, summed."""
+        found = {}
+        for name, own in self.levels.items():
+            handed, total = None, student.logits.new_zeros(())
+            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
+                out, handed = adapter(level.map_of_student(student), handed)
+                total = total + self.distance(out, level.map_of_teacher(teachers[name]))
+            found[f"map.{name}"] = total
+        return found
+
+
+def _kind(spec: Spec) -> str:
+    return {2: "signals", 3: "images"}.get(len(spec.input), f"inputs of shape {spec.input}")
