@@ -125,13 +125,16 @@ def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Tab
 
 def _show_data(console: Console, plan: Plan) -> None:
     windows = plan.windows
-    count, channels, length = windows.x.shape
-    seconds = f" ({length / windows.rate:g} s at {windows.rate:g} Hz)" if windows.rate else ""
-    console.print(
-        f"[bold]{escape(windows.where)}[/bold]: {count} windows of {length} samples{seconds}, every {windows.stride} "
-        f"samples; {channels} channels ({escape(', '.join(windows.channels[:12]))}); {len(windows.groups)} groups",
-        highlight=False,
-    )
+    channels = f"{len(windows.channels)} channels ({escape(', '.join(windows.channels[:12]))})"
+    if len(windows.size) == 2:
+        what = f"{len(windows)} images of {windows.size[0]} x {windows.size[1]} pixels; {channels}"
+    else:
+        seconds = f" ({windows.size[0] / windows.rate:g} s at {windows.rate:g} Hz)" if windows.rate else ""
+        what = (
+            f"{len(windows)} windows of {windows.size[0]} samples{seconds}, every {windows.stride} samples; "
+            f"{channels}; {len(windows.groups)} groups"
+        )
+    console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
     sizes = np.bincount(windows.y, minlength=len(windows.classes))
     console.print(
         "classes: " + ", ".join(f"{escape(name)} {size}" for name, size in zip(windows.classes, sizes, strict=True)),
@@ -144,8 +147,9 @@ def _show_data(console: Console, plan: Plan) -> None:
 def _show_split(console: Console, plan: Plan) -> None:
     table = _table("who is where", ("fold", "train", "val", "test"))
     for fold in plan.folds.values():
+        kind = "images" if len(plan.windows.size) == 2 else "windows"
         sides = [
-            f"{len(index)} windows of {_some(groups)}"
+            f"{len(index)} {kind} of {_some(groups)}"
             for index, groups in (
                 (fold.train, fold.train_groups),
                 (fold.val, fold.val_groups),

@@ -61,12 +61,45 @@ def read_windows(path: Path, student: Student, columns: Columns, stride: str | N
     """
     header = student.header
     where = str(path)
+    if not isinstance(header.window, int):
+        return _images(path, header, labelled, where)
     if path.suffix == ".npz":
         recordings, names = _npz(path, header, labelled, where)
     else:
         recordings, names = _table(read_table(path, where), header, columns, labelled, where)
     recordings.check()
     return Given(cut(recordings, header.window, stride), names)
+
+
+def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
+    """Images of 0 to 255, (N, C, H, W)."""
+    if path.suffix != ".npz":
+        raise InputError(f"{where}: this student takes images; give a .npz with X (N, C, H, W)")
+    held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
+    x = held["X"]
+    wanted = (len(header.channels), *header.size)
+    if x.ndim != 4 or x.shape[1:] != wanted or not len(x):
+        raise InputError(f"{where}: X must be (N, {', '.join(map(str, wanted))}), images of 0 to 255; got {x.shape}")
+    if not np.isfinite(x.astype(np.float32)).all():
+        raise InputError(f"{where}: X holds values that are not finite")
+    y = _numbers([str(label) for label in held["y"]], header, where) if labelled else np.zeros(len(x), dtype=np.int64)
+    if len(y) != len(x):
+        raise InputError(f"{where}: X and y must be equally long, got {len(x)} and {len(y)}")
+    zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
+    windows = Windows(
+        x=x,
+        y=y,
+        group=zeros,
+        recording=numbers,
+        start=zeros,
+        groups=("-",),
+        classes=header.classes,
+        channels=header.channels,
+        rate=None,
+        where=where,
+        stride=1,
+    )
+    return Given(windows, tuple(str(number) for number in numbers))
 
 
 def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Recordings, tuple[str, ...]]:

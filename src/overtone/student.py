@@ -32,7 +32,7 @@ class Header(BaseModel):
         input_shape: one sample as the model sees it, after its view.
         classes, channels: names, in order.
         rate: Hz, if known.
-        window: samples in a window.
+        window: samples in a window; height and width of images.
         mean, std: standardisation of each channel, in the recording's units.
         view, view_settings, view_state: how a standardised window becomes the model's input.
         columns: which column was what, where it was trained on text tables.
@@ -46,13 +46,18 @@ class Header(BaseModel):
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     rate: float | None
-    window: int
+    window: int | tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     view: str
     view_settings: dict[str, Any]
     view_state: dict[str, Any]
     columns: TableColumns | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of one window, without its channels."""
+        return (self.window,) if isinstance(self.window, int) else self.window
 
 
 class Student(nn.Module):
@@ -75,23 +80,23 @@ class Student(nn.Module):
         return self.header.classes
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Windows (B, C, T) in the recording's units -> logits (B, classes).
+        """Windows (B, C, T) in the recording's units, or images (B, C, H, W) of 0 to 255 -> logits (B, classes).
 
         Raises:
             InputError: for windows of another shape than the student was trained on.
         """
-        wanted = (len(self.header.channels), self.header.window)
-        if windows.dim() != 3 or tuple(windows.shape[1:]) != wanted:
+        wanted = (len(self.header.channels), *self.header.size)
+        if tuple(windows.shape[1:]) != wanted:
             raise InputError(
-                f"this student takes (B, {wanted[0]}, {wanted[1]}), channels {', '.join(self.header.channels)}, "
-                f"{self.header.window} samples; got {tuple(windows.shape)}"
+                f"this student takes (B, {', '.join(map(str, wanted))}), channels {', '.join(self.header.channels)}; "
+                f"got {tuple(windows.shape)}"
             )
         stored = self.view.prepare(self.view.pick(self.standardise(windows.float())))
         return self.model(self.view.render(stored, self.header.view_state))
 
     @torch.no_grad()
     def predict(self, windows: Tensor) -> Tensor:
-        """Windows (B, C, T) -> class probabilities (B, classes)."""
+        """Windows (B, C, T), or images (B, C, H, W) -> class probabilities (B, classes)."""
         return self(windows).softmax(1)
 
 

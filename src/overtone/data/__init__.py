@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
+from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
 from overtone.data.npz import Npz
 from overtone.data.sp_sw_har import SpSwHar
@@ -25,6 +26,8 @@ SOURCES: dict[str, type[Source]] = {
     "uci_har": UciHar,
     "sp_sw_har": SpSwHar,
     "aeon": Aeon,
+    "cifar10": Cifar10,
+    "cifar100": Cifar100,
 }
 
 
@@ -54,6 +57,10 @@ def load(settings: DataSettings) -> Windows:
     source = _source(settings)
     kind = type(source)
     recordings = source.load()
+    if isinstance(recordings, Windows):
+        if settings.window is not None or settings.stride is not None:
+            raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
+        return without_empty_classes(recordings)
     recordings.check()
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)

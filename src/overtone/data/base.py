@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,8 @@ class Windows:
     """Windows of equal length, all that a study trains and tests on.
 
     Attributes:
-        x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand.
+        x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand. Where the data
+            hold images, (N, C, H, W) bytes.
         y: (N,) class numbers.
         group: (N,) number of each window's group in ``groups``.
         recording: (N,) number of the (whole) recording each window was cut from, in ``recordings`` if named.
@@ -100,7 +101,7 @@ class Windows:
         official_test: (N,) which windows the data's own split tests, where it has one.
     """
 
-    x: FloatArray
+    x: npt.NDArray[Any]
     y: IntArray
     group: IntArray
     recording: IntArray
@@ -117,6 +118,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of one window, without its channels: (T,), or (H, W) of images."""
+        return tuple(self.x.shape[2:])
 
     @cached_property
     def content(self) -> str:
@@ -147,5 +153,5 @@ class Source(BaseModel):
     STRIDE: ClassVar[int | str | None] = None
 
     @abstractmethod
-    def load(self) -> Recordings:
-        """Read the recordings."""
+    def load(self) -> Recordings | Windows:
+        """Read the recordings, or images, which are not cut any further."""

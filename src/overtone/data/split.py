@@ -15,6 +15,9 @@ from overtone.recipe import SplitSettings
 FEW = 20
 """Windows: a side with fewer says little."""
 
+TENTH = 0.1
+"""Of the official training windows, for validation where there are no groups."""
+
 SHARE = 0.2
 """Of the training groups, for validation where every group is one window."""
 
@@ -43,6 +46,10 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
         InputError: for fewer groups than the folds and validation need, an unknown group, a group on both sides of the
             data's own split, overlapping windows dealt at random, or a side that is empty.
     """
+    if settings.scheme == "official" and settings.by == "window":
+        return [_official_windows(windows, settings)]
+    if settings.by != "window" and len(windows.size) == 2 and len(windows.groups) == 1:
+        raise InputError(f"{windows.where}: these images have no groups; use split: {{by: window, scheme: official}}")
     units = _units(windows, settings)
     if settings.scheme == "official":
         held_out = [_official(windows, units)]
@@ -108,7 +115,7 @@ def _dealt(windows: Windows, settings: SplitSettings) -> tuple[tuple[str, ...], 
 
 def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     """What a reader must know about a split that lets something of the test side into training."""
-    if settings.by == "group":
+    if settings.by == "group" or settings.scheme == "official":
         return []
     found = [f"split by {settings.by}: the same people may be in training and test, which flatters every row"]
     if settings.by == "window" and settings.allow_overlap:
@@ -128,6 +135,25 @@ def _official(windows: Windows, units: _Units) -> list[str]:
     if both:
         raise InputError(f"{windows.where}: groups {both} are on both sides of the official split")
     return [name for name in units.names if name in tested]
+
+
+def _official_windows(windows: Windows, settings: SplitSettings) -> Fold:
+    """The data's own split of single windows; those for validation are taken evenly of each class."""
+    if windows.official_test is None:
+        raise InputError(f"{windows.where}: there is no official split in it; use another split.scheme")
+    if settings.folds not in (None, [0]):
+        raise InputError(f"split.folds: the official split has one fold, 0; got {settings.folds}")
+    test, rest = np.flatnonzero(windows.official_test), np.flatnonzero(~windows.official_test)
+    assert not isinstance(settings.val, list)
+    wanted = TENTH if settings.val is None else settings.val
+    count = max(1, round(wanted * len(rest))) if isinstance(wanted, float) else wanted
+    if count >= len(rest):
+        raise InputError(f"split.val: {count} windows of {len(rest)} training windows leave none to train on")
+    ordered = rest[np.argsort(windows.y[rest], kind="stable")]
+    val = np.sort(ordered[(2 * np.arange(count) + 1) * len(rest) // (2 * count)])
+    train = np.setdiff1d(rest, val)
+    named = ("the official training side",), ("part of it, even over the classes",), ("the official test side",)
+    return Fold(0, train, val, test, *named)
 
 
 def _test_groups(names: Sequence[str], settings: SplitSettings) -> list[list[str]]:
@@ -207,7 +233,9 @@ def _spread(rest: Sequence[str], kinds: Sequence[int], share: float) -> list[str
 def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> list[str]:
     """What a reader should know about the sides: a default that the data decided, tiny sides, classes not there."""
     found = []
-    if settings.val is None and _units(windows, settings).single:
+    if settings.val is None and settings.scheme == "official" and settings.by == "window":
+        found.append(f"a tenth of the training windows ({len(folds[0].val)}) chooses the best epoch; see split.val")
+    elif settings.val is None and _units(windows, settings).single:
         count = ", ".join(dict.fromkeys(str(len(fold.val_groups)) for fold in folds))
         found.append(
             f"every group is a single window, so {100 * SHARE:.0f} % of the training groups ({count}) choose the best "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from torch import Tensor
 
-from overtone.data.base import FloatArray, IntArray
+from overtone.data.base import IntArray
 
 CHUNK = 4096
 
@@ -21,24 +23,26 @@ class Standardiser:
     std: tuple[float, ...]
 
     @classmethod
-    def fit(cls, windows: FloatArray, train: IntArray | None = None) -> Standardiser:
+    def fit(cls, windows: npt.NDArray[Any], train: IntArray | None = None) -> Standardiser:
         """From training windows, read in chunks. A channel that never changes keeps its scale (std 1).
 
         Args:
-            windows: all windows, (N, C, T).
+            windows: all windows, (N, C, T), or images (N, C, H, W).
             train: numbers of those that count; all unless given.
         """
         train = np.arange(len(windows)) if train is None else train
         chunks = np.array_split(train, -(-len(train) // CHUNK))
-        mean = sum(windows[chunk].sum(axis=(0, 2), dtype=np.float64) for chunk in chunks) / (
-            len(train) * windows.shape[2]
-        )
-        squares = sum(np.square(windows[chunk] - mean[:, None], dtype=np.float64).sum(axis=(0, 2)) for chunk in chunks)
-        std = np.sqrt(squares / (len(train) * windows.shape[2]))
+        count = len(train) * math.prod(windows.shape[2:])
+        parts = (windows[chunk].reshape(len(chunk), windows.shape[1], -1) for chunk in chunks)
+        mean = sum(part.sum(axis=(0, 2), dtype=np.float64) for part in parts) / count
+        parts = (windows[chunk].reshape(len(chunk), windows.shape[1], -1) for chunk in chunks)
+        squares = sum(np.square(part - mean[:, None], dtype=np.float64).sum(axis=(0, 2)) for part in parts)
+        std = np.sqrt(squares / count)
         return cls(tuple(map(float, mean)), tuple(float(s) if s > 0 else 1.0 for s in std))
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """(N, C, T) -> (N, C, T) with training mean 0 and standard deviation 1."""
-        mean = torch.tensor(self.mean, dtype=windows.dtype, device=windows.device)[:, None]
-        std = torch.tensor(self.std, dtype=windows.dtype, device=windows.device)[:, None]
+        """(N, C, ...) -> (N, C, ...) with training mean 0 and standard deviation 1; bytes become float32."""
+        windows = windows if windows.is_floating_point() else windows.float()
+        shape = (-1, *[1] * (windows.dim() - 2))
+        mean, std = windows.new_tensor(self.mean).view(shape), windows.new_tensor(self.std).view(shape)
         return (windows - mean) / std

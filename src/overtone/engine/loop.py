@@ -20,6 +20,7 @@ from overtone.data import Fold
 from overtone.distill import Distillation
 from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
+from overtone.engine.augment_images import ImageAugment
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
@@ -154,7 +155,8 @@ class _Run:
         self.dtype = DTYPES[train.autocast]
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=train.autocast == "fp16")
         active = train.augment.active
-        self.augment = Augment(train.augment, job.samples.standardise, job.seed) if active else None
+        augmenter = ImageAugment if train.augment.misplaced(1) else Augment
+        self.augment = augmenter(train.augment, job.samples.standardise, job.seed) if active else None
         self.fitted = Fitted()
         self.epoch, self.step = 1, 0  # where to go on: epoch from 1, step inside it from 0
         self.sums: dict[str, float] = {}

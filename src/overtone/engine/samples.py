@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from overtone.data import Fold, Standardiser, Windows
-from overtone.engine.store import CHUNK, Diagrams, FromWindows, Stored, write_diagrams
+from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError
 from overtone.types import Batch
 from overtone.views import State, View
@@ -72,7 +72,8 @@ class Samples:
         standardise = Standardiser.fit(windows.x, fold.train)
         source: Stored = FromWindows(windows.x, standardise, device)
         if windows.x.nbytes <= budget:
-            source = standardise(torch.from_numpy(np.asarray(windows.x[:])).to(device))
+            held = torch.from_numpy(np.asarray(windows.x[:])).to(device)
+            source = standardise(held) if held.is_floating_point() else FromBytes(held, standardise)
         chosen = fold.train[:: -(-len(fold.train) // FIT_WINDOWS)]
         few = torch.from_numpy(chosen).to(device)
         fitted = {}

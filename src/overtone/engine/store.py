@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,22 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
+class FromBytes:
+    """Images held as bytes on the device, standardised when they are asked for."""
+
+    images: Tensor
+    standardise: Callable[[Tensor], Tensor]
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """(B,) -> (B, C, H, W)."""
+        return self.standardise(self.images[index])
+
+
+@dataclass(frozen=True)
 class FromWindows:
     """Windows read and standardised when they are asked for."""
 
-    windows: npt.NDArray[np.float32]
+    windows: npt.NDArray[Any]
     standardise: Callable[[Tensor], Tensor]
     device: torch.device
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from overtone.errors import InputError, nearest
 from overtone.models.base import Staged
+from overtone.models.cifar_resnet import CifarResNet
 from overtone.models.ds_cnn import DSCNN
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
@@ -38,8 +39,19 @@ def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.M
     return DSCNN(channels, classes, width=int(match[1]))
 
 
+def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return CifarResNet(channels, classes, dims, int(match[1]), "padding" if match[2] else "projection")
+
+
 FAMILIES: dict[str, Family] = {
     "wrn": Family(r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn),
+    "resnet": Family(
+        r"resnet(\d+)(-a)?",
+        "resnet20",
+        (1, 2),
+        "He et al. 2016 for CIFAR: depth 8 to 110; -a for shortcuts without parameters",
+        _resnet,
+    ),
     "dscnn": Family(r"dscnn-(\d+)", "dscnn-16", (1,), "Zhang et al. 2017 (Hello Edge), in 1-D: width", _dscnn),
 }
 
@@ -78,4 +90,4 @@ def fingerprint(name: str) -> str:
     return foreign_fingerprint(name) if ":" in name else str(VERSION)
 
 
-__all__ = ["DSCNN", "FAMILIES", "VERSION", "Family", "Staged", "WideResNet", "build", "fingerprint"]
+__all__ = ["DSCNN", "FAMILIES", "VERSION", "CifarResNet", "Family", "Staged", "WideResNet", "build", "fingerprint"]

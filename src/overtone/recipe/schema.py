@@ -144,8 +144,9 @@ class SplitSettings(_Part):
     would choose the best epoch.
 
     ``by: recording`` makes every recording a group of its own. ``by: window`` deals windows at random into as many
-    parts as there are folds (k-fold only), which leaks where people repeat; where windows overlap it is refused unless
-    ``allow_overlap: true``.
+    parts as there are folds (k-fold), which leaks where people repeat; where windows overlap it is refused unless
+    ``allow_overlap: true``. With ``scheme: official`` it is for data without groups (images): validation windows, a
+    number or a fraction (a tenth unless given), are taken evenly of each class of the official training side.
     """
 
     by: Literal["group", "recording", "window"] = "group"
@@ -158,10 +159,12 @@ class SplitSettings(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> SplitSettings:
-        if self.by == "window" and self.scheme != "kfold":
-            raise ValueError(f"by: window needs scheme: kfold, got {self.scheme}")
-        if self.scheme == "official" and self.by != "group":
-            raise ValueError(f"scheme official needs by: group, got {self.by}")
+        if self.by == "window" and self.scheme not in ("kfold", "official"):
+            raise ValueError(f"by: window needs scheme: kfold or official, got {self.scheme}")
+        if self.scheme == "official" and self.by == "recording":
+            raise ValueError("scheme official needs by: group or by: window, got recording")
+        if self.by == "window" and isinstance(self.val, list):
+            raise ValueError(f"by: window needs val: a number or a fraction, got {self.val}")
         if self.scheme == "holdout" and isinstance(self.test, int):
             raise ValueError("scheme holdout needs test: [names of groups]")
         if self.scheme not in ("holdout", "official") and not isinstance(self.test, int):
@@ -180,7 +183,7 @@ class ViewSettings(_OpenPart):
 
 
 class AugmentSettings(_Part):
-    """Random changes of training windows, each off at 0.
+    """Random changes of training windows, each off at 0. The last two are for images, the others for signals.
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
@@ -188,6 +191,8 @@ class AugmentSettings(_Part):
         rotation: largest angle in degrees by which the sensor's frame is turned; channels are triads x, y, z.
         time_warp: how much the speed varies (standard deviation of its logarithm).
         channel_dropout: probability of a channel being silenced.
+        crop: pixels by which an image is shifted at most, up or down and sideways; what comes in is black.
+        flip: probability of a mirror image, left and right exchanged.
     """
 
     jitter: float = Field(default=0.0, ge=0, le=10)
@@ -195,11 +200,18 @@ class AugmentSettings(_Part):
     rotation: float = Field(default=0.0, ge=0, le=180)
     time_warp: float = Field(default=0.0, ge=0, le=2)
     channel_dropout: float = Field(default=0.0, ge=0, lt=1)
+    crop: int = Field(default=0, ge=0, le=64)
+    flip: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def active(self) -> bool:
         """Whether anything is changed at all."""
         return any(self.model_dump().values())
+
+    def misplaced(self, dims: int) -> list[str]:
+        """What is switched on but not for such data: 1 for signals, 2 for images."""
+        images = {"crop", "flip"}
+        return [name for name, value in self.model_dump().items() if value and (name in images) != (dims == 2)]
 
 
 class TrainSettings(_Part):

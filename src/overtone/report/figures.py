@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from PIL import Image
 
 from overtone.report.html import Html, escape, join, tag
 
@@ -168,6 +170,15 @@ def image_panel(
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         return _svg(figure, panel)
+
+
+def picture(pixels: npt.NDArray[np.uint8]) -> Html:
+    """A photograph (C, H, W) of bytes, enlarged without smoothing; the first channel alone where it has not three."""
+    shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
+    held = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(held, "PNG")
+    source = f"data:image/png;base64,{b64encode(held.getvalue()).decode()}"
+    return tag("img", src=source, alt="the image", style="width:16rem;max-width:100%;image-rendering:pixelated")
 
 
 def colour_scale(colours: str, low: str, high: str) -> Html:

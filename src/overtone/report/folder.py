@@ -79,6 +79,11 @@ class Folder:
         for cell in held["cells"]:
             yield cell["fold"], cell["seed"], list(cell["keys"])
 
+    @property
+    def of_images(self) -> bool:
+        """Whether the data are images, which have neither time nor people."""
+        return isinstance(self.study["data"]["window"], list)
+
     def baseline(self) -> TableRow | None:
         """The row of the student alone: the first method ``none`` without anything added."""
         methods = [row for row in self.rows if row.kind == "method"]

@@ -55,7 +55,7 @@ def tag(name: str, /, *content: Content, **attributes: Attribute) -> Html:
         key = key.rstrip("_").replace("_", "-")
         given.append(f" {key}" if value is True else f' {key}="{escape(value)}"')
     opening = f"<{name}{''.join(given)}>"
-    if name in ("br", "meta", "col"):
+    if name in ("br", "meta", "col", "img"):
         return Html(opening)
     return Html(f"{opening}{join(*content)}</{name}>")
 

@@ -38,8 +38,8 @@ def headline(folder: Folder) -> Html:
     facts = [
         plural(len(study["folds"]), "fold"),
         plural(len(study["seeds"]), "seed"),
-        plural(len(data["groups"]), "person", "people"),
-        plural(data["windows"], "window"),
+        None if folder.of_images else plural(len(data["groups"]), "person", "people"),
+        plural(data["windows"], "image" if folder.of_images else "window"),
         plural(len(data["classes"]), "class", "classes"),
         plural(len(data["channels"]), "channel") + (f" at {data['rate']:g} Hz" if data["rate"] else ""),
     ]
@@ -47,7 +47,7 @@ def headline(folder: Folder) -> Html:
     most = max(range(len(totals)), key=totals.__getitem__)
     share = f"always guessing {data['classes'][most]} would be right for {100 * totals[most] / sum(totals):.0f} %"
     return join(
-        tag("p", " · ".join([*facts, share]), class_="facts"),
+        tag("p", " · ".join([*filter(None, facts), share]), class_="facts"),
         tag("p", join(*(join(s, " ") for s in _sentences(folder))), class_="headline"),
     )
 
@@ -149,6 +149,7 @@ def table(folder: Folder) -> Html:
             head = tag("tr", tag("th", title, colspan=13, scope="rowgroup"), class_="group")
             bodies.append(tag("tbody", head, "\n", *[_line(row, base, scale) for row in rows]))
     caption = tag("caption", "Test scores of every row", class_="unseen")
+    side = "images" if folder.of_images else "people"
     single = all(row.accuracy_best is None or row.accuracy_best.std is None for row in folder.rows)
     whole = tag("table", caption, _head(scale), *bodies, class_="results single" if single else "results")
     return section(
@@ -156,8 +157,8 @@ def table(folder: Folder) -> Html:
         "Results",
         scroll(whole, "Table of results"),
         note(
-            "Scores on the test people, mean ± standard deviation over folds and seeds; n counts them. ",
-            "Folds share training people, so the values are not independent. ",
+            f"Scores on the test {side}, mean ± standard deviation over folds and seeds; n counts them. ",
+            None if folder.of_images else "Folds share training people, so the values are not independent. ",
             tag("b", "best"),
             ": the epoch with the highest validation accuracy (the earlier on ties); ",
             tag("b", "last"),

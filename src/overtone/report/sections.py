@@ -67,16 +67,43 @@ def _failed(trouble: Trouble) -> Html:
 def split(folder: Folder) -> Html:
     """Who is on which side in which fold, and what the windows are."""
     data = folder.study["data"]
-    seconds = f" ({data['window'] / data['rate']:g} s)" if data["rate"] else ""
+    if folder.of_images:
+        return section("split", "Who is where", _image_sides(folder))
+    length = data["window"]
+    seconds = f" ({length / data['rate']:g} s)" if data["rate"] else ""
     return section(
         "split",
         "Who is where",
         note(
             "Nobody is on two sides of a fold. Validation people choose the best epoch; test people are reported. ",
-            f"A window is {data['window']} samples{seconds}, cut every {data['stride']} samples.",
+            f"A window is {length} samples{seconds}, cut every {data['stride']} samples.",
         ),
         tag("div", _sides(folder), _windows(folder), class_="beside"),
     )
+
+
+def _image_sides(folder: Folder) -> Html:
+    """How many images each side has, and what they are."""
+    data = folder.study["data"]
+    height, width = data["window"]
+    totals = [sum(column) for column in zip(*data["counts"], strict=True)]
+    each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals)} to {max(totals)}"
+    about = note(
+        f"Images of {height} × {width} pixels and {plural(len(data['channels']), 'channel')}; {len(totals)} classes of "
+        f"{each} images. Validation images choose the best epoch; test images are reported."
+    )
+    rows = [
+        tag(
+            "tr",
+            tag("th", f"fold {fold['number']}, {side}" if len(folder.study["folds"]) > 1 else side, scope="row"),
+            tag("td", ", ".join(fold[side]["groups"])),
+            tag("td", fold[side]["windows"]),
+        )
+        for fold in folder.study["folds"]
+        for side in ("train", "val", "test")
+    ]
+    head = tag("tr", *[tag("th", name, scope="col") for name in ("side", "what", "images")])
+    return join(about, scroll(tag("table", tag("thead", head), tag("tbody", *rows), class_="sides"), "Sides"))
 
 
 def _sides(folder: Folder) -> Html:

@@ -15,6 +15,8 @@ from overtone.study import TableRow
 
 Epochs = list[dict[str, Any]]
 MANY_CLASSES = 10
+MOST_CLASSES = 30
+MOST_CONFUSIONS = 12
 
 
 def curves(folder: Folder) -> Html:
@@ -130,7 +132,7 @@ def _line(
 
 def confusions(folder: Folder) -> Html:
     """A confusion matrix for every row, summed over folds and seeds at best."""
-    many = len(folder.classes) > MANY_CLASSES
+    many, large = len(folder.classes) > MANY_CLASSES, len(folder.classes) > MOST_CLASSES
     boxes: list[Html] = []
     for row in folder.rows:
         counts = folder.confusion(row)
@@ -138,20 +140,37 @@ def confusions(folder: Folder) -> Html:
             boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
             continue
         runs = tag("span", plural(row.n, "run"), class_="count")
-        matrix = scroll(_matrix(counts, folder.classes), f"Confusion matrix of {row.method}")
+        shown = _most_confused if large else _matrix
+        matrix = scroll(shown(counts, folder.classes), f"Confusion matrix of {row.method}")
         if many:
             boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
         else:
             boxes.append(tag("figure", tag("figcaption", row_title(row), runs), matrix))
+    side = "images" if folder.of_images else "windows"
+    about = (
+        f"With {len(folder.classes)} classes only the {MOST_CONFUSIONS} most frequent confusions are shown."
+        if large
+        else "Rows are true classes, columns predicted ones. The colour is the share of the row; the diagonal is right."
+    )
     return section(
         "confusion",
         "Confusion matrices",
-        note(
-            "Numbers of test windows, summed over folds and seeds, at best. Rows are true classes, columns predicted "
-            "ones. The colour is the share of the row; the diagonal is right.",
-        ),
+        note(f"Numbers of test {side}, summed over folds and seeds, at best. {about}"),
         tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{len(folder.classes)}"),
     )
+
+
+def _most_confused(counts: Array, classes: list[str]) -> Html:
+    """The most frequent confusions, where a whole matrix would be too large to read."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    lines = []
+    for truth, guess in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        share = f"{100 * wrong[truth, guess] / max(int(counts[truth].sum()), 1):.0f} %"
+        cells = (classes[truth], classes[guess], int(wrong[truth, guess]), share)
+        lines.append(tag("tr", *[tag("td", cell) for cell in cells]))
+    head = tag("tr", *[tag("th", name, scope="col") for name in ("class", "taken for", "number", "of its class")])
+    return tag("table", tag("thead", head), tag("tbody", *lines))
 
 
 def _matrix(counts: Array, classes: list[str]) -> Html:

@@ -254,7 +254,7 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
         classes=windows.classes,
         channels=windows.channels,
         rate=windows.rate,
-        window=windows.x.shape[2],
+        window=windows.size[0] if len(windows.size) == 1 else windows.size,
         mean=samples.standardise.mean,
         std=samples.standardise.std,
         view=view_type(fitted.view),

@@ -30,7 +30,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "where": windows.where,
             "content": windows.content,
             "windows": len(windows),
-            "window": windows.x.shape[2],
+            "window": windows.size[0] if len(windows.size) == 1 else windows.size,
             "stride": windows.stride,
             "rate": windows.rate,
             "channels": windows.channels,

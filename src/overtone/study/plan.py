@@ -257,6 +257,11 @@ class _Planner:
         """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
         if not train.augment.active:
             return
+        for name in train.augment.misplaced(len(self.windows.size)):
+            raise InputError(
+                f"train.augment.{name} is for {'signals' if len(self.windows.size) == 2 else 'images'}, the data holds "
+                f"{'images, which take crop and flip' if len(self.windows.size) == 2 else 'signals'}"
+            )
         for name in views:
             if not self._view(name).FOLLOWS:
                 raise InputError(
@@ -287,7 +292,14 @@ class _Planner:
             settings = given.settings if given else {}
             if given and given.channels:
                 settings["channels"] = self._channels(given.channels, f"views.{name}.channels")
-            self.views[name] = make_view(kind, settings, f"views.{name}")
+            view = make_view(kind, settings, f"views.{name}")
+            if len(self.windows.size) != view.DIMS:
+                made, held = ("signals", "images") if view.DIMS == 1 else ("images", "signals")
+                raise InputError(
+                    f"view {name!r} is made from {made}, but {self.windows.where} holds {held}; use view: "
+                    f"{'image' if held == 'images' else 'signal'}"
+                )
+            self.views[name] = view
         return self.views[name]
 
     def _channels(self, patterns: list[str], where: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Leaves of the house: they import torch and nothing else of Overtone.
 from overtone.views.base import State, View
 from overtone.views.custom import CustomView
 from overtone.views.gaf import GAF, gramian_angular_field, paa
+from overtone.views.image import Image
 from overtone.views.mtf import MTF, markov_transition_field
 from overtone.views.persistence import PersistenceImage, persistence_image, sublevel_diagram
 from overtone.views.recurrence import Recurrence, recurrence_plot
@@ -19,6 +20,7 @@ VIEWS: dict[str, type[View]] = {
     "mtf": MTF,
     "recurrence": Recurrence,
     "spectrogram": Spectrogram,
+    "image": Image,
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "MTF",
     "VIEWS",
     "CustomView",
+    "Image",
     "PersistenceImage",
     "Recurrence",
     "Signal",

@@ -22,6 +22,7 @@ class View(BaseModel):
         VERSION: raised whenever the same settings give other numbers (it is part of every cell's key).
         FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
         channels: numbers of the channels it sees; all unless given (a recipe names them).
+        DIMS: of the data it is made from: 1 for signals (C, T), 2 for images (C, H, W).
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
     """
 
@@ -29,6 +30,7 @@ class View(BaseModel):
 
     VERSION: ClassVar[int] = 1
     FOLLOWS: ClassVar[bool] = True
+    DIMS: ClassVar[int] = 1
     SOURCE: ClassVar[str] = ""
 
     channels: tuple[int, ...] | None = None
