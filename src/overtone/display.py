@@ -199,7 +199,8 @@ def table(rows: list[TableRow], width: int) -> Table:
     heads = [f"accuracy\n{best}", f"macro-F1\n{best}", f"accuracy\n{last}", f"macro-F1\n{last}"]
     for head in heads if wide else ["accuracy\nbest, last", "macro-F1\nbest, last"]:
         shown.add_column(head, justify="right", no_wrap=True)
-    for head in ("n", "param.", "MACs", "times\nsmaller"):
+    adapters = any(row.adapters for row in rows)
+    for head in ("n", "param.", "MACs", "times\nsmaller", *(["adapters"] if adapters else [])):
         shown.add_column(head, justify="right", no_wrap=True)
     for number, row in enumerate(rows):
         if number and row.kind != rows[number - 1].kind:
@@ -211,5 +212,6 @@ def table(rows: list[TableRow], width: int) -> Table:
             figures = [f"{figures[0]}\n[dim]{figures[2]}[/dim]", f"{figures[1]}\n[dim]{figures[3]}[/dim]"]
         count = f"{row.n}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
-        shown.add_row(escape(name), escape(row.student), *figures, count, short(row.parameters), short(row.macs), ratio)
+        costs = [short(row.parameters), short(row.macs), ratio, *([short(row.adapters)] if adapters else [])]
+        shown.add_row(escape(name), escape(row.student), *figures, count, *costs)
     return shown

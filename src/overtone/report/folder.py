@@ -73,6 +73,12 @@ class Folder:
         except (OSError, ValueError):
             return []
 
+    def seconds(self, row: TableRow) -> float | None:
+        """Mean seconds of training a row's cells took, its teachers' not counted; None for an ensemble."""
+        keys = [keys[0] for _, _, keys in self.cells_of(row) if len(keys) == 1 and self.result(keys[0]) is not None]
+        found = [read_json(self.out / "cells" / key / "run.json")["seconds"] for key in keys]
+        return sum(found) / len(found) if found else None
+
     def cells_of(self, row: TableRow) -> Iterator[tuple[int, int, list[str]]]:
         """Fold, seed and keys of a row's cells."""
         held = next(r for r in self.study["rows"] if r["id"] == row.id)

@@ -142,16 +142,23 @@ def table(folder: Folder) -> Html:
     """Every row of the study, in three groups."""
     base = folder.baseline()
     scale = Scale.of(folder.rows)
+    costly = any(row.adapters for row in folder.rows)
     bodies = []
     for kind, title in GROUPS.items():
         rows = [row for row in folder.rows if row.kind == kind]
         if rows:
-            head = tag("tr", tag("th", title, colspan=13, scope="rowgroup"), class_="group")
-            bodies.append(tag("tbody", head, "\n", *[_line(row, base, scale) for row in rows]))
+            head = tag("tr", tag("th", title, colspan=15 if costly else 13, scope="rowgroup"), class_="group")
+            bodies.append(
+                tag("tbody", head, "\n", *[_line(row, base, scale, folder if costly else None) for row in rows])
+            )
     caption = tag("caption", "Test scores of every row", class_="unseen")
     side = "images" if folder.of_images else "people"
+    adapters: list[Html | str] = []
+    if costly:
+        adapters = [" ", tag("b", "adapters"), ": parameters trained besides the model and thrown away; "]
+        adapters += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
     single = all(row.accuracy_best is None or row.accuracy_best.std is None for row in folder.rows)
-    whole = tag("table", caption, _head(scale), *bodies, class_="results single" if single else "results")
+    whole = tag("table", caption, _head(scale, costly), *bodies, class_="results single" if single else "results")
     return section(
         "results",
         "Results",
@@ -169,11 +176,12 @@ def table(folder: Folder) -> Html:
             ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
             tag("b", "ratio"),
             ": parameters of the biggest teacher over this row’s.",
+            *adapters,
         ),
     )
 
 
-def _head(scale: Scale) -> Html:
+def _head(scale: Scale, costly: bool) -> Html:
     def spread(text: str, columns: int) -> Html:
         return tag("th", text, colspan=columns, scope="colgroup")
 
@@ -187,15 +195,17 @@ def _head(scale: Scale) -> Html:
         spread("Macro-F1, %", 2),
         tag("td"),
         spread("Size", 3),
+        *([spread("Training", 2)] if costly else []),
     ]
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
     unseen = tag("span", "at best, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
     second += [column(name) for name in ("best", "last", "difference", "best", "last", "n", "params", "MACs", "ratio")]
+    second += [column(name) for name in ("adapters", "seconds")] if costly else []
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
 
 
-def _line(row: TableRow, base: TableRow | None, scale: Scale) -> Html:
+def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | None) -> Html:
     def number(content: Html | str) -> Html:
         return tag("td", content, class_="number")
 
@@ -205,6 +215,8 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale) -> Html:
     reference = base.accuracy_best.mean if base and base.accuracy_best else None
     total = row.n + row.missing
     count = tag("span", f"{row.n} of {total}", class_="warn") if row.missing else join(row.n)
+    seconds = costs.seconds(row) if costs else None
+    training = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"] if costs else []
     line = tag(
         "tr",
         tag(
@@ -226,6 +238,7 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale) -> Html:
         number(short(row.parameters)),
         number(short(row.macs)),
         number("–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"),
+        *[number(cost) for cost in training],
     )
     return join(line, "\n")
 

@@ -170,7 +170,7 @@ def _most_confused(counts: Array, classes: list[str]) -> Html:
         cells = (classes[truth], classes[guess], int(wrong[truth, guess]), share)
         lines.append(tag("tr", *[tag("td", cell) for cell in cells]))
     head = tag("tr", *[tag("th", name, scope="col") for name in ("class", "taken for", "number", "of its class")])
-    return tag("table", tag("thead", head), tag("tbody", *lines))
+    return tag("table", tag("thead", head), tag("tbody", *lines), class_="plain")
 
 
 def _matrix(counts: Array, classes: list[str]) -> Html:

@@ -41,7 +41,8 @@ class Figure:
 class TableRow:
     """One line of the table; ``missing`` cells have no result (failed, or not run yet).
 
-    ``size_ratio``: parameters of the biggest teacher over this row's. ``values`` holds every fold and seed.
+    ``size_ratio``: parameters of the biggest teacher over this row's. ``adapters``: parameters that the methods train
+    besides the student, and that no student file holds. ``values`` holds every fold and seed.
     """
 
     id: str
@@ -55,6 +56,7 @@ class TableRow:
     macro_f1_last: Figure | None
     parameters: int | None
     macs: int | None
+    adapters: int | None
     size_ratio: float | None
     n: int
     missing: int
@@ -81,6 +83,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
     values, missing = [], 0
     parameters: int | None = None
     macs: int | None = None
+    adapters: int | None = None
     for entry in row["cells"]:
         folders = [out / "cells" / key for key in entry["keys"]]
         if not all((folder / RESULT).exists() for folder in folders):
@@ -88,6 +91,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
             continue
         results = [read_json(folder / RESULT) for folder in folders]
         parameters, macs = sum(r["parameters"] for r in results), sum(r["macs"] for r in results)
+        adapters = sum(r["adapters"] for r in results)
         test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
         values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
 
@@ -106,6 +110,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
         macro_f1_last=figure("last", "macro_f1"),
         parameters=parameters,
         macs=macs,
+        adapters=adapters,
         size_ratio=None,
         n=len(values),
         missing=missing,
@@ -132,14 +137,15 @@ def write_tables(out: Path, rows: list[TableRow]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     head = ["method", "teachers", "student", "n", "missing"]
     head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
-    writer.writerow([*head, "parameters", "macs", "size_ratio"])
+    writer.writerow([*head, "parameters", "macs", "adapters", "size_ratio"])
     for row in rows:
         line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.n, row.missing]
         for metric in METRICS:
             figure: Figure | None = getattr(row, metric)
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
-        writer.writerow([*line, row.parameters or "", row.macs or "", ratio])
+        costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]
+        writer.writerow([*line, *costs, ratio])
     write_atomic(out / "table.csv", text.getvalue())
     write_json(out / "table.json", [asdict(row) for row in rows])
     write_json(out / "timing.json", timing(out))
