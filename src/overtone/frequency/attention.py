@@ -80,7 +80,12 @@ class FrequencyAttention(nn.Module):
         """(B, in_channels, *size) -> (B, out_channels, *size).
 
         Computed in float32 under autocast: half-precision transforms need sizes that are powers of two.
+
+        Raises:
+            ValueError: for a map with another number of dimensions.
         """
+        if x.dim() != len(self.size) + 2:
+            raise ValueError(f"made for maps (B, C, {', '.join(map(str, self.size))}), got {tuple(x.shape)}")
         with torch.autocast(x.device.type, enabled=False):
             if x.dtype in (torch.float16, torch.bfloat16):
                 x = x.float()

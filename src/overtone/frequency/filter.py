@@ -116,8 +116,6 @@ class SpectralFilter(nn.Module):
             x = resize(x, self.size)
         if self.form == "depthwise" and self.mix is not None:
             x = torch.einsum("bi...,io->bo...", x, self.mix[..., 0])
-        if len(self.transform.kept) == 0:
-            return x.new_zeros(len(x), self.out_channels, *self.size)
         coefficients = self.transform.analyse(x)  # (n, B, in_channels)
         if self.gain is not None:
             coefficients = coefficients * self.gain[:, None, None]

@@ -98,7 +98,7 @@ class Fourier(Transform):
         self.frequencies = self.all_frequencies[own]
         self.forward_matrix = self.inverse_matrix = None
         values, count = math.prod(self.size), len(own)
-        if values <= SMALL:
+        if values <= SMALL and count:
             waves = self.analyse(torch.eye(values).reshape(values, 1, *self.size))[..., 0]  # (n, values)
             units = torch.cat([torch.eye(count), 1j * torch.eye(count)], dim=1).unsqueeze(2)  # (n, 2 n, 1)
             self.inverse_matrix = self.synthesise(units).reshape(2 * count, values)
@@ -126,6 +126,9 @@ class Fourier(Transform):
 
     def spread(self, coefficients: Tensor) -> Tensor:
         """Every bin of the half spectrum from the coefficients: (n, A, B) -> (A, B, *half)."""
+        if not len(coefficients):
+            nothing = coefficients.sum(0).unsqueeze(2)  # zeros through which every parameter still has a gradient
+            return nothing.repeat(1, 1, math.prod(self.half_size)).unflatten(2, self.half_size)
         spectrum = coefficients.index_select(0, self.source)
         return (
             torch.view_as_complex(torch.view_as_real(spectrum) * self.sign)

@@ -73,14 +73,16 @@ def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before
         before: take the maps in front of the last activation (``stageK.pre``) where both models have them.
 
     Raises:
-        InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, or a stage
-            without a map.
+        InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, a stage
+            without a map, or no stage at all.
     """
     if not teacher.depth_stages() and config.pairs is None:
         raise InputError(
             f"teacher {name!r} has no feature maps (no stage was found in it); methods on logits need none"
         )
+    order = list(student.stages)  # in which the model runs them
     pairs = pair_stages(student, teacher, _without_embedding(config.pairs))
+    pairs.sort(key=lambda pair: order.index(pair[0]))
     if student.embedding is not None and teacher.embedding is not None:
         pairs.append(("embedding", "embedding"))
     for stage in config.stages or ():
@@ -89,6 +91,8 @@ def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before
             raise InputError(f"stages: the student has no stage {stage!r} to match; {nearest(stage, known)}")
     if config.stages is not None:
         pairs = [pair for pair in pairs if pair[0] in config.stages]
+    if not pairs:
+        raise InputError("stages: none is left to match; name at least one, or leave the setting out")
     return [_level(student, teacher, s, t, before) for s, t in pairs]
 
 
