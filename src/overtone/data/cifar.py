@@ -184,9 +184,7 @@ def _reader(place: Path, folder: str, where: str) -> Callable[[str], dict[str, A
             return lambda name: read_plain(_bytes(unpacked / name, where), f"{where}: {name}")
         packed = place / f"{folder.replace('-batches-py', '-python')}.tar.gz"
     if not packed.is_file():
-        raise InputError(
-            f"{where}: neither the folder {folder}, nor {packed.name}, nor sheets with labels.npz are there"
-        )
+        raise InputError(f"{where}: there is no folder {folder}, no {packed.name}, no labels.npz with sheets")
 
     def read(name: str) -> dict[str, Any]:
         try:
