@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from overtone.cli import app
@@ -19,7 +20,9 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def test_recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (recipe,) = blocks("README.md", "yaml")
+    recipe, frequency = blocks("README.md", "yaml")
+    both = yaml.safe_load(recipe)
+    both["methods"] += yaml.safe_load(frequency)["methods"]
     generator = np.random.default_rng(0)
     np.savez(
         tmp_path / "mine.npz",
@@ -27,13 +30,13 @@ def test_recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         y=np.asarray(["walk", "run"])[np.arange(320) % 2],
         group=np.arange(320) // 80,
     )
-    (tmp_path / "mine.yaml").write_text(recipe)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(both))
     monkeypatch.chdir(tmp_path)
     short = ["student.epochs=1", "teachers.signal.epochs=1", "teachers.gaf.epochs=1", "seeds=[0]", "split.folds=[0]"]
     short += ["teachers.signal.model=wrn10-0.5", "teachers.gaf.model=wrn10-0.25", "views.gaf.size=8", "train.threads=1"]
     result = CliRunner().invoke(app, ["run", "mine.yaml", *(word for s in short for word in ("--set", s))])
     assert result.exit_code == 0, result.stdout + result.stderr
-    assert len((tmp_path / "runs" / "mine" / "table.csv").read_text().splitlines()) == 1 + 5 + 2 + 1
+    assert len((tmp_path / "runs" / "mine" / "table.csv").read_text().splitlines()) == 1 + 9 + 2 + 1
 
 
 def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
