@@ -29,6 +29,21 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("sp", {}),
     ("sp", {"stages": "all"}),
     ("sp", {"stages": "all", "teachers": "merged", "shares": {"signal": 1, "gaf": 2}}),
+    ("dkd", {}),
+    ("dist", {}),
+    ("logit_std", {}),
+    ("ebkd", {}),
+    ("ebkd", {"published": True}),
+    ("ca_mkd", {"features": False}),
+    ("ca_mkd", {}),
+    ("ca_mkd", {"published": True}),
+    ("aekd", {}),
+    ("hidden", {}),
+    ("rkd", {}),
+    ("crd", {"negatives": 8}),
+    ("crd", {"positives": "relaxed"}),
+    ("fitnet", {}),
+    ("at", {}),
     ("review", {}),
     ("fam_layer", {}),
     ("fam_layer", {"lift": "gramian", "distance": "hcl", "shape": "gaussian"}),
@@ -37,8 +52,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
 ]
-ONE_KIND = {"review", "fam_review"}
-"""Methods that refuse an image teacher beside a signal student."""
+ONE_KIND = {"fitnet", "at", "review", "fam_review"}
+"""Methods that refuse an image teacher beside a signal student; ``ca_mkd`` does with its features."""
 NAMES = [f"{name}-{'-'.join(f'{v}' for v in settings.values() if isinstance(v, str))}" for name, settings in SETTINGS]
 
 
@@ -79,7 +94,8 @@ def make(name: str, settings: dict[str, Any], student: str = "dscnn-4", seed: in
     kind = METHODS[name]
     example = batch_of(2).views
     teachers = {"signal": Teacher("signal", _tap("wrn10-0.25", example["signal"]), "signal")}
-    if kind.TEACHERS[1] != 1 and name not in ONE_KIND:
+    features = name == "ca_mkd" and settings.get("features", True)
+    if kind.TEACHERS[1] != 1 and name not in ONE_KIND and not features:
         teachers["gaf"] = Teacher("gaf", _tap("wrn10-0.25", example["gaf"]), "gaf")
     tap = _tap(student, example["signal"])
     spec = probe(tap, example["signal"])

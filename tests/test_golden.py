@@ -16,9 +16,20 @@ from torch import Tensor
 
 from overtone import fusion
 from overtone.frequency import FrequencyAttention, LocalAttention
-from overtone.losses import hierarchical_context, kd, similarity_preserving
+from overtone.losses import (
+    attention_transfer,
+    decoupled_kd,
+    hierarchical_context,
+    kd,
+    relational_angle,
+    relational_distance,
+    similarity_preserving,
+)
 from overtone.methods import average_kd
+from overtone.methods.ca_mkd import weighted_features
+from overtone.methods.crd import Contrast, CRDConfig
 from overtone.methods.review import AttentionFusion
+from overtone.types import Spec
 from overtone.views import (
     gramian_angular_field,
     markov_transition_field,
@@ -47,6 +58,61 @@ def _aver(x: Tensors, temperature: float, average: Any) -> Tensors:
 
 def _sp(x: Tensors) -> Tensors:
     return {"loss": similarity_preserving(x["student"], x["teacher"])}
+
+
+def _dkd(x: Tensors, temperature: float, alpha: float, beta: float) -> Tensors:
+    target, rest = decoupled_kd(x["student_logits"], x["teacher_logits"], x["target"], temperature)
+    return {"loss": alpha * target + beta * rest}
+
+
+def _ebkd(x: Tensors, temperature: float) -> Tensors:
+    student, teachers = x["student_logits"], x["teacher_logits"]
+    weights = fusion.entropy(student, teachers, torch.zeros(len(student), dtype=torch.long))
+    count = len(teachers)
+    loss = average_kd(student, teachers, weights, temperature, "loss") * (count - 1) / count
+    return {"weights": weights * (count - 1), "loss": loss}
+
+
+def _ca_mkd_logits(x: Tensors, temperature: float) -> Tensors:
+    student, teachers = x["student_logits"], x["teacher_logits"]
+    weights = fusion.confidence(student, teachers, x["target"])
+    return {"weights": weights, "loss": average_kd(student, teachers, weights, temperature, "loss") / len(teachers)}
+
+
+def _ca_mkd_features(x: Tensors) -> Tensors:
+    logits, target = x["output_logits"], x["target"]
+    loss = weighted_features(list(x["embedded_student"]), list(x["teacher"]), logits, target, published=True)
+    return {"weights": fusion.confidence(logits, logits, target), "loss": loss / len(logits)}
+
+
+def _aekd(x: Tensors, temperature: float, tolerance: float) -> Tensors:
+    student, teachers = x["student_logits"], x["teacher_logits"]
+    space = fusion.GradientSpace(temperature, tolerance)
+    weights = space(student, teachers, torch.zeros(len(student), dtype=torch.long))
+    assert bool((weights == weights[:, :1]).all())
+    return {"weights": weights[:, 0], "logit_gradients": space.gradients(student, teachers)}
+
+
+def _attention_transfer(x: Tensors, p: float) -> Tensors:
+    return {"loss": attention_transfer(x["student"], x["teacher"], p)}
+
+
+def _rkd(x: Tensors, distance_weight: float, angle_weight: float) -> Tensors:
+    distance, angle = (loss(x["student"], x["teacher"]) for loss in (relational_distance, relational_angle))
+    return {"loss": distance_weight * distance + angle_weight * angle}
+
+
+def _crd(x: Tensors, temperature: float, momentum: float, data_size: int, negatives: int, crd_keys: Any) -> Tensors:
+    width = x["student_embedding"].shape[1]
+    spec = Spec((1,), 2, embedding=width)
+    contrast = Contrast(spec, spec, CRDConfig(temperature=temperature, momentum=momentum, width=width), data_size)
+    contrast.student_memory.copy_(x["memory_student"])
+    contrast.teacher_memory.copy_(x["memory_teacher"])
+    assert x["contrast_index"].shape[1] == negatives + 1
+    loss, scores = contrast.compare(x["student_embedding"], x["teacher_embedding"], x["contrast_index"])
+    contrast.remember(x["student_embedding"], x["teacher_embedding"], x["index"])
+    memories = {"memory_student": contrast.student_memory, "memory_teacher": contrast.teacher_memory}
+    return {"loss": loss, "scores_student": scores[0], "scores_teacher": scores[1], **memories}
 
 
 def _gaf(x: Tensors, size: int, method: Any) -> Tensors:
@@ -121,6 +187,15 @@ FUNCTIONS: dict[str, Callable[..., Tensors]] = {
     "aver_loss": _aver,
     "aver_logit": _aver,
     "similarity_preserving": _sp,
+    "dkd": _dkd,
+    "ebkd": _ebkd,
+    "ca_mkd_logits": _ca_mkd_logits,
+    "ca_mkd_features": _ca_mkd_features,
+    "aekd_weights": _aekd,
+    "attention_same": _attention_transfer,
+    "attention_resized": _attention_transfer,
+    "rkd": _rkd,
+    "crd_first_step": _crd,
     "hcl": _hcl,
     "review_abf": _abf,
     "fam": _fam,

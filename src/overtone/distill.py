@@ -107,14 +107,15 @@ class Distillation(nn.Module):
             torch.zeros(0, dtype=torch.long),
         )
         kind = find(method)
-        module = kind(configure(method, settings), student_spec, specs, info)
+        config = configure(method, settings)
+        module = kind(config, student_spec, specs, info)
         chosen = {}
         for name, weight in (weights or {}).items():
             try:
                 chosen[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
             except ValidationError as error:
                 raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
-        distillation = Distillation(student_tap, {method: module}, default_weights([method], chosen), mine)
+        distillation = Distillation(student_tap, {method: module}, default_weights({method: config}, chosen), mine)
         device = views[mine].device
         return OwnLoop(distillation.to(device), made)
 

@@ -4,17 +4,31 @@ Every function returns an unweighted scalar that already contains its T² where 
 nothing else of Overtone, so they can be used alone: ``from overtone.losses import kd``.
 """
 
-from overtone.losses.logits import kd, kd_per_sample, kd_to_probabilities
-from overtone.losses.maps import hierarchical_context, spectrum_distance
-from overtone.losses.relations import gram, similarity_preserving, similarity_preserving_merged
+from overtone.losses.contrast import noise_contrast
+from overtone.losses.logits import decoupled_kd, dist, kd, kd_per_sample, kd_to_probabilities, standardised_kd
+from overtone.losses.maps import attention_transfer, hierarchical_context, spectrum_distance
+from overtone.losses.relations import (
+    gram,
+    relational_angle,
+    relational_distance,
+    similarity_preserving,
+    similarity_preserving_merged,
+)
 
 __all__ = [
+    "attention_transfer",
+    "decoupled_kd",
+    "dist",
     "gram",
     "hierarchical_context",
     "kd",
     "kd_per_sample",
     "kd_to_probabilities",
+    "noise_contrast",
+    "relational_angle",
+    "relational_distance",
     "similarity_preserving",
     "similarity_preserving_merged",
     "spectrum_distance",
+    "standardised_kd",
 ]

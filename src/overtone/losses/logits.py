@@ -1,4 +1,4 @@
-"""Losses on logits: Hinton's temperature-softened KL divergence, in three forms that share one scale.
+"""Losses on logits: Hinton's temperature-softened KL divergence in three forms that share one scale, and what followed.
 
 Reduction everywhere: sum over classes, mean over the batch ("batchmean"). Some published code uses the mean over
 both, which is C times smaller; weights tuned there do not carry over.
@@ -59,3 +59,77 @@ def kd_to_probabilities(student: Tensor, target: Tensor, temperature: float = 4.
     """
     log_s = F.log_softmax(student / temperature, dim=-1)
     return F.kl_div(log_s, target, reduction="batchmean") * temperature**2
+
+
+def decoupled_kd(student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 4.0) -> tuple[Tensor, Tensor]:
+    r"""KD split into how sure both are of the true class, and how they spread the rest over the other classes.
+
+    .. math::
+        TCKD = T^2\,KL(b_t \| b_s),\ b = [p_y,\ 1 - p_y] \qquad
+        NCKD = T^2\,KL(\hat p_t \| \hat p_s),\ \hat p = softmax_{c \ne y}(z / T)
+
+    Args:
+        student, teacher: logits (B, C).
+        target: class numbers (B,).
+        temperature: T > 0.
+
+    Returns:
+        Both parts, scalars >= 0; the second is 0 with two classes.
+
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, eq. 7.
+    """
+    own = F.one_hot(target, student.shape[1]).bool()
+    parts = []
+    for logits in (student, teacher):
+        log_p = F.log_softmax(logits / temperature, dim=1)
+        rest = log_p[~own].view(len(logits), -1)  # (B, C - 1)
+        # logsumexp is log(1 - p_y) without the loss of digits that 1 - p_y would have.
+        parts.append((log_p[own], rest.logsumexp(1), F.log_softmax(rest, dim=1)))
+    (own_s, other_s, rest_s), (own_t, other_t, rest_t) = parts
+    binary = own_t.exp() * (own_t - own_s) + other_t.exp() * (other_t - other_s)  # (B,)
+    spread = (rest_t.exp() * (rest_t - rest_s)).sum(1)  # (B,)
+    return binary.mean() * temperature**2, spread.mean() * temperature**2
+
+
+def standardised_kd(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    r"""KD on logits with mean 0 and deviation 1 in each sample, which leaves the student free to choose their scale.
+
+    .. math:: z' = \frac{z - mean_c(z)}{std_c(z) + 10^{-7}}
+
+    Args:
+        student, teacher: logits (B, C).
+        temperature: T > 0.
+
+    Returns:
+        A scalar >= 0, unchanged by shifting and positive scaling of either side.
+
+    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024.
+    """
+    mine, theirs = ((z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (student, teacher))
+    return kd(mine, theirs, temperature)
+
+
+def dist(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> tuple[Tensor, Tensor]:
+    r"""One minus Pearson's correlation of the softened probabilities, over the classes and over the batch.
+
+    .. math:: inter = T^2 \frac1B \sum_b (1 - \rho(p_s[b,:], p_t[b,:])),\quad
+              intra = T^2 \frac1C \sum_c (1 - \rho(p_s[:,c], p_t[:,c]))
+
+    Args:
+        student, teacher: logits (B, C).
+        temperature: T > 0.
+
+    Returns:
+        Both parts, scalars from 0 to 2 T².
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+    """
+    p, q = (student / temperature).softmax(1), (teacher / temperature).softmax(1)
+    inter, intra = 1 - _pearson(p, q), 1 - _pearson(p.T, q.T)
+    return inter.mean() * temperature**2, intra.mean() * temperature**2
+
+
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation of the rows of two (n, m)."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return F.cosine_similarity(a, b, dim=1, eps=1e-8)

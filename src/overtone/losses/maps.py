@@ -1,4 +1,4 @@
-"""Losses between feature maps of equal shape, signals' (B, C, T) or images' (B, C, H, W)."""
+"""Losses between feature maps, signals' (B, C, T) or images' (B, C, H, W)."""
 
 from __future__ import annotations
 
@@ -62,3 +62,28 @@ def _amplitude(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     spectrum = torch.fft.fftn(x, dim=dims, norm="ortho")
     # Not abs(): compiled, its gradient is not a number where the amplitude is 0.
     return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+
+
+def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
+    r"""Where in the map the energy lies agrees; the larger map is averaged to the smaller one's size.
+
+    .. math:: L = mean_{b,i}\Big(\frac{Q_s}{\lVert Q_s \rVert} - \frac{Q_t}{\lVert Q_t \rVert}\Big)^2,\quad
+              Q = mean_c |F|^p
+
+    Args:
+        student, teacher: (B, C, T) or (B, C, H, W), of any numbers of channels and sizes.
+        power: p.
+
+    Returns:
+        A scalar >= 0, unchanged by positive scaling of either side.
+
+    Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, in the form of its code.
+    """
+    size = tuple(min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
+
+    def energy(x: Tensor) -> Tensor:
+        x = x if tuple(x.shape[2:]) == size else pool(x, size)  # type: ignore[arg-type]
+        return F.normalize(x.abs().pow(power).mean(1).flatten(1), dim=1)  # (B, positions)
+
+    return F.mse_loss(energy(student), energy(teacher))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -68,3 +69,45 @@ def similarity_preserving_merged(student: Tensor, teachers: Sequence[Tensor], sh
     """
     merged = sum((a * gram(t) for a, t in zip(shares, teachers, strict=True)), start=gram(teachers[0]) * 0)
     return _compare(gram(student), merged)
+
+
+def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""The batch's pairwise distances, in units of their mean, agree (smooth L1).
+
+    Args:
+        student, teacher: embeddings (B, D), of widths that may differ.
+
+    Returns:
+        A scalar >= 0.
+
+    Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 5.
+    """
+    return F.smooth_l1_loss(_distances(student), _distances(teacher))
+
+
+def _distances(x: Tensor) -> Tensor:
+    squares = x.square().sum(1)
+    apart = (squares[:, None] + squares[None] - 2 * x @ x.T).clamp(min=1e-12)  # a root's slope at 0 is infinite
+    between = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+    distances = torch.where(between, apart, 1).sqrt() * between  # (B, B), 0 on the diagonal
+    # Those of equal samples are tiny but positive, so that all pairs count, as in published code.
+    return distances / distances[between].mean()
+
+
+def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""The angles of the batch's triplets agree (smooth L1): at sample j, between the ways to samples i and k.
+
+    Args:
+        student, teacher: embeddings (B, D), of widths that may differ.
+
+    Returns:
+        A scalar >= 0; B³ angles are compared.
+
+    Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 7.
+    """
+    return F.smooth_l1_loss(_angles(student), _angles(teacher))
+
+
+def _angles(x: Tensor) -> Tensor:
+    ways = F.normalize(x.unsqueeze(0) - x.unsqueeze(1), dim=2)  # (B, B, D)
+    return ways @ ways.transpose(1, 2)  # (B, B, B)

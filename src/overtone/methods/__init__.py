@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from overtone.errors import InputError, nearest
+from overtone.methods.aekd import AEKD
+from overtone.methods.at import AT
 from overtone.methods.aver import Aver
 from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.methods.ca_mkd import CAMKD
+from overtone.methods.crd import CRD
+from overtone.methods.dist import Dist
+from overtone.methods.dkd import DKD
+from overtone.methods.ebkd import EBKD
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
+from overtone.methods.fitnet import FitNet
+from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
+from overtone.methods.logit_std import LogitStd
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
 from overtone.methods.review import Review
+from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, explain
 
-METHODS: dict[str, type[Method]] = {
-    method.NAME: method for method in (KD, Aver, Weighted, SP, Review, FamLayer, FamReview)
-}
+_ALL: tuple[type[Method], ...] = (
+    *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
+    *(Aver, Weighted, EBKD, CAMKD, AEKD),  # logits of several teachers, fused
+    *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
+    *(FitNet, AT, Review, FamLayer, FamReview),  # maps
+)
+METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
 
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
 """What a row may hold besides its method's own settings; offered where a key is unknown."""
@@ -70,15 +85,19 @@ def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
         raise InputError(explain(error, config, f"method {name!r}", ROW_KEYS)) from error
 
 
-def default_weights(methods: Sequence[str], given: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:
+def default_weights(
+    methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings]
+) -> dict[str, WeightSettings]:
     """The methods' default weights, replaced where ``given`` has the term or the beginning of its name.
 
     Cross-entropy's comes from the first method, 1 without any.
     """
-    first = find(methods[0]).WEIGHTS if methods else {}
-    defaults = {"ce": first.get("ce", 1.0)}
-    for name in methods:
-        defaults.update({f"{name}.{term}": w for term, w in find(name).WEIGHTS.items() if term != "ce"})
+    defaults: dict[str, float] = {}
+    for name, config in methods.items():
+        own = find(name).default_weights(config)
+        defaults.setdefault("ce", own.get("ce", 1.0))
+        defaults.update({f"{name}.{term}": w for term, w in own.items() if term != "ce"})
+    defaults.setdefault("ce", 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
     return {**{t: WeightSettings(value=w) for t, w in kept.items()}, **given}
 

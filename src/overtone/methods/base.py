@@ -52,6 +52,11 @@ class Method(nn.Module):
     terms: tuple[str, ...]
 
     @classmethod
+    def default_weights(cls, config: MethodConfig) -> Mapping[str, float]:
+        """:attr:`WEIGHTS`, or those of the terms that the settings leave."""
+        return cls.WEIGHTS
+
+    @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})

@@ -12,10 +12,10 @@ from overtone.frequency import FrequencyAttention, LocalAttention
 from overtone.frequency.attention import NORM, Branches
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Name
-from overtone.methods.levels import Level, LevelsConfig
+from overtone.methods.levels import DistanceConfig, Level
 
 
-class FrequencyConfig(LevelsConfig):
+class FrequencyConfig(DistanceConfig):
     """Settings of ``fam_layer`` and ``fam_review``.
 
     Attributes:

@@ -24,18 +24,22 @@ DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class LevelsConfig(MethodConfig):
-    """Settings of what is compared, and how.
+    """Settings of what is compared.
 
     Attributes:
-        stages: the student's stages that learn, ``embedding`` among them; all that depth pairs, and the embedding,
-            unless given.
+        stages: the student's stages that learn, ``embedding`` among them where a method compares it; all that depth
+            pairs, and the embedding, unless given.
         pairs: student stage -> teacher stage, where depth does not pair them.
-        distance: ``mse``, ``hcl`` (also between coarser averages) or ``spectrum`` (between amplitudes over frequency).
     """
 
-    distance: Distance = "mse"
     stages: list[str] | None = None
     pairs: dict[str, str] | None = None
+
+
+class DistanceConfig(LevelsConfig):
+    """``distance``: ``mse``, ``hcl`` (also between coarser averages) or ``spectrum`` (between amplitudes)."""
+
+    distance: Distance = "mse"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def _map(output: Output, name: str, dims: int) -> Tensor:
     return output.embedding.reshape(*output.embedding.shape, *[1] * (dims - 2))
 
 
-def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before: bool = False) -> list[Level]:
+def levels(
+    config: LevelsConfig, student: Spec, teacher: Spec, name: str, before: bool = False, embedding: bool = True
+) -> list[Level]:
     """The levels that are compared, shallow to deep, the embedding last.
 
     Args:
@@ -71,6 +77,7 @@ def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before
         student, teacher: what they have.
         name: the teacher's, for messages.
         before: take the maps in front of the last activation (``stageK.pre``) where both models have them.
+        embedding: take the embeddings too, where both models have them.
 
     Raises:
         InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, a stage
@@ -83,7 +90,7 @@ def levels(config: LevelsConfig, student: Spec, teacher: Spec, name: str, before
     order = list(student.stages)  # in which the model runs them
     pairs = pair_stages(student, teacher, _without_embedding(config.pairs))
     pairs.sort(key=lambda pair: order.index(pair[0]))
-    if student.embedding is not None and teacher.embedding is not None:
+    if embedding and student.embedding is not None and teacher.embedding is not None:
         pairs.append(("embedding", "embedding"))
     for stage in config.stages or ():
         known = [s for s, _ in pairs]
@@ -127,17 +134,25 @@ class LevelMethod(Method):
 
     Attributes:
         BEFORE: compare maps in front of the last activation where both models have them.
+        EMBEDDING: compare the embedding too, as a map of one value.
     """
 
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
     BEFORE: ClassVar[bool] = False
+    EMBEDDING: ClassVar[bool] = True
+    distance: Callable[[Tensor, Tensor], Tensor]
+
+    @classmethod
+    def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
+        """The levels that are compared with a teacher, shallow to deep."""
+        return levels(config, student, teacher, name, cls.BEFORE, cls.EMBEDDING)
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """The paired stages and embeddings."""
         assert isinstance(config, LevelsConfig)
-        found = {name: levels(config, student, spec, name, cls.BEFORE) for name, spec in teachers.items()}
+        found = {name: cls.find(config, student, spec, name) for name, spec in teachers.items()}
         mine = frozenset(level.student for own in found.values() for level in own)
         return Needs(mine, {name: frozenset(level.teacher for level in own) for name, own in found.items()})
 
@@ -146,8 +161,8 @@ class LevelMethod(Method):
         assert isinstance(config, LevelsConfig)
         for name, spec in teachers.items():
             self.check(name, student, spec)
-        self.distance = DISTANCES[config.distance]
-        self.levels = {name: levels(config, student, spec, name, self.BEFORE)[::-1] for name, spec in teachers.items()}
+        self.distance = DISTANCES[config.distance if isinstance(config, DistanceConfig) else "mse"]
+        self.levels = {name: self.find(config, student, spec, name)[::-1] for name, spec in teachers.items()}
         self.adapters = nn.ModuleDict({name: self.make(config, own) for name, own in self.levels.items()})
         self.terms = tuple(f"map.{name}" for name in teachers)
 
@@ -167,9 +182,9 @@ class LevelMethod(Method):
         """
         if len(student.input) != len(teacher.input):
             raise InputError(
-                f"{self.NAME}: the student sees {_kind(student)}, teacher {name!r} {_kind(teacher)}; fusing stages "
-                "from deep to shallow is defined for maps of one kind. Use fam_layer, which lifts a signal's map to "
-                "an image's"
+                f"{self.NAME}: the student sees {_kind(student)}, teacher {name!r} {_kind(teacher)}; their maps have "
+                "no positions in common. Use fam_layer, which lifts a signal's map to an image's, or a method on whole "
+                "vectors (hidden, rkd, crd) or on logits"
             )
 
     def forward(

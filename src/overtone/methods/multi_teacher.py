@@ -26,11 +26,12 @@ class MultiTeacherConfig(MethodConfig):
 class MultiTeacherKD(Method):
     """KL divergence from the student to K teachers, weighted per sample by a fusion (term ``kl``).
 
-    Subclasses set ``fusion`` and, where it is a setting, ``average``.
+    Subclasses set ``fusion`` and, where it is a setting, ``average``; ``scale`` where published code has another one.
     """
 
     fusion: Fusion
     average: Average = "loss"
+    scale: float = 1.0
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -46,7 +47,7 @@ class MultiTeacherKD(Method):
         """The term ``kl``."""
         logits = torch.stack([teachers[name].logits for name in self.names])  # (K, B, C)
         weights = self.fusion(student.logits, logits, batch.target)  # (K, B)
-        return {"kl": average_kd(student.logits, logits, weights, self.temperature, self.average)}
+        return {"kl": self.scale * average_kd(student.logits, logits, weights, self.temperature, self.average)}
 
 
 def average_kd(student: Tensor, teachers: Tensor, weights: Tensor, temperature: float, average: Average) -> Tensor:

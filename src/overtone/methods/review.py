@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from overtone.frequency.attention import CONV, NORM
 from overtone.methods.base import MethodConfig
-from overtone.methods.levels import Distance, Level, LevelMethod, LevelsConfig
+from overtone.methods.levels import Distance, DistanceConfig, Level, LevelMethod, LevelsConfig
 
 WIDEST = 512
 
 
-class ReviewConfig(LevelsConfig):
+class ReviewConfig(DistanceConfig):
     """``distance``: ``hcl`` as published, ``mse`` or ``spectrum``."""
 
     distance: Distance = "hcl"

@@ -71,7 +71,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         chosen = []
     for name in methods:
         _check_count(name, chosen)
-    weights = default_weights(list(methods), row.weights)
+    weights = default_weights(methods, row.weights)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + names) or "none",
         methods,

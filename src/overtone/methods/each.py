@@ -1,0 +1,52 @@
+"""One path for methods that compare the student with each teacher by itself, on logits or embeddings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from overtone.errors import InputError
+from overtone.methods.base import Method, MethodConfig
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
+
+
+class EachTeacher(Method):
+    """Terms ``PART.TEACHER`` for every part and teacher.
+
+    Attributes:
+        PARTS: what the parts are called.
+        READS: ``logits`` or ``embedding``.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]]
+    READS: ClassVar[str] = "logits"
+
+    @classmethod
+    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
+        """What :attr:`READS` says."""
+        return Needs(frozenset({cls.READS}), dict.fromkeys(teachers, frozenset({cls.READS})))
+
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        if self.READS == "embedding":
+            for spec, who in ((student, "the student"), *((t, f"teacher {name!r}") for name, t in teachers.items())):
+                if spec.embedding is None:
+                    raise InputError(f"{self.NAME}: {who} has no embedding (a vector in front of a linear classifier)")
+        self.terms = tuple(f"{part}.{name}" for name in teachers for part in self.PARTS)
+
+    @abstractmethod
+    def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """The parts, of the student against one teacher: logits (B, C) or embeddings (B, D)."""
+
+    def forward(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        """Every part of every teacher."""
+        found = {}
+        for name, teacher in teachers.items():
+            parts = self.compare(name, getattr(student, self.READS), getattr(teacher, self.READS), batch.target)
+            found.update({f"{part}.{name}": value for part, value in zip(self.PARTS, parts, strict=True)})
+        return {term: found[term] for term in self.terms}

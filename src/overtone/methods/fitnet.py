@@ -1,0 +1,62 @@
+"""Hints (Romero et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from overtone.frequency import resize
+from overtone.frequency.attention import CONV, NORM
+from overtone.methods.base import MethodConfig
+from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.types import Spec
+
+TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+}
+
+
+class FitNet(LevelMethod):
+    """Term ``map.TEACHER``: the student's middle stage, behind a convolution, is the teacher's."""
+
+    NAME: ClassVar[str] = "fitnet"
+    SOURCE: ClassVar[str] = "Romero et al. 2015 (FitNets), in one stage"
+    SUMMARY: ClassVar[str] = "the middle stage, behind a learned convolution, is the teacher's (a hint)"
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 100.0}
+    EMBEDDING: ClassVar[bool] = False
+    Config: ClassVar[type[MethodConfig]] = LevelsConfig
+
+    @classmethod
+    def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
+        """The middle one, unless ``stages`` names others."""
+        found = super().find(config, student, teacher, name)
+        return found if config.stages is not None else [found[len(found) // 2]]
+
+    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+        """See :class:`LevelMethod`; nothing is handed on."""
+        return nn.ModuleList(_Regressor(level) for level in own)
+
+
+class _Regressor(nn.Module):
+    """A convolution to the teacher's channels and size, batch normalisation, ReLU."""
+
+    def __init__(self, level: Level) -> None:
+        super().__init__()
+        inputs, *have = level.student_shape
+        outputs, *want = level.teacher_shape
+        dims = len(want)
+        self.size = tuple(want)
+        self.convolution: nn.Module
+        if all(h == 2 * w for h, w in zip(have, want, strict=True)):
+            self.convolution = CONV[dims](inputs, outputs, 3, stride=2, padding=1)
+        elif all(2 * h == w for h, w in zip(have, want, strict=True)):
+            self.convolution = TRANSPOSED[dims](inputs, outputs, 4, stride=2, padding=1)
+        else:
+            self.convolution = CONV[dims](inputs, outputs, 1)
+        self.norm = NORM[dims](outputs)
+
+    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
+        return self.norm(resize(self.convolution(x), self.size)).relu(), None
