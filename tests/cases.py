@@ -48,7 +48,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_layer", {}),
     ("fam_layer", {"lift": "gramian", "distance": "hcl", "shape": "gaussian"}),
     ("fam_layer", {"lift": "repeat", "distance": "spectrum", "transform": "dct", "form": "low_rank:2"}),
-    ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": False}),
+    ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True}),
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
 ]

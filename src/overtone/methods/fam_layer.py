@@ -16,8 +16,12 @@ from overtone.types import Spec
 
 
 class FamLayerConfig(FrequencyConfig):
-    """``lift``: how a signal student's map becomes an image where the teacher sees images."""
+    """``lift``: how a signal student's map becomes an image where the teacher sees images.
 
+    Unlike the review form's published code, heads do not end in a ReLU.
+    """
+
+    final_relu: bool = False
     lift: Lift = "outer"
 
 

@@ -20,7 +20,8 @@ class FrequencyConfig(DistanceConfig):
 
     Attributes:
         attention: local attention in front of the frequency attention module.
-        final_relu: end each head in a ReLU, as published; right for maps behind a ReLU, which are never negative.
+        final_relu: end each head in a ReLU, as the review form's published code does; maps that may be negative then
+            cannot be reached.
         transform, shape, radius, form, branches, published: of :class:`overtone.FrequencyAttention`.
     """
 
