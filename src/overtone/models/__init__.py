@@ -14,6 +14,9 @@ from overtone.models.cifar_resnet import CifarResNet
 from overtone.models.ds_cnn import DSCNN
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
+from overtone.models.inception_time import InceptionTime
+from overtone.models.mobilenet_v2 import MobileNetV2
+from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
 
 VERSION = 1
@@ -43,6 +46,18 @@ def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.
     return CifarResNet(channels, classes, dims, int(match[1]), "padding" if match[2] else "projection")
 
 
+def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return VGG(channels, classes, dims, int(match[1]), float(match[2] or 1))
+
+
+def _mobilenet(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return MobileNetV2(channels, classes, dims, float(match[1]))
+
+
+def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+    return InceptionTime(channels, classes, int(match[1] or 32))
+
+
 FAMILIES: dict[str, Family] = {
     "wrn": Family(r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn),
     "resnet": Family(
@@ -51,6 +66,19 @@ FAMILIES: dict[str, Family] = {
         (1, 2),
         "He et al. 2016 for CIFAR: depth 8 to 110; -a for shortcuts without parameters",
         _resnet,
+    ),
+    "vgg": Family(
+        r"vgg(\d+)(?:-(\d+(?:\.\d+)?))?",
+        "vgg8",
+        (1, 2),
+        "Simonyan & Zisserman 2015: depth 8, 11, 13, 16 or 19; vgg8-0.25 for a quarter of the width",
+        _vgg,
+    ),
+    "mobilenetv2": Family(
+        r"mobilenetv2-(\d+(?:\.\d+)?)", "mobilenetv2-0.5", (1, 2), "Sandler et al. 2018: width", _mobilenet
+    ),
+    "inceptiontime": Family(
+        r"inceptiontime(?:-(\d+))?", "inceptiontime-32", (1,), "Ismail Fawaz et al. 2020: filters", _inception
     ),
     "dscnn": Family(r"dscnn-(\d+)", "dscnn-16", (1,), "Zhang et al. 2017 (Hello Edge), in 1-D: width", _dscnn),
 }
@@ -90,4 +118,17 @@ def fingerprint(name: str) -> str:
     return foreign_fingerprint(name) if ":" in name else str(VERSION)
 
 
-__all__ = ["DSCNN", "FAMILIES", "VERSION", "CifarResNet", "Family", "Staged", "WideResNet", "build", "fingerprint"]
+__all__ = [
+    "DSCNN",
+    "FAMILIES",
+    "VERSION",
+    "VGG",
+    "CifarResNet",
+    "Family",
+    "InceptionTime",
+    "MobileNetV2",
+    "Staged",
+    "WideResNet",
+    "build",
+    "fingerprint",
+]

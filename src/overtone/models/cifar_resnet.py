@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
-from overtone.models.wide_resnet import CONV, NORM
+from overtone.models.layers import CONV, NORM
 
 Shortcut = Literal["projection", "padding"]
 WIDTHS = (16, 32, 64)
