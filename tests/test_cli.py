@@ -180,6 +180,8 @@ def test_check_tells_the_time_sensibly(
 NEED_DATA = ("uci_har", "cifar100")  # how recipes begin whose data are not in any package
 RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in shipped()]
 SMALL = {
+    "watch-methods": ["data.stride=250", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
+    "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
     "watch": ["data.stride=400", "split.folds=[0]"],
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],

@@ -19,7 +19,25 @@ MODELS = [
     ("wrn16-0.5", (6, 17, 20)),
     ("dscnn-8", (6, 100)),
     ("dscnn-1", (1, 9)),
+    ("resnet8", (6, 100)),
+    ("resnet14-a", (3, 32, 32)),
+    ("vgg8-0.25", (6, 100)),
+    ("vgg11-0.125", (3, 32, 32)),
+    ("mobilenetv2-0.25", (6, 100)),
+    ("mobilenetv2-0.5", (3, 32, 32)),
+    ("inceptiontime-4", (6, 100)),
 ]
+DEPTH = {"vgg": 5, "mobilenetv2": 4}
+"""Stages, where there are not three."""
+HALVES = {"vgg": (2, 3, 4), "inceptiontime": ()}
+"""Stages of half the size of the one before, where those are not all."""
+NO_STEM = ("vgg", "inceptiontime")
+
+
+def of_family(name, known, otherwise):
+    return next((value for start, value in known.items() if name.startswith(start)), otherwise)
+
+
 each_model = pytest.mark.parametrize(("name", "shape"), MODELS)
 
 
@@ -37,14 +55,20 @@ def test_a_model_declares_its_stages(name, shape):
     model = model_of(name, shape)
     assert isinstance(model, Staged)
     maps = model.features(example(shape))
-    stages = {f"stage{n}" for n in (1, 2, 3)}
-    assert maps.keys() == {"stem", "final", "embedding"} | stages | {f"{s}.pre" for s in stages}
-    for stage in stages:
-        assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
-    assert torch.equal(maps["final"], maps["stage3"])
-    sizes = [maps[f"stage{n}"].shape[2:] for n in (1, 2, 3)]
-    for larger, smaller in pairwise(sizes):
-        assert tuple(smaller) == tuple(-(-length // 2) for length in larger)
+    depth = of_family(name, DEPTH, 3)
+    stages = {f"stage{n}" for n in range(1, depth + 1)}
+    linear = name.startswith("mobilenetv2")  # its stages end in front of no activation
+    others = {"final", "embedding"} | (set() if name.startswith(NO_STEM) else {"stem"})
+    assert maps.keys() == others | stages | (set() if linear else {f"{s}.pre" for s in stages})
+    if not linear:
+        for stage in stages:
+            assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
+        assert torch.equal(maps["final"], maps[f"stage{depth}"])
+    halves = of_family(name, HALVES, range(2, depth + 1))
+    for number, (larger, smaller) in enumerate(pairwise(maps[f"stage{n}"].shape[2:] for n in range(1, depth + 1)), 2):
+        up = 0 if name.startswith("vgg") else 1  # pooling rounds down, a strided convolution up
+        half = tuple((length + up) // 2 for length in larger)
+        assert tuple(smaller) == (half if number in halves else tuple(larger))
     assert all(x.dim() == len(shape) + 1 for stage, x in maps.items() if stage != "embedding")
     assert maps["embedding"].shape == (3, maps["final"].shape[1])
 
@@ -86,7 +110,7 @@ def test_the_probe_finds_the_shapes(name, shape):
     assert {stage: s.shape for stage, s in spec.stages.items()} == {
         stage: tuple(x.shape[1:]) for stage, x in output.stages.items()
     }
-    assert spec.depth_stages() == ["stage1", "stage2", "stage3"]
+    assert spec.depth_stages() == [f"stage{n}" for n in range(1, of_family(name, DEPTH, 3) + 1)]
     assert spec.stages["stage2"].channels == output.stages["stage2"].shape[1]
     assert spec.stages["stage2"].size == tuple(output.stages["stage2"].shape[2:])
 
@@ -113,7 +137,16 @@ def test_wide_resnet_parameters_equal_the_count_by_hand(depth, width, dims):
 
 @pytest.mark.parametrize(
     ("name", "classes", "known"),
-    [("wrn40-2", 100, 2_255_156), ("wrn16-2", 100, 703_284), ("wrn40-1", 100, 569_780), ("wrn40-2", 10, 2_243_546)],
+    [
+        *(
+            ("wrn40-2", 100, 2_255_156),
+            ("wrn16-2", 100, 703_284),
+            ("wrn40-1", 100, 569_780),
+            ("wrn40-2", 10, 2_243_546),
+        ),
+        *(("vgg8", 100, 3_965_028), ("vgg13", 100, 9_462_180), ("mobilenetv2-0.5", 100, 812_836)),
+        *(("resnet20", 100, 278_324), ("resnet56", 100, 861_620), ("resnet110", 100, 1_736_564)),
+    ],
 )
 def test_cifar_wide_resnets_have_their_published_size(name, classes, known):
     assert parameters(build(name, (3, 32, 32), classes)) == known

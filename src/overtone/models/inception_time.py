@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from overtone.models.base import Staged
 
-KERNELS = (40, 20, 10)
+KERNELS = (39, 19, 9)
+"""Odd, so that padding is the same on both sides; the paper has 40, 20 and 10."""
 MODULES = 6
 BOTTLENECK = 32
 
