@@ -117,6 +117,73 @@ def test_libraries_models_take_any_channels_and_get_stages(name: str) -> None:
     torch.testing.assert_close(output.logits, model(example))
 
 
+STAGES = {
+    "convnext_tiny": [(96, 16), (192, 8), (384, 4), (768, 2)],
+    "swin_t": [(96, 16), (768, 2)],  # in between, channels come last
+    "resnet18": [(64, 32), (64, 16), (128, 8), (256, 4), (512, 2)],
+    "efficientnet_b0": [(96, 32), (144, 16), (240, 8), (672, 4), (1280, 2)],
+    "densenet121": [(64, 32), (128, 16), (256, 8), (512, 4), (1024, 2)],
+    "mobilenet_v3_small": [(16, 32), (72, 16), (96, 8), (288, 4), (576, 2)],
+    "vgg11": [(64, 64), (128, 32), (256, 16), (512, 8), (512, 4), (512, 2)],  # not the 7 x 7 it repeats for its head
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_of_libraries_models(name: str) -> None:
+    tap = Tap(build(f"torchvision:{name}", (3, 64, 64), 7))
+    spec = probe(tap, torch.randn(2, 3, 64, 64))
+    assert [spec.stages[stage].shape for stage in spec.depth_stages()] == [(c, side, side) for c, side in STAGES[name]]
+
+
+class Mixed(torch.nn.Module):
+    """Blocks as ConvNeXt's: a convolution, linear layers with channels last, and back."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, channels, stride, stride)
+        self.norm, self.up = torch.nn.LayerNorm(channels), torch.nn.Linear(channels, 4 * channels)
+        self.act, self.down = torch.nn.GELU(), torch.nn.Linear(4 * channels, channels)
+        self.drop, self.head = torch.nn.Dropout(), torch.nn.Linear(channels, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.down(self.act(self.up(self.norm(x.permute(0, 2, 3, 1))))).permute(0, 3, 1, 2)
+        return self.head((x + self.drop(y)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "stride"),
+    [(8, (16, 16), 2), (8, (16, 16), 1), (8, (32, 16), 2), (8, (16, 32), 2), (4, (64, 64), 2)],
+)
+def test_channels_last_in_between_are_no_maps(channels: int, size: tuple[int, int], stride: int) -> None:
+    """Also where the number of channels is a side of the map, or both sides."""
+    spec = probe(Tap(Mixed(channels, stride)), torch.randn(2, 3, *size))
+    assert [spec.stages[s].shape for s in spec.depth_stages()] == [(channels, *(side // stride for side in size))]
+
+
+def test_layers_over_time_give_maps() -> None:
+    """A linear layer and a normalisation over the last axis of (B, C, T) leave channels first."""
+    model = torch.nn.Sequential(
+        torch.nn.Linear(32, 16), torch.nn.LayerNorm(16), torch.nn.Conv1d(6, 8, 2, 2), torch.nn.Flatten()
+    )
+    spec = probe(Tap(model), torch.randn(2, 6, 32))
+    assert [spec.stages[s].shape for s in spec.depth_stages()] == [(6, 16), (8, 8)]
+
+
+def test_tokens_of_a_signal_are_no_maps() -> None:
+    class Tokens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.mix = torch.nn.Conv1d(6, 12, 4, 4), torch.nn.Linear(12, 24)
+            self.head = torch.nn.Linear(24, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.mix(self.embed(x).transpose(1, 2)).mean(1))
+
+    spec = probe(Tap(Tokens()), torch.randn(2, 6, 32))
+    assert [spec.stages[s].shape for s in spec.depth_stages()] == [(12, 8)]
+
+
 def test_an_unknown_library_model_names_the_nearest() -> None:
     with pytest.raises(InputError, match="torchvision has no model 'resnet17'; did you mean 'resnet1"):
         build("torchvision:resnet17", (3, 32, 32), 7)

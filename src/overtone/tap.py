@@ -6,7 +6,7 @@ size that a probe pass sees; ``at`` names other places. Shapes are always found 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,21 +142,80 @@ def _classifier(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
+VERSION = 2
+"""Of how a foreign model's stages are found; part of the key of a cell that leaves it to the probe."""
+FIRST = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
+)
+"""What takes and gives channels before positions."""
+ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+
+
+class _Layout:
+    """Follows a pass: are the axes of what runs by channels first, (c, *size), or last, (*size, c)?
+
+    ConvNeXt and Swin transformers work channels last in between, where (H, W, c) must not be read as a map of c = H.
+    Convolutions and their like put channels first; they are last once a linear layer, a layer normalisation or a
+    module without parameters meets a map with its axes moved, until they are moved back.
+    """
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.last, self.shape = False, shape
+        self.moved = {shape[1:] + shape[:1]}
+        """Channels-last forms of all that was seen channels first."""
+
+    def enter(self, module: nn.Module, shape: torch.Size) -> None:
+        """A module takes a tensor of this shape (without the batch)."""
+        same = shape == self.shape and not (isinstance(module, nn.Linear) and len(set(shape)) == 1)
+        if isinstance(module, FIRST):
+            self.last = False
+        elif isinstance(module, (nn.Linear, nn.LayerNorm)) and not self.last and not same and shape in self.moved:
+            self.last, self.shape = True, shape
+
+    def leave(self, module: nn.Module, shape: torch.Size) -> bool:
+        """A module gives a tensor of this shape; whether its channels are first."""
+        if self.last and shape == self.shape[-1:] + self.shape[:-1]:
+            self.last = False
+        elif not self.last and shape != self.shape and shape == self.shape[1:] + self.shape[:1]:
+            self.last = not isinstance(module, FIRST) and not any(True for _ in module.parameters())
+        self.shape = shape
+        if not self.last:
+            self.moved.add(shape[1:] + shape[:1])
+        return not self.last
+
+
 def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
-    """The last leaf-most module at each spatial size, shallow to deep: ``stage1 .. stageN`` -> module path."""
+    """The last leaf-most module at each spatial size, shallow to deep: ``stage1 .. stageN`` -> module path.
+
+    Only maps with channels first count, (B, c, *size); see :class:`_Layout`.
+    """
     last_at: dict[tuple[int, ...], str] = {}
     hooks = []
+    layout = _Layout(example.shape[1:])
+
+    def is_map(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.dim() == example.dim() and len(value) == len(example)
+
+    def before(module: nn.Module, args: Any) -> None:
+        if args and is_map(args[0]):
+            layout.enter(module, args[0].shape[1:])
 
     def watch(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == example.dim() and min(output.shape[2:]) > 1:
+            if not is_map(output) or not layout.leave(module, output.shape[1:]) or min(output.shape[2:]) <= 1:
+                return
+            # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
+            if not isinstance(module, ADAPTIVE) or _product(output.shape) <= _product(args[0].shape):
                 last_at[tuple(output.shape[2:])] = path
 
         return hook
 
     for path, module in model.named_modules():
         if path:
-            hooks.append(module.register_forward_hook(watch(path)))
+            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(watch(path))]
     try:
         with torch.no_grad():
             model(example)
@@ -167,7 +226,7 @@ def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
     return {f"stage{number}": path for number, (_, path) in enumerate(ordered, start=1)}
 
 
-def _product(size: tuple[int, ...]) -> int:
+def _product(size: Sequence[int]) -> int:
     total = 1
     for length in size:
         total *= length

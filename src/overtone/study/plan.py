@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from overtone import engine, models
+from overtone import engine, models, tap
 from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_settings, view_type
@@ -218,7 +218,7 @@ class _Planner:
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
             "view": [view_type(view), view.VERSION, view_settings(view), view.fingerprint],
-            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs],
+            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_finding(model)],
             "train": train.model_dump(mode="json", exclude={"threads"}),
             "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
@@ -317,3 +317,8 @@ class _Planner:
             return TrainSettings.model_validate(given)
         except ValidationError as error:
             raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
+
+
+def _finding(model: ModelSettings) -> list[int]:
+    """How the stages of a foreign model are found, where the recipe does not name them."""
+    return [tap.VERSION] if ":" in model.model and model.at is None else []
