@@ -147,18 +147,24 @@ def table(folder: Folder) -> Html:
     for kind, title in GROUPS.items():
         rows = [row for row in folder.rows if row.kind == kind]
         if rows:
-            head = tag("tr", tag("th", title, colspan=15 if costly else 13, scope="rowgroup"), class_="group")
+            head = tag("tr", tag("th", title, colspan=14 if costly else 13, scope="rowgroup"), class_="group")
             bodies.append(
                 tag("tbody", head, "\n", *[_line(row, base, scale, folder if costly else None) for row in rows])
             )
     caption = tag("caption", "Test scores of every row", class_="unseen")
     side = "images" if folder.of_images else "people"
-    adapters: list[Html | str] = []
+    last: list[Html | str] = [tag("b", "ratio"), ": parameters of the biggest teacher over this row’s."]
     if costly:
-        adapters = [" ", tag("b", "adapters"), ": parameters trained besides the model and thrown away; "]
-        adapters += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
+        last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
+        last += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
     single = all(row.accuracy_best is None or row.accuracy_best.std is None for row in folder.rows)
-    whole = tag("table", caption, _head(scale, costly), *bodies, class_="results single" if single else "results")
+    whole = tag(
+        "table",
+        caption,
+        _head(scale, costly),
+        *bodies,
+        class_=" ".join(["results", *["single"] * single, *["costly"] * costly]),
+    )
     return section(
         "results",
         "Results",
@@ -174,9 +180,7 @@ def table(folder: Folder) -> Html:
             "student alone. ",
             tag("b", "difference"),
             ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
-            tag("b", "ratio"),
-            ": parameters of the biggest teacher over this row’s.",
-            *adapters,
+            *last,
         ),
     )
 
@@ -194,14 +198,13 @@ def _head(scale: Scale, costly: bool) -> Html:
         spread("Test accuracy, %", 4),
         spread("Macro-F1, %", 2),
         tag("td"),
-        spread("Size", 3),
-        *([spread("Training", 2)] if costly else []),
+        *([spread("Size", 2), spread("Training", 2)] if costly else [spread("Size", 3)]),
     ]
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
     unseen = tag("span", "at best, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
-    second += [column(name) for name in ("best", "last", "difference", "best", "last", "n", "params", "MACs", "ratio")]
-    second += [column(name) for name in ("adapters", "seconds")] if costly else []
+    second += [column(name) for name in ("best", "last", "difference", "best", "last", "n", "params", "MACs")]
+    second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
 
 
@@ -216,7 +219,9 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
     total = row.n + row.missing
     count = tag("span", f"{row.n} of {total}", class_="warn") if row.missing else join(row.n)
     seconds = costs.seconds(row) if costs else None
-    training = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"] if costs else []
+    last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
+    if costs:  # in place of the ratio, which parameters tell as well
+        last = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"]
     line = tag(
         "tr",
         tag(
@@ -237,8 +242,7 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         number(count),
         number(short(row.parameters)),
         number(short(row.macs)),
-        number("–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"),
-        *[number(cost) for cost in training],
+        *[number(cost) for cost in last],
     )
     return join(line, "\n")
 
