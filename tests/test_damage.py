@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import tarfile
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +23,7 @@ from overtone.recipe import DataSettings
 from overtone.student import Header, Student, load_student, save_student
 from overtone.study import make_plan
 
-ROUNDS = 250
+ROUNDS = 170
 CSV = "who,t,ax,ay,activity\n" + "".join(
     f"p{s // 60},{s / 20},{s % 7}.5,{s % 5},{'walk' if s % 120 < 60 else 'run'}\n" for s in range(240)
 )
@@ -73,11 +75,11 @@ def survives(use: Callable[[], Any]) -> bool | None:
     return True
 
 
-def refusals(use: Callable[[bytes], Any], content: bytes, seed: int) -> int:
+def refusals(use: Callable[[bytes], Any], content: bytes, seed: int, rounds: int = ROUNDS) -> int:
     """How many damaged inputs were refused, each with a message; anything but a refusal is raised."""
     chance = random.Random(seed)
     assert survives(lambda: use(content)), "the undamaged one must work"
-    results = [survives(partial(use, damaged(content, chance))) for _ in range(ROUNDS)]
+    results = [survives(partial(use, damaged(content, chance))) for _ in range(rounds)]
     assert False not in results, "a refusal without a message"
     return results.count(None)
 
@@ -142,3 +144,67 @@ def test_student_files(tmp_path: Path) -> None:
         read_windows(table, student, Columns("who", "t", "activity"), None, labelled=True)
 
     assert refusals(use, path.read_bytes(), seed=4) > 0
+
+
+def archive(folder: Path, damage: Callable[[dict[bytes, Any]], Any] = lambda held: held) -> None:
+    """CIFAR-100's three files with a few images; ``damage`` changes what is pickled into them."""
+    folder.mkdir(exist_ok=True)
+    for side in ("train", "test"):
+        held = {b"data": np.zeros((4, 3072), np.uint8), b"fine_labels": [0, 1, 2, 0], b"coarse_labels": [0, 1, 0, 1]}
+        (folder / side).write_bytes(pickle.dumps(damage(held), protocol=2))
+    names = {b"fine_label_names": [b"a", b"b", b"c"], b"coarse_label_names": [b"x", b"y"]}
+    (folder / "meta").write_bytes(pickle.dumps(damage(names), protocol=2))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_archives(packed: bool, tmp_path: Path) -> None:
+    """Their bytes: of the packed archive, or of a file of the unpacked one."""
+    inner = tmp_path / "cifar-100-python"
+    archive(inner)
+    path = tmp_path / "c.tar" if packed else inner / "train"
+    if packed:
+        with tarfile.open(path, "w") as held:
+            held.add(inner, inner.name)
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings(name="cifar100", path=str(path if packed else inner)))
+
+    assert refusals(use, path.read_bytes(), seed=5 + packed, rounds=ROUNDS // 2) > 0
+
+
+VALUES: list[Any] = [None, "a", b"b", 0.5, -1, 7, True, 2**70, [], {}, [[1], [2, 3]], np.zeros(4), np.zeros((4, 3072))]
+
+
+def test_values_of_archives(tmp_path: Path) -> None:
+    """What is pickled in them, in good pickles: any of it replaced, left out or of another length."""
+    chance = random.Random(7)
+
+    def change(held: dict[bytes, Any]) -> Any:
+        changed: Any = dict(held)
+        key = chance.choice(list(held))
+        kind = chance.randrange(12)
+        if kind == 0:
+            changed[key] = chance.choice(VALUES)
+        elif kind == 1:
+            del changed[key]
+        elif kind == 2:
+            changed[key] = changed[key][: chance.randrange(4)]
+        elif kind == 3 and isinstance(changed[key], list):
+            changed[key] = list(changed[key])
+            changed[key][chance.randrange(len(changed[key]))] = chance.choice(VALUES)
+        elif kind == 4:
+            changed = chance.choice([*VALUES, held])
+        return changed
+
+    def use(kind: str) -> None:
+        data.load(DataSettings.model_validate({"name": "cifar100", "path": str(tmp_path), "labels": kind}))
+
+    archive(tmp_path)
+    assert survives(lambda: use("fine")), "the undamaged one must work"
+    results = []
+    for number in range(ROUNDS):
+        archive(tmp_path, change)
+        results.append(survives(partial(use, ("fine", "coarse")[number % 2])))
+    assert False not in results, "a refusal without a message"
+    assert 0 < results.count(None) < ROUNDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,137 @@ def test_a_wrong_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"\x1f\x8b damaged")
     with pytest.raises(InputError, match="cannot be read from the archive"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("below", [True, False])
+def test_where_an_archive_may_lie(
+    name: str, packed: bool, below: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of the set's name or not; below OVERTONE_DATA or in data.path; beside other sets."""
+    inner = write_archive(tmp_path / name if below else tmp_path, name)
+    if packed:
+        with tarfile.open(inner.parent / f"{name.replace('cifar', 'cifar-')}-python.tar.gz", "w:gz") as held:
+            held.add(inner, inner.name)
+        shutil.rmtree(inner)
+    write_archive(tmp_path, "cifar10" if name == "cifar100" else "cifar100")
+    for other in ("test", "labels.npz"):
+        (tmp_path / other).write_bytes(b"of another set")
+    monkeypatch.setenv("OVERTONE_DATA", str(tmp_path))
+    assert len(data.load(DataSettings(name=name))) == TRAIN + TEST
+    (tmp_path / "test").unlink()
+    (tmp_path / "labels.npz").unlink()
+    monkeypatch.delenv("OVERTONE_DATA")
+    assert len(load(tmp_path, name)) == TRAIN + TEST
+
+
+def test_no_place_is_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cifar100", "uci_har"):
+        monkeypatch.delenv("OVERTONE_DATA", raising=False)
+        for path in (tmp_path, None):
+            with pytest.raises(InputError) as caught:
+                data.load(DataSettings.model_validate({"name": name, **({"path": str(path)} if path else {})}))
+            places = str(caught.value).split("looked")[1].split(")")[0].removeprefix(" in").removeprefix(":").split(",")
+            assert len({place.strip() for place in places}) == len(places)
+            monkeypatch.setenv("OVERTONE_DATA", str(tmp_path))
+
+
+WRONG_LABELS: list[Any] = [
+    ["apple"] * TRAIN,
+    [None] * TRAIN,
+    [[0]] * TRAIN,
+    [[0], 1] * (TRAIN // 2),
+    [0.5] * TRAIN,
+    [0] * (TRAIN - 1) + [7],
+    [-1] + [0] * (TRAIN - 1),
+    [4] + [0] * (TRAIN - 1),
+    [2**70] * TRAIN,
+    [0] * (TRAIN - 1),
+    [True] * TRAIN,
+    [],
+    {},
+    None,
+    3,
+    b"0" * TRAIN,
+    np.zeros((TRAIN, 1), dtype=np.int64),
+]
+
+
+@pytest.mark.parametrize("value", WRONG_LABELS, ids=lambda v: f"{v!r:.24}")
+@pytest.mark.parametrize("file", ["train", "test"])
+def test_wrong_labels_of_an_archive(archive: Path, file: str, value: Any) -> None:
+    held = pickle.loads((archive / file).read_bytes(), encoding="bytes")
+    held[b"fine_labels"] = value
+    (archive / file).write_bytes(pickle.dumps(held, protocol=2))
+    with pytest.raises(InputError, match=rf"{file}(: fine_labels)?(:| must be whole numbers from 0 to 3)"):
+        load(archive)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[[0] * 3072, [0] * 5], [], None, b"", "x", np.zeros((0, 3072), np.uint8), np.zeros((TRAIN, 3072)), np.uint8(3)],
+    ids=lambda v: f"{v!r:.24}",
+)
+def test_wrong_data_of_an_archive(archive: Path, value: Any) -> None:
+    held = pickle.loads((archive / "train").read_bytes(), encoding="bytes")
+    held[b"data"] = value
+    (archive / "train").write_bytes(pickle.dumps(held, protocol=2))
+    with pytest.raises(InputError, match="train: "):
+        load(archive)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], 3, b"apple", [1, 2, 3, 4], [["a"], ["b"]], [b"a", b"b", b"a", b"c"], {b"a": 1}],
+    ids=lambda v: f"{v!r:.24}",
+)
+def test_wrong_names_of_an_archive(archive: Path, value: Any) -> None:
+    (archive / "meta").write_bytes(pickle.dumps({b"fine_label_names": value}, protocol=2))
+    with pytest.raises(InputError, match="meta: fine_label_names must"):
+        load(archive)
+
+
+def test_fewer_names_than_labels(archive: Path) -> None:
+    (archive / "meta").write_bytes(pickle.dumps({b"fine_label_names": [b"a", b"b"]}, protocol=2))
+    with pytest.raises(InputError, match=r"train: fine_labels must be .* 0 to 1, since 2 classes are named; got 2 at"):
+        load(archive)
+    (archive / "meta").write_bytes(pickle.dumps({b"label_names": [b"a", b"b"]}, protocol=2))
+    with pytest.raises(InputError, match="meta: 'fine_label_names' is missing; did you mean 'label_names'"):
+        load(archive)
+
+
+@pytest.mark.parametrize(
+    ("array", "value"),
+    [
+        ("fine_train", np.full(1000, 2)),
+        ("fine_test", np.full(1000, -1)),
+        ("fine_train", np.zeros(1000)),
+        ("fine_test", np.array(["a"] * 1000)),
+        ("fine_train", np.zeros((1000, 1), np.int64)),
+        ("fine_names", np.array(["a", "a"])),
+        ("fine_names", np.arange(2)),
+        ("fine_names", np.array("a")),
+    ],
+)
+def test_wrong_labels_of_sheets(tmp_path: Path, array: str, value: Any) -> None:
+    for side in ("train", "test"):
+        Image.fromarray(np.zeros((800, 1280, 3), np.uint8)).save(tmp_path / f"{side}_00.webp", lossless=True)
+    labels = np.arange(1000) % 2
+    arrays = {"fine_train": labels, "fine_test": labels, "fine_names": np.array(["a", "b"])}
+    np.savez(tmp_path / "labels.npz", **{**arrays, array: value})
+    with pytest.raises(InputError, match=rf"labels\.npz: {array} must"):
+        load(tmp_path)
+
+
+def test_empty_bytes_are_plain() -> None:
+    """Python 3 writes them in protocol 2 as a call of bytes, which here takes no arguments."""
+    empty = np.zeros((0, 3072), np.uint8)
+    held = read_plain(pickle.dumps({"data": empty, "x": b""}, protocol=2), "here")
+    assert held["data"].shape == (0, 3072)
+    assert held["x"] == b""
+    with pytest.raises(InputError, match="cannot be read as plain data"):
+        read_plain(b"\x80\x02c__builtin__\nbytes\nK\x05\x85R.", "here")
 
 
 class Evil:

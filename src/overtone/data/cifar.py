@@ -18,11 +18,12 @@ from pydantic import Field
 
 from overtone.data.base import Source, Windows
 from overtone.data.npz import read_arrays
-from overtone.data.places import find_file
+from overtone.data.places import VARIABLE, folders
 from overtone.data.plain_pickle import read_plain
 from overtone.errors import InputError, nearest
 
 SIDE = 32
+LABELS = "labels.npz"
 SHEET = (25, 40)
 """Rows and columns of pictures in one sheet."""
 
@@ -40,9 +41,13 @@ class _Side:
 class _Cifar(Source):
     """What both sets share.
 
+    Class attributes: the archive's name, the folder in it, its training, test and meta files, and which keys hold the
+    labels and the classes' names.
+
     Attributes:
-        path: the archive (``.tar.gz``) or its unpacked folder, or a folder of lossless sheets with ``labels.npz``;
-            else it is looked for in ``OVERTONE_DATA``.
+        path: the archive (``.tar.gz``), its unpacked folder, a folder of lossless sheets with ``labels.npz``, or a
+            folder that holds one of these (in a folder of the set's name or not); else ``OVERTONE_DATA`` is such a
+            folder.
         classes: only these classes, by name, or the first so many.
         train_per_class, test_per_class: only the first so many images of each class.
     """
@@ -54,13 +59,15 @@ class _Cifar(Source):
 
     NAME: ClassVar[str]
     ARCHIVE: ClassVar[str]
+    INNER: ClassVar[str]
     FILES: ClassVar[tuple[tuple[str, ...], tuple[str, ...], str]]
+    KEYS: ClassVar[dict[str, tuple[str, str]]]
 
     def load(self) -> Windows:
         """All images, training before test."""
         where = f"data {self.NAME!r}"
         place = self._place(where)
-        if place.is_dir() and (place / "labels.npz").is_file():
+        if (place / LABELS).is_file():
             train, test, names = self._sheets(place, f"{where}: {place}")
         else:
             train, test, names = self._archive(place, f"{where}: {place}")
@@ -83,10 +90,22 @@ class _Cifar(Source):
         )
 
     def _place(self, where: str) -> Path:
-        """The folder or archive."""
+        """The packed archive, its unpacked folder, or the folder of sheets."""
         if self.path is not None and self.path.is_file():
             return self.path
-        return find_file(self.path, self.NAME, where)
+        places = folders(self.path, self.NAME)
+        own = places if self.path is not None else places[:1]  # OVERTONE_DATA itself holds folders and archives only
+        for place in places:
+            for inside in (place / self.INNER, place / self.ARCHIVE):
+                if inside.exists():
+                    return inside
+            if place in own and any((place / file).is_file() for file in (LABELS, *self.FILES[1], self.FILES[2])):
+                return place
+        looked = ", ".join(map(str, places)) or "nowhere"
+        raise InputError(
+            f"{where}: {self.NAME} was not found: no folder {self.INNER}, no {self.ARCHIVE}, no {LABELS} with sheets "
+            f"(looked in: {looked}); set data.path, or {VARIABLE} to the folder above it"
+        )
 
     @property
     def _kind(self) -> str:
@@ -95,35 +114,33 @@ class _Cifar(Source):
 
     def _sheets(self, folder: Path, where: str) -> tuple[_Side, _Side, list[str]]:
         kind = self._kind
-        held = read_arrays(folder / "labels.npz", (f"{kind}_train", f"{kind}_test", f"{kind}_names"), where)
+        held = read_arrays(folder / LABELS, (f"{kind}_train", f"{kind}_test", f"{kind}_names"), where)
+        names = _names(held[f"{kind}_names"].tolist(), f"{where}: {LABELS}: {kind}_names")
         sides = []
         for side in ("train", "test"):
             files = sorted(folder.glob(f"{side}_*.webp"))
             if not files:
-                raise InputError(f"{where}: there are no sheets {side}_*.webp beside labels.npz")
+                raise InputError(f"{where}: there are no sheets {side}_*.webp beside {LABELS}")
+            labels = _labels(held[f"{kind}_{side}"], len(names), f"{where}: {LABELS}: {kind}_{side}")
             images = np.concatenate([_pictures(file, where) for file in files])
-            sides.append(_side(images, held[f"{kind}_{side}"], where))
-        return sides[0], sides[1], [str(name) for name in held[f"{kind}_names"]]
+            sides.append(_side(images, labels, f"{where}: {side}"))
+        return sides[0], sides[1], names
 
     def _archive(self, place: Path, where: str) -> tuple[_Side, _Side, list[str]]:
-        read = _reader(place, self.ARCHIVE, where)
+        read = _reader(place, self.INNER, where)
         train_files, test_files, meta_file = self.FILES
-        meta = read(meta_file)
+        label_key, names_key = self.KEYS[self._kind]
+        names = _names(_held(read(meta_file), names_key, f"{where}: {meta_file}"), f"{where}: {meta_file}: {names_key}")
         sides = []
         for files in (train_files, test_files):
-            parts = [read(file) for file in files]
-            key = next((k for k in ("labels", f"{self._kind}_labels") if k in parts[0]), None)
-            if key is None or any("data" not in part or key not in part for part in parts):
-                raise InputError(f"{where}: {files[0]} holds no data and labels, only {', '.join(parts[0])}")
-            data = np.concatenate([np.asarray(part["data"]) for part in parts])
-            if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * SIDE * SIDE:
-                raise InputError(f"{where}: data must be bytes (N, 3072), got {data.dtype} {data.shape}")
-            images = data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-            sides.append(_side(images, np.concatenate([np.asarray(part[key]) for part in parts]), where))
-        names = next((meta[k] for k in ("label_names", f"{self._kind}_label_names") if k in meta), None)
-        if names is None:
-            raise InputError(f"{where}: {meta_file} holds no class names, only {', '.join(meta)}")
-        return sides[0], sides[1], [n.decode("latin-1") if isinstance(n, bytes) else str(n) for n in names]
+            parts = []
+            for file in files:
+                held, here = read(file), f"{where}: {file}"
+                labels = _labels(_held(held, label_key, here), len(names), f"{here}: {label_key}")
+                parts.append(_side(_images(_held(held, "data", here), here), labels, here))
+            images = np.concatenate([part.images for part in parts])
+            sides.append(_Side(images, np.concatenate([part.labels for part in parts])))
+        return sides[0], sides[1], names
 
     def _chosen(self, names: list[str], where: str) -> list[int]:
         if self.classes is None:
@@ -145,12 +162,14 @@ class Cifar10(_Cifar):
 
     SOURCE: ClassVar[str] = "32 x 32 photographs of 10 classes, Krizhevsky 2009 (archive cifar-10-python.tar.gz)"
     NAME: ClassVar[str] = "cifar10"
-    ARCHIVE: ClassVar[str] = "cifar-10-batches-py"
+    ARCHIVE: ClassVar[str] = "cifar-10-python.tar.gz"
+    INNER: ClassVar[str] = "cifar-10-batches-py"
     FILES: ClassVar[tuple[tuple[str, ...], tuple[str, ...], str]] = (
         tuple(f"data_batch_{n}" for n in range(1, 6)),
         ("test_batch",),
         "batches.meta",
     )
+    KEYS: ClassVar[dict[str, tuple[str, str]]] = {"fine": ("labels", "label_names")}
 
 
 class Cifar100(_Cifar):
@@ -162,8 +181,13 @@ class Cifar100(_Cifar):
 
     SOURCE: ClassVar[str] = "32 x 32 photographs of 100 classes, Krizhevsky 2009 (archive cifar-100-python.tar.gz)"
     NAME: ClassVar[str] = "cifar100"
-    ARCHIVE: ClassVar[str] = "cifar-100-python"
+    ARCHIVE: ClassVar[str] = "cifar-100-python.tar.gz"
+    INNER: ClassVar[str] = "cifar-100-python"
     FILES: ClassVar[tuple[tuple[str, ...], tuple[str, ...], str]] = (("train",), ("test",), "meta")
+    KEYS: ClassVar[dict[str, tuple[str, str]]] = {
+        "fine": ("fine_labels", "fine_label_names"),
+        "coarse": ("coarse_labels", "coarse_label_names"),
+    }
 
     labels: Literal["fine", "coarse"] = "fine"
 
@@ -172,30 +196,67 @@ class Cifar100(_Cifar):
         return self.labels
 
 
-def _reader(place: Path, folder: str, where: str) -> Callable[[str], dict[str, Any]]:
+def _reader(place: Path, inner: str, where: str) -> Callable[[str], dict[str, Any]]:
     """Reads one file of the archive, packed or unpacked."""
-    if place.is_file():
-        packed = place
-    else:
-        unpacked = next(
-            (p for p in (place, place / folder) if (p / "test").is_file() or (p / "test_batch").is_file()), None
-        )
-        if unpacked is not None:
-            return lambda name: read_plain(_bytes(unpacked / name, where), f"{where}: {name}")
-        packed = place / f"{folder.replace('-batches-py', '-python')}.tar.gz"
-    if not packed.is_file():
-        raise InputError(f"{where}: there is no folder {folder}, no {packed.name}, no labels.npz with sheets")
+    if place.is_dir():
+        return lambda name: read_plain(_bytes(place / name, where), f"{where}: {name}")
 
     def read(name: str) -> dict[str, Any]:
         try:
-            with tarfile.open(packed) as archive:
-                member = archive.extractfile(f"{folder}/{name}")
+            with tarfile.open(place) as archive:
+                member = archive.extractfile(f"{inner}/{name}")
                 content = b"" if member is None else member.read()
-        except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+        except Exception as error:  # a damaged archive can fail in any way
             raise InputError(f"{where}: {name} cannot be read from the archive ({error})") from error
         return read_plain(content, f"{where}: {name}")
 
     return read
+
+
+def _held(held: dict[str, Any], key: str, where: str) -> Any:
+    if key not in held:
+        raise InputError(f"{where}: {key!r} is missing; {nearest(key, held)}")
+    return held[key]
+
+
+def _images(value: Any, where: str) -> Images:
+    """``data`` of one file as (N, 32, 32, 3)."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape[1:] != (3 * SIDE * SIDE,):
+        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise InputError(f"{where}: data must be an array of bytes (N, {3 * SIDE * SIDE}), got {got}")
+    return value.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+
+
+def _names(value: Any, where: str) -> list[str]:
+    """Names of classes, as texts."""
+    if not isinstance(value, list) or not all(isinstance(name, (bytes, str)) for name in value) or not value:
+        raise InputError(f"{where} must be a list of texts, the classes' names, got {_quoted(value)}")
+    names = [name.decode("latin-1") if isinstance(name, bytes) else str(name) for name in value]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{where} must name each class once, but {name!r} stands there {names.count(name)} times")
+    return names
+
+
+def _labels(value: Any, classes: int, where: str) -> npt.NDArray[np.int64]:
+    """Numbers of classes, (N,)."""
+    wanted = f"{where} must be whole numbers from 0 to {classes - 1}, since {classes} classes are named; got"
+    try:
+        found = np.asarray(value)
+    except Exception as error:  # a list may hold anything
+        raise InputError(f"{wanted} {_quoted(value)}") from error
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or isinstance(value, (bytes, str)):
+        raise InputError(f"{wanted} {_quoted(value)}")
+    wrong = (found < 0) | (found >= classes)
+    if wrong.any():
+        raise InputError(f"{wanted} {found[wrong][0]} at place {int(wrong.argmax())}")
+    return found.astype(np.int64)
+
+
+def _quoted(value: Any) -> str:
+    """The beginning of a value, and what it is."""
+    text = " ".join(f"{value!r:.200}".split())
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def _bytes(path: Path, where: str) -> bytes:
@@ -211,17 +272,17 @@ def _pictures(file: Path, where: str) -> Images:
     try:
         with Image.open(file) as picture:
             sheet = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged picture can fail in any way
         raise InputError(f"{where}: {file.name} cannot be read ({error})") from error
     if sheet.shape != (rows * SIDE, columns * SIDE, 3):
         raise InputError(f"{where}: {file.name} must be {columns * SIDE} x {rows * SIDE} pixels, got {sheet.shape}")
     return sheet.reshape(rows, SIDE, columns, SIDE, 3).swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)
 
 
-def _side(images: Images, labels: npt.NDArray[Any], where: str) -> _Side:
-    if len(images) != len(labels):
-        raise InputError(f"{where}: there are {len(images)} images but {len(labels)} labels")
-    return _Side(images, labels.astype(np.int64))
+def _side(images: Images, labels: npt.NDArray[np.int64], where: str) -> _Side:
+    if not len(images) or len(images) != len(labels):
+        raise InputError(f"{where}: there must be as many images as labels, got {len(images)} and {len(labels)}")
+    return _Side(images, labels)
 
 
 def _some(side: _Side, chosen: list[int], most: int | None) -> _Side:

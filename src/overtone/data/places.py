@@ -10,6 +10,15 @@ from overtone.errors import InputError
 VARIABLE = "OVERTONE_DATA"
 
 
+def folders(path: Path | None, name: str) -> list[Path]:
+    """Folders that may hold a data set: ``path`` and its folder ``name``, else these of ``OVERTONE_DATA``."""
+    if path is not None:
+        return [path, path / name]
+    if VARIABLE in os.environ:
+        return [Path(os.environ[VARIABLE]) / name, Path(os.environ[VARIABLE])]
+    return []
+
+
 def find_file(path: Path | None, name: str, where: str) -> Path:
     """A data file: ``path`` itself (or ``name`` in that folder), else ``name`` in the folder ``OVERTONE_DATA``.
 
@@ -27,9 +36,9 @@ def find_file(path: Path | None, name: str, where: str) -> Path:
     elif VARIABLE in os.environ:
         places.append(Path(os.environ[VARIABLE]) / name)
     for place in places:
-        if place.is_file() if Path(name).suffix else place.is_dir():
+        if place.is_file():
             return place
-    looked = ", ".join(str(place) for place in places) or "nowhere"
+    looked = ", ".join(dict.fromkeys(map(str, places))) or "nowhere"
     raise InputError(
         f"{where}: {name} was not found (looked: {looked}); set data.path, or {VARIABLE} to the folder above it"
     )
