@@ -121,10 +121,9 @@ def least_norm(gram: list[list[float]], most: float) -> list[float]:
     scale = max(gram[k][k] for k in range(count)) or 1.0
     for _ in range(1000):
         slope = [sum(g * w for g, w in zip(row, weights, strict=True)) for row in gram]
-        gain = min((k for k in range(count) if weights[k] < most), key=slope.__getitem__, default=0)
+        gain = min((k for k in range(count) if weights[k] < most), key=slope.__getitem__, default=None)
         lose = max((k for k in range(count) if weights[k] > 0), key=slope.__getitem__)
-        excess = slope[lose] - slope[gain]
-        if excess <= 1e-12 * scale:
+        if gain is None or (excess := slope[lose] - slope[gain]) <= 1e-12 * scale:
             break
         curvature = gram[gain][gain] + gram[lose][lose] - 2 * gram[gain][lose]
         step = excess / curvature if curvature > 0 else most

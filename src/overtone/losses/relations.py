@@ -78,10 +78,15 @@ def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher: embeddings (B, D), of widths that may differ.
 
     Returns:
-        A scalar >= 0.
+        A scalar >= 0, unchanged by moving, turning or positive scaling of either side.
+
+    Raises:
+        ValueError: for a batch of one sample.
 
     Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 5.
     """
+    if len(student) < 2:
+        raise ValueError(f"distances need a batch of at least 2 samples, got {len(student)}")
     return F.smooth_l1_loss(_distances(student), _distances(teacher))
 
 
