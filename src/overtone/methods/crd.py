@@ -75,7 +75,7 @@ class CRD(Method):
     ) -> dict[str, Tensor]:
         """The contrast with each teacher; in training the memories then take in the batch."""
         assert student.embedding is not None
-        rows = self.position[batch.index]
+        rows = self._rows(batch.index)
         drawn = self._draw(rows, progress.step)
         found = {}
         for name, side in self.sides.items():
@@ -83,6 +83,21 @@ class CRD(Method):
             assert theirs is not None
             found[f"contrast.{name}"] = side(student.embedding, theirs, rows, drawn)
         return found
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """The memories' rows of samples by their numbers, (B,).
+
+        Raises:
+            InputError: for a sample that is not among the training samples.
+        """
+        inside = (index >= 0) & (index < len(self.position))
+        rows = torch.where(inside, self.position[index.where(inside, 0)], -1)
+        if bool((rows < 0).any()):
+            raise InputError(
+                f"crd: samples {index[rows < 0][:5].tolist()} are not among the training samples; index holds numbers "
+                "of data.train_index"
+            )
+        return rows
 
     def _draw(self, rows: Tensor, step: int) -> Tensor:
         """Rows of the memories for each sample, the positive first: (B, K + 1).
