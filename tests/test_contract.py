@@ -164,7 +164,7 @@ def test_two_processes_equal_one() -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
-    assert set(found) == {*NAMES, "own loop"}
+    assert set(found) == {*NAMES, "own loop", "crd's memories"}
     assert {name: value for name, value in found.items() if not value < 1e-4} == {}
 
 

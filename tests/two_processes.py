@@ -1,6 +1,6 @@
 """Run by the contract suite in two gloo processes: the gradient of two halves against one process with all of it.
 
-Prints, on the main process, one JSON line: the largest relative difference by case.
+Also that both keep one memory. Prints, on the main process, one JSON line: the largest relative difference by case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from cases import NAMES, PROGRESS, SETTINGS, batch_of, make, part_of
 
 from overtone.distill import Distillation
-from overtone.types import Batch
+from overtone.types import Batch, Progress
 
 
 def gradients(module: torch.nn.Module) -> torch.Tensor:
@@ -31,6 +31,34 @@ def own_loop(accelerator: Accelerator, batch: Batch, halves: list[Batch]) -> flo
     shared(mine.views["signal"], mine.target).total.backward()
     alone(batch.views["signal"], batch.target).total.backward()
     return float((gradients(kd) - gradients(alone)).norm() / gradients(alone).norm())
+
+
+def banks(accelerator: Accelerator, batch: Batch, halves: list[Batch]) -> float:
+    """Memories and norms of crd after two steps of training, against the other process and against one with all."""
+    case = make("crd", {"negatives": 8})
+    alone = copy.deepcopy(case.distillation)
+    for module in [*case.distillation.modules(), *alone.modules()]:
+        module.train(not isinstance(module, torch.nn.modules.batchnorm._BatchNorm))  # frozen, as in eval
+    shared = accelerator.prepare_model(case.distillation)
+    optimizers = [torch.optim.SGD(d.parameters(), 0.1) for d in (case.distillation, alone)]
+    for step in range(2):
+        now = Progress(epoch=1, epochs=2, step=step, steps=8)
+        whole, mine = (
+            Batch(part.views, part.target, part.index + 12 * step)  # some samples in both steps
+            for part in (batch, halves[accelerator.process_index])
+        )
+        shared(mine, case.outputs(mine), now).total.backward()
+        alone(whole, case.outputs(whole), now).total.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    worst = 0.0
+    for name in ("student_memory", "teacher_memory", "norms"):
+        here, expected = (getattr(d.methods["crd"].sides["signal"], name) for d in (case.distillation, alone))
+        first, second = accelerator.gather(here[None])
+        worst = max([worst, *(float((x - expected).norm() / expected.norm()) for x in (first, second))])
+        assert torch.equal(first, second), name
+    return worst
 
 
 def main() -> None:
@@ -54,6 +82,7 @@ def main() -> None:
         expected, got = gradients(alone), gradients(case.distillation)
         found[name] = float((got - expected).norm() / expected.norm())
     found["own loop"] = own_loop(accelerator, batch, halves)
+    found["crd's memories"] = banks(accelerator, batch, halves)
     if accelerator.is_main_process:
         print(json.dumps(found))
     accelerator.end_training()
