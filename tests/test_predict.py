@@ -237,3 +237,119 @@ def test_misfits_are_told(student_file: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2, everything(result)
         assert message in everything(result)
     assert not (tmp_path / "never.csv").exists()
+
+
+@pytest.fixture
+def image_student(tmp_path: Path) -> Path:
+    """A student of 8 x 8 images of three classes."""
+    header = Header(
+        builder="resnet8",
+        input_shape=(3, 8, 8),
+        classes=("apple", "bear", "cloud"),
+        channels=("red", "green", "blue"),
+        rate=None,
+        window=(8, 8),
+        mean=(120.0, 120.0, 120.0),
+        std=(60.0, 60.0, 60.0),
+        view="image",
+        view_settings={},
+        view_state={},
+    )
+    torch.manual_seed(0)
+    save_student(tmp_path / "images.safetensors", build("resnet8", (3, 8, 8), 3).state_dict(), header)
+    return tmp_path / "images.safetensors"
+
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+
+
+def test_images_of_another_scale_are_told(image_student: Path, tmp_path: Path) -> None:
+    def said(x: np.ndarray[Any, Any], command: str = "predict") -> str:
+        np.savez(tmp_path / "x.npz", X=x, y=np.zeros(len(x), dtype=int))
+        out = ["--out", tmp_path / "p.csv", "--force"] if command == "predict" else []
+        result = overtone(command, image_student, tmp_path / "x.npz", *out)
+        assert result.exit_code == 0, everything(result)
+        return everything(result)
+
+    warning = "x.npz: X looks as if it were scaled to 0..1; this student takes 0 to 255"
+    scaled = IMAGES.astype(np.float32) / 255
+    assert warning in said(scaled)
+    assert warning in said(scaled, "evaluate")
+    assert "scaled" not in said(IMAGES)
+    assert "scaled" not in said(IMAGES.astype(np.float64))
+
+
+def test_no_windows_and_no_numbers(student_file: Path, image_student: Path, tmp_path: Path) -> None:
+    for student, x, message in [
+        (image_student, IMAGES[:0], "there are no images in X"),
+        (student_file, X[:0], "there are no windows in X"),
+        (student_file, X[:, :, :0], "X holds nothing"),
+        (student_file, X.astype(str), "X must hold numbers"),
+        (image_student, IMAGES.astype(complex), "X must hold numbers"),
+        (image_student, np.array(3.0), "X must be (N, 3, 8, 8)"),
+    ]:
+        np.savez(tmp_path / "x.npz", X=x)
+        result = overtone("predict", student, tmp_path / "x.npz", "--out", tmp_path / "never.csv")
+        assert result.exit_code == 2, everything(result)
+        assert message in everything(result)
+
+
+def test_numbers_of_classes_as_labels(student_file: Path, image_student: Path, tmp_path: Path) -> None:
+    """Where classes have names, numbers of an .npz are their places; where a class is called 1, they are names."""
+
+    def score(student: Path, x: Any, y: Any) -> Result:
+        np.savez(tmp_path / "x.npz", X=x, y=y)
+        return overtone("evaluate", student, tmp_path / "x.npz")
+
+    def scores(result: Result) -> str:
+        assert result.exit_code == 0, everything(result)
+        return everything(result).split(str(tmp_path))[0].strip()
+
+    numbers = np.arange(6) % 3
+    note = "y holds numbers, taken as the student's classes in their order: 0 is apple, 2 is cloud"
+    named = score(image_student, IMAGES, np.array(["apple", "bear", "cloud"])[numbers])
+    assert "y holds numbers" not in everything(named)
+    for y in (numbers, numbers.astype(np.uint8), numbers.astype(float)):
+        found = score(image_student, IMAGES, y)
+        assert scores(found) == scores(named)
+        assert note in everything(found)
+    found = score(student_file, X, np.arange(6) % 2)
+    assert scores(found) == scores(score(student_file, X, np.array(CLASSES)[np.arange(6) % 2]))
+    assert "0 is run, 1 is walk" in everything(found)
+    for y in (numbers + 1, numbers - 1):
+        wrong = score(image_student, IMAGES, y)
+        assert wrong.exit_code == 2
+        assert "(known: apple, bear, cloud) or their numbers, 0 to 2" in everything(wrong)
+    for bad in (numbers + 0.5, numbers.reshape(3, 2), np.array(0), numbers[:4]):
+        assert score(image_student, IMAGES, bad).exit_code == 2
+    header = read_header(image_student).model_copy(update={"classes": ("1", "2", "3")})
+    save_student(image_student, load_student(image_student).model.state_dict(), header)
+    shifted = score(image_student, IMAGES, numbers + 1)
+    assert shifted.exit_code == 0, everything(shifted)
+    assert "y holds numbers" not in everything(shifted)
+    assert "label '0' is not among the student's classes" in everything(score(image_student, IMAGES, numbers))
+
+
+def test_arrays_of_numpy(student_file: Path, image_student: Path) -> None:
+    for path, x in ((student_file, X[:, :, :20]), (image_student, IMAGES)):
+        student = load_student(path)
+        assert torch.equal(student.predict(x), student.predict(torch.from_numpy(x.copy())))
+        assert torch.equal(student(x.astype(np.float64)), student(torch.from_numpy(x.astype(np.float64))))
+        backwards = student.predict(x[::-1])  # strides that torch does not have
+        torch.testing.assert_close(backwards, student.predict(x).flip(0))
+
+
+def test_a_name_is_no_emoji(student_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a:100:b:smile:.npz"
+    result = overtone("predict", student_file, path)
+    assert result.exit_code == 2
+    assert ":100:b:smile:" in everything(result)
+    np.savez(path, X=X)
+    out = tmp_path / "p:100:.csv"
+    assert "p:100:.csv" in everything(overtone("predict", student_file, path, "--out", out))
+    header = read_header(student_file).model_copy(update={"classes": (":100:", ":smile:")})
+    save_student(student_file, load_student(student_file).model.state_dict(), header)
+    np.savez(path, X=X, y=np.arange(6) % 2)
+    text = everything(overtone("evaluate", student_file, path))
+    assert text.count(":100:") >= 3
+    assert text.count(":smile:") >= 3

@@ -38,8 +38,9 @@ app = typer.Typer(
     help="Multi-modal, multi-teacher knowledge distillation with frequency attention.",
 )
 # Without a terminal there is no width to keep to, and a wide table is easier to read in a log.
-console = Console(width=None if sys.stdout.isatty() else 140)
-errors = Console(stderr=True)
+# A name such as ":100:" is no emoji.
+console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 
 def _version(asked: bool) -> None:

@@ -7,8 +7,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import Tensor
@@ -76,15 +78,16 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
     if path.suffix != ".npz":
         raise InputError(f"{where}: this student takes images; give a .npz with X (N, C, H, W)")
     held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
-    x = held["X"]
+    x = _filled(held["X"], "images", where)
     wanted = (len(header.channels), *header.size)
-    if x.ndim != 4 or x.shape[1:] != wanted or not len(x):
+    if x.shape[1:] != wanted:
         raise InputError(f"{where}: X must be (N, {', '.join(map(str, wanted))}), images of 0 to 255; got {x.shape}")
     if not np.isfinite(x.astype(np.float32)).all():
         raise InputError(f"{where}: X holds values that are not finite")
-    y = _numbers([str(label) for label in held["y"]], header, where) if labelled else np.zeros(len(x), dtype=np.int64)
-    if len(y) != len(x):
-        raise InputError(f"{where}: X and y must be equally long, got {len(x)} and {len(y)}")
+    notes = []
+    if x.max() <= 1:
+        notes.append(f"{where}: X looks as if it were scaled to 0..1; this student takes 0 to 255")
+    y, told = _labels(held["y"], len(x), header, where) if labelled else (np.zeros(len(x), dtype=np.int64), [])
     zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
     windows = Windows(
         x=x,
@@ -98,23 +101,63 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
         rate=None,
         where=where,
         stride=1,
+        notes=(*notes, *told),
     )
     return Given(windows, tuple(str(number) for number in numbers))
 
 
 def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Recordings, tuple[str, ...]]:
     held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
-    x = held["X"]
+    x = _filled(held["X"], "windows", where)
     if x.ndim != 3 or x.shape[1] != len(header.channels):
         raise InputError(
             f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
             f"{', '.join(header.channels)}; got {x.shape}"
         )
-    labels = _numbers([str(label) for label in held["y"]], header, where) if labelled else np.zeros(len(x), dtype=int)
-    if len(labels) != len(x):
-        raise InputError(f"{where}: X and y must be equally long, got {len(x)} and {len(labels)}")
+    labels, notes = _labels(held["y"], len(x), header, where) if labelled else (np.zeros(len(x), dtype=np.int64), [])
     names = tuple(str(number) for number in range(len(x)))
-    return _recordings(list(x.astype(np.float32)), list(labels), header, where), names
+    recordings = _recordings(list(x.astype(np.float32)), list(labels), header, where)
+    return replace(recordings, notes=tuple(notes)), names
+
+
+def _filled(x: npt.NDArray[Any], what: str, where: str) -> npt.NDArray[Any]:
+    """X, if it holds numbers and any at all."""
+    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
+        raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
+    if x.shape[:1] == (0,):
+        raise InputError(f"{where}: there are no {what} in X; its shape is {x.shape}")
+    if not x.size:
+        raise InputError(f"{where}: X holds nothing, its shape is {x.shape}")
+    return x
+
+
+def _labels(y: npt.NDArray[Any], count: int, header: Header, where: str) -> tuple[IntArray, list[str]]:
+    """Numbers of the student's classes, and a note where y itself is taken as such, not as names."""
+    if y.shape != (count,):
+        raise InputError(f"{where}: X and y must be equally long, got {count} and {y.shape}")
+    if np.issubdtype(y.dtype, np.floating) and np.isfinite(y).all() and (y == np.round(y)).all():
+        y = y.astype(np.int64)  # as in training
+    if not np.issubdtype(y.dtype, np.integer) or any(_is_number(name) for name in header.classes):
+        return _numbers([str(label) for label in y], header, where), []
+    last = len(header.classes) - 1
+    wrong = (y < 0) | (y > last)
+    if wrong.any():
+        raise InputError(
+            f"{where}: y holds {y[wrong][0]}, but the student's classes have names; give these "
+            f"({nearest('', header.classes)}) or their numbers, 0 to {last}"
+        )
+    return y.astype(np.int64), [
+        f"{where}: y holds numbers, taken as the student's classes in their order: 0 is {header.classes[0]}, {last} is "
+        f"{header.classes[last]}"
+    ]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        int(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _table(

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -79,12 +81,17 @@ class Student(nn.Module):
         """Class names in the order of the logits."""
         return self.header.classes
 
-    def forward(self, windows: Tensor) -> Tensor:
+    def forward(self, windows: Tensor | npt.NDArray[Any]) -> Tensor:
         """Windows (B, C, T) in the recording's units, or images (B, C, H, W) of 0 to 255 -> logits (B, classes).
+
+        An array of numpy is taken as well, onto the model's device.
 
         Raises:
             InputError: for windows of another shape than the student was trained on.
         """
+        if not isinstance(windows, Tensor):
+            device = next((parameter.device for parameter in self.model.parameters()), None)
+            windows = torch.as_tensor(np.ascontiguousarray(windows), device=device)
         wanted = (len(self.header.channels), *self.header.size)
         if tuple(windows.shape[1:]) != wanted:
             raise InputError(
@@ -95,8 +102,8 @@ class Student(nn.Module):
         return self.model(self.view.render(stored, self.header.view_state))
 
     @torch.no_grad()
-    def predict(self, windows: Tensor) -> Tensor:
-        """Windows (B, C, T), or images (B, C, H, W) -> class probabilities (B, classes)."""
+    def predict(self, windows: Tensor | npt.NDArray[Any]) -> Tensor:
+        """Windows (B, C, T), or images (B, C, H, W), of torch or numpy -> class probabilities (B, classes)."""
         return self(windows).softmax(1)
 
 
