@@ -29,7 +29,7 @@ from overtone.frequency import (
     published_mask,
     resize,
 )
-from overtone.losses import hierarchical_context, spectrum_distance
+from overtone.losses import attention_transfer, hierarchical_context, spectrum_distance
 from overtone.methods import configure, find
 from overtone.models import build
 from overtone.types import DataInfo, Spec, StageSpec
@@ -966,6 +966,25 @@ def test_spectrum_distance_is_at_most_the_squared_error(size: tuple[int, ...]) -
     assert 0 < float(spectrum_distance(student, teacher)) < float(gap)
 
 
+def test_maps_that_cannot_be_compared_are_refused() -> None:
+    x = torch.randn(2, 3, 8)
+    for other in (torch.randn(2, 3, 9), torch.randn(2, 1, 8), torch.randn(1, 3, 8), torch.randn(2, 3, 1)):
+        for name, loss in (("hierarchical_context", hierarchical_context), ("spectrum_distance", spectrum_distance)):
+            with pytest.raises(ValueError, match=rf"{name}: both maps have the same shape; got \(2, 3, 8\) and \("):
+                loss(x, other)
+    for loss in (hierarchical_context, spectrum_distance, attention_transfer):
+        for shape in ((2, 3), (2, 3, 0), (2, 3, 2, 2, 2)):
+            with pytest.raises(ValueError, match=rf"{loss.__name__}: maps \(B, C, T\) or \(B, C, H, W\) are compared"):
+                loss(torch.zeros(shape), torch.zeros(shape))
+    for other in (torch.randn(2, 3, 8, 8), torch.randn(1, 3, 8)):
+        with pytest.raises(
+            ValueError, match=r"attention_transfer: two batches of maps of one kind, .* got \(2, 3, 8\)"
+        ):
+            attention_transfer(x, other)
+    with pytest.raises(ValueError, match=r"the mask has the map's size \(8,\); got \(5,\)"):
+        spectrum_distance(x, x, torch.ones(5))
+
+
 def test_spectrum_distance_of_silent_maps_has_a_gradient() -> None:
     x = torch.zeros(1, 2, 8, requires_grad=True)
     spectrum_distance(x, torch.ones(1, 2, 8)).backward()
@@ -1114,11 +1133,13 @@ def test_widths_and_sizes_come_from_the_models() -> None:
                 assert out.shape == (2, *level.teacher_shape)
 
 
-def test_fam_layer_is_its_parts() -> None:
-    """Distance of the teacher's map to ReLU(BN(FAM(attention(map)))), summed over levels."""
+@pytest.mark.parametrize("final_relu", [False, True])
+def test_fam_layer_is_its_parts(final_relu: bool) -> None:
+    """Distance of the teacher's map to BN(FAM(attention(map))), behind ReLU if asked for, summed over levels."""
     torch.manual_seed(0)
     student, teacher = build("wrn10-1", (3, 32), 5), build("wrn10-2", (3, 32), 5)
-    own = Distillation.between(student, teacher, "fam_layer", example=torch.randn(2, 3, 32), distance="hcl")
+    settings = {"distance": "hcl", "final_relu": final_relu}
+    own = Distillation.between(student, teacher, "fam_layer", example=torch.randn(2, 3, 32), **settings)
     x, y = torch.randn(4, 3, 32), torch.tensor([0, 1, 2, 3])
     step = own(x, y)
     method = own.distillation.methods["fam_layer"]
@@ -1131,7 +1152,8 @@ def test_fam_layer_is_its_parts() -> None:
             a, b = adapter.attention(mine.stages[level.student]), theirs.stages[level.teacher]
         a = adapter.head.attention(a)
         mean, variance = a.mean((0, 2), keepdim=True), a.var((0, 2), keepdim=True, correction=0)
-        a = ((a - mean) / (variance + 1e-5).sqrt()).relu()
+        a = (a - mean) / (variance + 1e-5).sqrt()
+        a = a.relu() if final_relu else a
         expected = expected + hierarchical_context(a, b)
     torch.testing.assert_close(step.terms["fam_layer.map.teacher"], expected, rtol=1e-4, atol=1e-5)
 

@@ -23,8 +23,12 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         A scalar >= 0.
 
+    Raises:
+        ValueError: for maps of different shapes, or of another number of dimensions.
+
     Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, and its code.
     """
+    _same_shape("hierarchical_context", student, teacher)
     pool = F.adaptive_avg_pool1d if student.dim() == 3 else F.adaptive_avg_pool2d
     loss, weight, whole = F.mse_loss(student, teacher), 1.0, 1.0
     for side in CONTEXTS:
@@ -50,7 +54,15 @@ def spectrum_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = No
 
     Returns:
         A scalar >= 0.
+
+    Raises:
+        ValueError: for maps of different shapes, of another number of dimensions, or a mask of another size.
     """
+    _same_shape("spectrum_distance", student, teacher)
+    if mask is not None and mask.shape != student.shape[2:]:
+        raise ValueError(
+            f"spectrum_distance: the mask has the map's size {tuple(student.shape[2:])}; got {tuple(mask.shape)}"
+        )
     dims = tuple(range(2, student.dim()))
     difference = _amplitude(student, dims) - _amplitude(teacher, dims)
     if mask is not None:
@@ -77,8 +89,17 @@ def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
     Returns:
         A scalar >= 0, unchanged by positive scaling of either side.
 
+    Raises:
+        ValueError: for maps of different numbers of dimensions or samples, or empty maps.
+
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, in the form of its code.
     """
+    _map_shapes("attention_transfer", student, teacher)
+    if student.dim() != teacher.dim() or len(student) != len(teacher):
+        raise ValueError(
+            "attention_transfer: two batches of maps of one kind, (B, C, T) or (B, C, H, W), are compared; got "
+            f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
     size = tuple(min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
     pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
 
@@ -87,3 +108,20 @@ def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
         return F.normalize(x.abs().pow(power).mean(1).flatten(1), dim=1)  # (B, positions)
 
     return F.mse_loss(energy(student), energy(teacher))
+
+
+def _map_shapes(name: str, student: Tensor, teacher: Tensor) -> None:
+    for x in (student, teacher):
+        if x.dim() not in (3, 4) or min(x.shape[1:]) < 1:
+            raise ValueError(
+                f"{name}: maps (B, C, T) or (B, C, H, W) are compared, each side at least 1; got "
+                f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+            )
+
+
+def _same_shape(name: str, student: Tensor, teacher: Tensor) -> None:
+    _map_shapes(name, student, teacher)
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"{name}: both maps have the same shape; got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
