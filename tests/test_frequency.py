@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import pickle
 import warnings
 from typing import Any
 
@@ -22,6 +23,7 @@ from overtone.errors import InputError
 from overtone.frequency import (
     LocalAttention,
     SpectralFilter,
+    dense_mask,
     high_pass,
     lift,
     local,
@@ -29,6 +31,9 @@ from overtone.frequency import (
     published_mask,
     resize,
 )
+from overtone.frequency import attention as attention_module
+from overtone.frequency import filter as filter_module
+from overtone.frequency.transforms import Fourier
 from overtone.losses import attention_transfer, hierarchical_context, spectrum_distance
 from overtone.methods import configure, find
 from overtone.models import build
@@ -359,16 +364,115 @@ def test_unknown_names_are_refused() -> None:
         ({"form": "low_rank:x"}, "got 'low_rank:x'"),
         ({"published": True, "transform": "dct"}, "published needs transform fft and form full; got dct and full"),
         ({"published": True, "form": "depthwise"}, "got fft and depthwise"),
+        ({"form": "low_rank:3"}, "the rank must be 1 to 2"),
+        ({"form": None}, "form is .*; got None"),
+        ({"transform": ["fft"]}, r"transform is .*; got \['fft'\]"),
+        ({"published": True, "shape": "disc"}, "published has a mask of its own; .* got disc and 0.1"),
+        ({"published": True, "radius": 0.2}, "published has a mask of its own; .* got box and 0.2"),
+        *(({"radius": radius}, f"a finite number, 0 or more; got {radius!r}") for radius in BAD_RADII),
     ):
-        with pytest.raises(ValueError, match=message):
-            FrequencyAttention(2, 3, (4, 4), **settings)
+        for size in ((4, 4), (1, 1), 1):
+            for branches in ("both", "global", "local"):
+                with pytest.raises(ValueError, match=message):
+                    FrequencyAttention(2, 3, size, **{"branches": branches, **settings})
+        if not set(settings) & {"other_size", "branches"}:
+            with pytest.raises(ValueError, match=message):
+                SpectralFilter(2, 3, (1, 1), **settings)
+    for radius in BAD_RADII:
+        with pytest.raises(ValueError, match="a finite number, 0 or more"):
+            high_pass(torch.zeros(1, 1), "box", radius)
+
+
+BAD_RADII = [math.nan, math.inf, -math.inf, "0.1", None, True, -1]
+BAD_SIZES = [
+    0,
+    -1,
+    8.0,
+    True,
+    "8",
+    None,
+    (),
+    (0,),
+    (8, 0),
+    (8, 8.0),
+    (8, True),
+    ("8", "8"),
+    (8, 8, 8),
+    {8},
+    np.float64(8),
+]
+
+
+@pytest.mark.parametrize("size", BAD_SIZES, ids=str)
+def test_what_is_no_size_is_refused(size: Any) -> None:
+    for branches in ("both", "local"):
+        with pytest.raises(ValueError, match=r"a map's size is T, \(T,\) or \(H, W\), whole numbers .* got ") as caught:
+            FrequencyAttention(2, 3, size, branches=branches)
+        assert str(caught.value).endswith(f"got {size!r}")
+    with pytest.raises(ValueError, match="a map's size is"):
+        SpectralFilter(2, 3, size)
+    with pytest.raises(ValueError, match="a map's size is"):
+        dense_mask(size)
+
+
+@pytest.mark.parametrize("channels", [0, -1, 2.0, True, "2", None], ids=str)
+def test_what_is_no_number_of_channels_is_refused(channels: Any) -> None:
+    for branches in ("both", "local"):
+        with pytest.raises(ValueError, match=f"in_channels is a whole number of at least 1; got {channels!r}"):
+            FrequencyAttention(channels, 3, 8, branches=branches)
+        with pytest.raises(ValueError, match=f"out_channels is a whole number of at least 1; got {channels!r}"):
+            FrequencyAttention(3, channels, 8, branches=branches)
+    with pytest.raises(ValueError, match=f"channels is a whole number of at least 1; got {channels!r}"):
+        LocalAttention(channels, 1)
+
+
+def test_sizes_may_be_numpys() -> None:
+    for size in (np.int64(8), [np.int32(8), 6], torch.Size([8, 6]), range(8, 9)):
+        module = FrequencyAttention(np.int64(2), np.int16(3), size, radius=np.float32(0.1))
+        assert module.size in ((8,), (8, 6))
+        assert all(type(n) is int for n in module.size)
+        assert module(torch.randn(2, 2, *module.size)).shape == (2, 3, *module.size)
+
+
+def test_what_is_shown() -> None:
+    shown = [str(FrequencyAttention(2, 3, 8, **settings)) for settings in ({"shape": "disc"}, {"published": True})]
+    assert "2 -> 3, size (8,), fft, full, disc 0.1" in shown[0]
+    assert "2 -> 3, size (8,), fft, full, published" in shown[1]
+    assert "box" not in shown[1]
 
 
 def test_a_map_of_other_dimensions_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"made for maps \(B, C, 8\), got \(2, 2, 8, 8\)"):
-        FrequencyAttention(2, 3, 8)(torch.randn(2, 2, 8, 8))
-    with pytest.raises(ValueError, match="a dense filter"):
-        FrequencyAttention(2, 3, 8).from_dense(torch.zeros(3, 2, 8, dtype=torch.cfloat))
+    for branches, other_size in itertools.product(("both", "global", "local"), ("resample", "pool")):
+        module = FrequencyAttention(2, 3, 8, branches=branches, other_size=other_size)
+        wanted = r"made for floating-point maps \(B, 2, 8\), or of another size of at least 1; got "
+        for shape in ((2, 2, 8, 8), (2, 2), (2, 3, 8), (2, 2, 0), (2, 0, 8)):
+            with pytest.raises(ValueError, match=wanted + str(shape).replace("(", r"\(").replace(")", r"\)")):
+                module(torch.zeros(shape))
+        for dtype in (torch.int64, torch.bool, torch.cfloat):
+            with pytest.raises(ValueError, match=wanted + rf"\(2, 2, 8\) in {dtype}"):
+                module(torch.zeros(2, 2, 8, dtype=dtype))
+        with pytest.raises(ValueError, match=wanted + r"\[1\]"):
+            module([1])
+    with pytest.raises(ValueError, match=r"made for floating-point maps \(B, 2, 8, 6\)"):
+        SpectralFilter(2, 3, (8, 6))(torch.zeros(1, 1, 8, 6))
+
+
+@pytest.mark.parametrize("size", [(8,), (70,), (4, 5), (12, 10)], ids=str)
+def test_an_empty_batch_gives_an_empty_batch(size: tuple[int, ...]) -> None:
+    x = torch.zeros(0, 2, *size)
+    assert FrequencyAttention(2, 3, size)(x).shape == (0, 3, *size)
+    assert FrequencyAttention(2, 3, [n + 1 for n in size])(x).shape == (0, 3, *size)
+
+
+def test_only_complex_filters_of_its_shape_are_taken_over() -> None:
+    for filter, got in (
+        (torch.zeros(3, 2, 8, dtype=torch.cfloat), r"\(3, 2, 8\) in torch.complex64"),
+        (torch.zeros(2, 3, 8), r"\(2, 3, 8\) in torch.float32"),
+        (None, "None"),
+    ):
+        for module in (FrequencyAttention(2, 3, 8), SpectralFilter(2, 3, 8)):
+            with pytest.raises(ValueError, match=rf"a dense complex filter \(2, 3, 8\) is needed; got {got}"):
+                module.from_dense(filter)
 
 
 # ---- signals and images -----------------------------------------------------------------------------------------
@@ -446,9 +550,26 @@ def test_a_single_value_keeps_its_only_frequency(size: tuple[int, ...], name: An
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             name = "fft" if published else name
-            module = SpectralFilter(2, 3, size, transform=name, shape=shape, radius=0.5, published=published)
+            mask = {"published": True} if published else {"shape": shape, "radius": 0.5}
+            module = SpectralFilter(2, 3, size, transform=name, **mask)
         x = torch.randn(4, 2, *size)
         torch.testing.assert_close(module(x).flatten(1), x.flatten(1) @ module.weight[0, ..., 0])
+
+
+@pytest.mark.parametrize("shape", ["box", "disc", "butterworth", "gaussian"])
+@pytest.mark.parametrize("size", [(9,), (4, 6)], ids=str)
+def test_dense_masks(size: tuple[int, ...], shape: Any) -> None:
+    """At every bin, by loop and as the module has it; radii in between and exactly at frequencies."""
+    for radius in (0.0, 0.1, 0.33, 0.5, 2 / 3):
+        found = dense_mask(size, shape, radius)
+        assert found.shape == size
+        bins = torch.tensor(list(itertools.product(*map(range, size)))).reshape(-1, len(size))
+        waves = torch.tensor([[wave(int(u), n) for u, n in zip(b, size, strict=True)] for b in bins])
+        assert torch.equal(found.flatten(), high_pass(waves.float(), shape, radius))
+        module = quiet(1, 1, size, shape=shape, radius=radius)
+        module.from_dense(torch.ones(1, 1, *size, dtype=torch.complex128))
+        close(found.double(), module.dense()[0, 0].real)
+    close(dense_mask(size, shape, 0.33).double(), slow_mask(size, shape, 0.33))
 
 
 @pytest.mark.parametrize("shape", ["box", "disc", "butterworth", "gaussian"])
@@ -562,7 +683,7 @@ def test_real_transforms_filter_coefficient_by_coefficient(size: tuple[int, ...]
     close(module(x), transform.synthesise(filtered))
     with pytest.raises(ValueError, match="only the filter of transform fft"):
         module.dense()
-    with pytest.raises(ValueError, match="transform fft, form full are needed"):
+    with pytest.raises(ValueError, match=f"only a filter of transform fft and form full .* {name} and {form}"):
         module.from_dense(torch.zeros(2, 3, *size, dtype=torch.cfloat))
 
 
@@ -667,9 +788,67 @@ def test_pooling_to_the_grid(name: Any) -> None:
 def test_cosines_and_wavelets_cannot_be_resampled(name: Any) -> None:
     module = FrequencyAttention(2, 3, 8, transform=name)
     with pytest.raises(
-        ValueError, match=r"maps of size \(8,\) and cannot be resampled; got \(9,\). Use other_size: pool"
+        ValueError,
+        match=rf"{name} was made for maps of size \(8,\) and cannot be resampled; got \(9,\). Use other_size: pool",
     ):
         module(torch.randn(1, 2, 9))
+
+
+@pytest.mark.parametrize("branches", ["both", "global", "local"])
+def test_pooling_happens_once(branches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, ...]] = []
+
+    def counted(x: Tensor, size: tuple[int, ...]) -> Tensor:
+        calls.append(size)
+        return resize(x, size)
+
+    for module in (attention_module, filter_module):
+        monkeypatch.setattr(module, "resize", counted)
+    FrequencyAttention(2, 3, 8, other_size="pool", branches=branches)(torch.randn(1, 2, 9))
+    assert calls == [(8,)]
+
+
+def test_the_transform_of_another_size_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept for a few sizes, no part of state or copies, and fit for training when it was made in inference."""
+    built: list[tuple[int, ...]] = []
+    module = FrequencyAttention(2, 3, (8, 9))
+
+    plain = Fourier.__init__
+
+    def counted(self: Fourier, size: tuple[int, ...]) -> None:
+        built.append(size)
+        plain(self, size)
+
+    monkeypatch.setattr(Fourier, "__init__", counted)
+    keys = set(module.state_dict())
+    x = torch.randn(2, 2, 11, 10)
+    with torch.inference_mode():
+        first = module(x)
+    again = module(x)
+    again.square().sum().backward()
+    assert torch.equal(first, again)
+    assert module.filter.weight.grad is not None
+    assert built == [(11, 10)]
+    assert set(module.state_dict()) == keys
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert not twin.filter._others
+        assert torch.equal(twin(x), again)
+        assert torch.equal(twin(x), again)
+    assert len(built) == 3
+    torch.testing.assert_close(module.double()(x.double()).float(), again, rtol=1e-4, atol=1e-5)
+    for length in range(20, 40):
+        module(torch.randn(1, 2, length, 4).double())
+    assert len(module.filter._others) == filter_module.SIZES_KEPT
+    moved = module.filter.to("meta")(torch.zeros(1, 2, 39, 4, dtype=torch.float64, device="meta"))
+    assert moved.shape == (1, 3, 39, 4)
+
+
+def test_other_sizes_compile_without_breaks_once_they_are_known() -> None:
+    module = FrequencyAttention(2, 3, (8, 8))
+    x = torch.randn(2, 2, 12, 9)
+    want = module(x)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), want)
 
 
 # ---- as a module ------------------------------------------------------------------------------------------------
@@ -813,12 +992,49 @@ def test_attention_gradients(dims: int) -> None:
 
 
 def test_attention_needs_a_middle_and_channels_to_split() -> None:
-    for kernel in (0, 2, -1):
-        with pytest.raises(ValueError, match=f"a neighbourhood's side is an odd number, got {kernel}"):
+    for kernel in (0, 2, -1, 3.0, "3", None, True):
+        with pytest.raises(ValueError, match=f"a neighbourhood's side is an odd number, got {kernel!r}"):
             LocalAttention(4, 1, kernel)
+    for dims in (0, 3, 1.0, True, None):
+        with pytest.raises(ValueError, match=f"dims is 1, for signals, or 2, for images; got {dims!r}"):
+            LocalAttention(4, dims)
     with pytest.raises(ValueError, match=r"even number of channels .* got 5"):
         LocalAttention(5, 2)
     assert LocalAttention(5, 1)(torch.randn(2, 5, 4)).shape == (2, 5, 4)
+
+
+def test_attention_refuses_maps_that_do_not_fit() -> None:
+    module = LocalAttention(4, 2)
+    x = torch.randn(2, 4, 6, 5)
+    for y in (torch.randn(2, 4, 5, 6), torch.randn(1, 4, 6, 5), torch.randn(2, 4, 1, 1), torch.randn(2, 2, 6, 5)):
+        with pytest.raises(
+            ValueError, match=r"a map y of the same shape as x, .* got \(\d, \d, \d, \d\) and \(2, 4, 6, 5\)"
+        ):
+            module(x, y)
+    for wrong in (torch.randn(2, 4, 6), torch.randn(2, 3, 6, 5), torch.randn(2, 4, 0, 5), x.long()):
+        with pytest.raises(ValueError, match=r"made for floating-point maps \(B, 4, H, W\); got \(2, "):
+            module(wrong)
+    with pytest.raises(ValueError, match=r"made for floating-point maps \(B, 4, T\)"):
+        LocalAttention(4, 1)(x)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_attention_of_an_empty_batch(dims: int) -> None:
+    module = LocalAttention(4, dims)
+    x = torch.zeros(0, 4, *[5] * dims, requires_grad=True)
+    for y in (None, x):
+        out = module(x, y)
+        assert out.shape == x.shape
+        out.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
+
+
+def test_attention_is_differentiated_once() -> None:
+    """A second derivative would be wrong, so it is an error."""
+    x = torch.randn(1, 2, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(LocalAttention(2, 1)(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 # ---- lifts ------------------------------------------------------------------------------------------------------
@@ -860,14 +1076,28 @@ def test_lifting_and_averaging_may_be_swapped(kind: Any, length: int, side: int)
 
 
 @pytest.mark.parametrize("kind", ["outer", "gramian", "repeat"])
-@pytest.mark.parametrize("size", [(4, 6), (6, 4), (1, 5), (12, 3)], ids=str)
-def test_lifts_to_maps_that_are_not_square(kind: Any, size: tuple[int, int]) -> None:
-    x = numbers(2, 3, 12)
+@pytest.mark.parametrize("length", [12, 13, 5])
+@pytest.mark.parametrize("size", [(4, 6), (6, 4), (1, 5), (12, 3), (5, 5)], ids=str)
+def test_lifts_to_maps_that_are_not_square(kind: Any, size: tuple[int, int], length: int) -> None:
+    """As if lifted at full length and resized then; the gramian is averaged to the larger side in between."""
+    x = numbers(2, 3, length)
     found = lift(x, kind, size)
     assert found.shape == (2, 3, *size)
-    close(found, F.adaptive_avg_pool2d(lift(x, kind, (max(size), max(size))), size))
+    given = resize(x, (max(size),)) if kind == "gramian" else x
+    close(found, resize(lift(given, kind), size), rtol=1e-9, atol=1e-9)
     if kind != "repeat":
         close(lift(x, kind, size[::-1]), found.mT)
+
+
+@pytest.mark.parametrize("kind", ["outer", "gramian", "repeat"])
+def test_lifts_to_squares_by_default(kind: Any) -> None:
+    x = torch.randn(2, 3, 9)
+    assert torch.equal(lift(x, kind), lift(x, kind, (9, 9)))
+    assert torch.equal(lift(x, kind, 4), lift(x, kind, (4, 4)))
+    assert torch.equal(lift(x, kind, np.int64(4)), lift(x, kind, [4, 4]))
+    for size in (0, (4, 0), (4, 4, 4), "4", 4.0):
+        with pytest.raises(ValueError, match=r"a map's size is"):
+            lift(x, kind, size)
 
 
 @pytest.mark.parametrize("kind", ["outer", "gramian", "repeat"])
@@ -896,6 +1126,8 @@ def test_lifts_are_refused() -> None:
         lift(torch.randn(1, 2, 3), "inner", (3, 3))
     with pytest.raises(ValueError, match=r"a map \(B, C, T\) is lifted, got \(1, 2\)"):
         lift(torch.randn(1, 2), "outer", (3, 3))
+    with pytest.raises(ValueError, match=r"a map \(B, C, T\) is lifted, got \(1, 2, 0\)"):
+        lift(torch.randn(1, 2, 0), "outer")
 
 
 # ---- losses -----------------------------------------------------------------------------------------------------

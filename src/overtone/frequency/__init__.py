@@ -7,7 +7,7 @@ from overtone.frequency.attention import FrequencyAttention
 from overtone.frequency.filter import SpectralFilter, resize
 from overtone.frequency.lift import lift
 from overtone.frequency.local import LocalAttention
-from overtone.frequency.masks import high_pass, published_mask
+from overtone.frequency.masks import dense_mask, high_pass, published_mask
 from overtone.frequency.transforms import Fourier, Orthogonal, Transform, make_transform
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Orthogonal",
     "SpectralFilter",
     "Transform",
+    "dense_mask",
     "high_pass",
     "lift",
     "make_transform",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from overtone.frequency.filter import OtherSize, SpectralFilter, resize
-from overtone.frequency.masks import Shape
+from overtone.frequency.checks import fits, map_size, one_of
+from overtone.frequency.filter import SpectralFilter, check_settings, resize, wanted_maps
+from overtone.frequency.layers import CONV
+from overtone.frequency.masks import RADIUS, SHAPE, Shape
 from overtone.frequency.transforms import Name
 
 Branches = Literal["both", "global", "local"]
-CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
-NORM: dict[int, type[nn.BatchNorm1d] | type[nn.BatchNorm2d]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+OtherSize = Literal["resample", "pool"]
 
 
 class FrequencyAttention(nn.Module):
@@ -31,10 +32,12 @@ class FrequencyAttention(nn.Module):
         form: ``full``, ``depthwise`` or ``low_rank:r``; the full filter has about C_in C_out H W real parameters.
         other_size: for maps of another size, ``resample`` the filter in frequency or ``pool`` the map to ``size``.
         branches: ``both``, or only the ``global`` or the ``local`` one.
-        published: the mask (empty below size 20, lopsided above) and initial values of the official code.
+        published: the mask (empty below size 20, lopsided above) and initial values of the official code; ``shape`` and
+            ``radius`` are then left out.
 
     Raises:
-        ValueError: for an empty map, a radius below 0, an unknown name, or settings that do not go together.
+        ValueError: for an empty map, a radius below 0, an unknown name, or settings that do not go together, whichever
+            branches there are.
 
     Source: Pham, Nguyen, Le, Nguyen, Tran, Do, "Frequency Attention for Knowledge Distillation", WACV 2024.
     """
@@ -46,17 +49,18 @@ class FrequencyAttention(nn.Module):
         size: int | Sequence[int],
         *,
         transform: Name = "fft",
-        shape: Shape = "box",
-        radius: float = 0.1,
+        shape: Shape = SHAPE,
+        radius: float = RADIUS,
         form: str = "full",
         other_size: OtherSize = "resample",
         branches: Branches = "both",
         published: bool = False,
     ) -> None:
         super().__init__()
-        if branches not in ("both", "global", "local"):
-            raise ValueError(f"branches is both, global or local; got {branches!r}")
-        self.size = (size,) if isinstance(size, int) else tuple(size)
+        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
+        one_of("other_size", other_size, get_args(OtherSize))
+        one_of("branches", branches, get_args(Branches))
+        self.in_channels, self.out_channels, self.size = int(in_channels), int(out_channels), map_size(size)
         self.other_size = other_size
         self.filter = self.local = None
         if branches != "local":
@@ -68,12 +72,11 @@ class FrequencyAttention(nn.Module):
                 shape=shape,
                 radius=radius,
                 form=form,
-                other_size=other_size,
                 published=published,
             )
             self.rate_global = nn.Parameter(torch.tensor(0.5))
         if branches != "global":
-            self.local = CONV[len(self.size)](in_channels, out_channels, 1)
+            self.local = CONV[len(self.size)](self.in_channels, self.out_channels, 1)
             self.rate_local = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,10 +85,9 @@ class FrequencyAttention(nn.Module):
         Computed in float32 under autocast: half-precision transforms need sizes that are powers of two.
 
         Raises:
-            ValueError: for a map with another number of dimensions.
+            ValueError: for another number of channels or dimensions, an empty map, or what is no floating-point map.
         """
-        if x.dim() != len(self.size) + 2:
-            raise ValueError(f"made for maps (B, C, {', '.join(map(str, self.size))}), got {tuple(x.shape)}")
+        fits(x, self.in_channels, len(self.size), wanted_maps(self.in_channels, self.size))
         with torch.autocast(x.device.type, enabled=False):
             if x.dtype in (torch.float16, torch.bfloat16):
                 x = x.float()
@@ -101,7 +103,7 @@ class FrequencyAttention(nn.Module):
         """Take over a dense complex filter (in_channels, out_channels, *size); see :meth:`SpectralFilter.from_dense`.
 
         Raises:
-            ValueError: if there is no global branch, or the filter does not fit.
+            ValueError: if there is no global branch, or the filter is not complex or does not fit.
         """
         if self.filter is None:
             raise ValueError("there is no global branch to take a filter over")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.frequency.masks import Shape, high_pass, published_mask
+from overtone.frequency.checks import fits, map_size, mask_radius, one_of, whole
+from overtone.frequency.masks import RADIUS, SHAPE, Shape, high_pass, published_mask
 from overtone.frequency.transforms import Fourier, Name, make_transform
 
-OtherSize = Literal["resample", "pool"]
+SIZES_KEPT = 8
+"""Of how many other sizes the Fourier transform is kept."""
 
 
 class SpectralFilter(nn.Module):
@@ -23,20 +26,20 @@ class SpectralFilter(nn.Module):
     Only coefficients that the mask lets pass have parameters, and of a real map's Fourier spectrum only those that are
     no mirror image of another: less than (W // 2 + 1) / W of the dense filter. Complex values are pairs of real ones.
 
+    For a map of another size a Fourier filter is resampled in frequency.
+
     Args:
         in_channels, out_channels: of the maps.
-        size: of the maps, (T,) or (H, W).
+        size: of the maps, T, (T,) or (H, W).
         transform: fft, dct or haar; see :mod:`overtone.frequency.transforms`.
         shape, radius: of the high-pass mask; see :func:`overtone.frequency.masks.high_pass`.
         form: ``full``, a matrix at each frequency; ``depthwise``, a factor for each output channel at each frequency,
             behind one mixing of channels for all of them if the numbers of channels differ; ``low_rank:r``, a
             matrix of rank r at each frequency.
-        other_size: what happens to a map of another size than ``size``: the filter is resampled in frequency, or the
-            map is averaged (or repeated) to ``size``.
         published: the mask and the initial values of the official code instead of ours.
 
     Raises:
-        ValueError: for settings that do not go together, an empty map or a radius below 0.
+        ValueError: for settings that are unknown or do not go together, or an empty map.
 
     Source: Pham et al., "Frequency Attention for Knowledge Distillation", WACV 2024; Rao et al., "Global Filter
     Networks for Image Classification", NeurIPS 2021 (depthwise).
@@ -48,28 +51,26 @@ class SpectralFilter(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        size: tuple[int, ...],
+        size: int | Sequence[int],
         *,
         transform: Name = "fft",
-        shape: Shape = "box",
-        radius: float = 0.1,
+        shape: Shape = SHAPE,
+        radius: float = RADIUS,
         form: str = "full",
-        other_size: OtherSize = "resample",
         published: bool = False,
     ) -> None:
         super().__init__()
-        if other_size not in ("resample", "pool"):
-            raise ValueError(f"other_size is resample or pool; got {other_size!r}")
-        if published and (transform != "fft" or form != "full"):
-            raise ValueError(f"published needs transform fft and form full; got {transform} and {form}")
-        self.in_channels, self.out_channels, self.size = in_channels, out_channels, tuple(size)
-        self.mask = (shape, radius)
-        self.form, self.other_size, self.published = form, other_size, published
+        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
+        self.in_channels, self.out_channels, self.size = int(in_channels), int(out_channels), map_size(size)
+        self.shape, self.radius, self.form, self.published = shape, float(radius), form, published
+        self.transform_name = transform
         self.transform = make_transform(transform, self.size)
+        self._others: dict[tuple[tuple[int, ...], torch.device], Fourier] = {}
         gain = self._gain(self.transform.frequencies)
         if not gain.any():
             warnings.warn(
-                f"overtone: the high-pass mask ({shape}, radius {radius}) lets nothing of a map of size {size} pass",
+                f"overtone: the high-pass mask ({shape}, radius {radius}) lets nothing of a map of size {self.size} "
+                "pass",
                 stacklevel=3,
             )
         self.transform.keep(gain > 0)
@@ -79,7 +80,7 @@ class SpectralFilter(nn.Module):
 
     def _gain(self, frequencies: Tensor) -> Tensor:
         if not self.published:
-            return high_pass(frequencies, *self.mask)
+            return high_pass(frequencies, self.shape, self.radius)
         assert isinstance(self.transform, Fourier)
         mask = published_mask(self.size)  # lopsided, so that of some pairs u, -u only one is removed
         dense = (mask + _mirrored(mask, len(self.size))) / 2
@@ -87,7 +88,6 @@ class SpectralFilter(nn.Module):
 
     def _make_parameters(self, count: int, parts: int) -> None:
         inputs, outputs = self.in_channels, self.out_channels
-        rank = re.fullmatch(r"low_rank:(\d+)", self.form)
         if self.form == "full":
             self.weight = _normal((count, inputs, outputs), inputs, parts)
             if self.published:
@@ -96,24 +96,21 @@ class SpectralFilter(nn.Module):
             self.mix = None if inputs == outputs else _normal((inputs, outputs), inputs, 1)
             self.weight = nn.Parameter(torch.zeros(count, outputs, parts))
             self.weight.data[..., 0] = 1
-        elif rank:
-            r = int(rank[1])
-            if not 1 <= r <= min(inputs, outputs):
-                raise ValueError(
-                    f"form {self.form}: the rank must be 1 to {min(inputs, outputs)}, the smaller of {inputs} input "
-                    f"and {outputs} output channels"
-                )
-            self.down = _normal((count, inputs, r), inputs, parts)
-            self.up = _normal((count, r, outputs), r, parts)
         else:
-            raise ValueError(f"form is full, depthwise or low_rank:RANK; got {self.form!r}")
+            rank = int(self.form.partition(":")[2])
+            self.down = _normal((count, inputs, rank), inputs, parts)
+            self.up = _normal((count, rank, outputs), rank, parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, *size) -> (B, out_channels, *size); see ``other_size`` for maps of another size."""
+        """(B, in_channels, *size) -> (B, out_channels, *size), alike for a map of another size.
+
+        Raises:
+            ValueError: for another number of channels or dimensions, an empty map, or another size where the
+                transform is not ``fft``.
+        """
+        fits(x, self.in_channels, len(self.size), wanted_maps(self.in_channels, self.size))
         if tuple(x.shape[2:]) != self.size:
-            if self.other_size == "resample":
-                return self._resampled(x)
-            x = resize(x, self.size)
+            return self._resampled(x)
         if self.form == "depthwise" and self.mix is not None:
             x = torch.einsum("bi...,io->bo...", x, self.mix[..., 0])
         coefficients = self.transform.analyse(x)  # (n, B, in_channels)
@@ -170,8 +167,14 @@ class SpectralFilter(nn.Module):
             ValueError: for another transform, form or shape.
         """
         wanted = (self.in_channels, self.out_channels, *self.size)
-        if not isinstance(self.transform, Fourier) or self.form != "full" or tuple(filter.shape) != wanted:
-            raise ValueError(f"a dense filter {wanted} and transform fft, form full are needed; got {filter.shape}")
+        if not isinstance(self.transform, Fourier) or self.form != "full":
+            raise ValueError(
+                f"only a filter of transform fft and form full can take over a dense one; this one is of "
+                f"{self.transform_name} and {self.form}"
+            )
+        if not isinstance(filter, Tensor) or not filter.is_complex() or tuple(filter.shape) != wanted:
+            got = f"{tuple(filter.shape)} in {filter.dtype}" if isinstance(filter, Tensor) else repr(filter)
+            raise ValueError(f"a dense complex filter {wanted} is needed; got {got}")
         half = (..., slice(self.size[-1] // 2 + 1))
         mask = published_mask(self.size) if self.published else torch.ones(self.size)
         mask = mask.to(filter.device)
@@ -187,8 +190,8 @@ class SpectralFilter(nn.Module):
         size = tuple(x.shape[2:])
         if not isinstance(self.transform, Fourier):
             raise ValueError(
-                f"a filter of transform haar or dct was made for maps of size {self.size} and cannot be resampled; "
-                f"got {size}. Use other_size: pool"
+                f"a filter of transform {self.transform_name} was made for maps of size {self.size} and cannot be "
+                f"resampled; got {size}. Use other_size: pool"
             )
         response = self.dense()
         for dim, (old, new) in enumerate(zip(self.size, size, strict=True), start=2):
@@ -198,17 +201,75 @@ class SpectralFilter(nn.Module):
             shape = [-1 if d == dim else 1 for d in range(response.dim())]
             before, after = response.index_select(dim, left % old), response.index_select(dim, (left + 1) % old)
             response = before + (after - before) * share.reshape(shape)
-        other = Fourier(size)
-        if not self.published:
-            other.keep(self._gain(other.frequencies) > 0)
-        other.to(x.device)
+        known = self._others.get((size, x.device))
+        other = self._other(size, x.device) if known is None else known
         half = response[..., : size[-1] // 2 + 1].flatten(2)[..., other.kept].permute(2, 0, 1)
         return other.synthesise(torch.bmm(other.analyse(x), half))
 
+    @torch.compiler.disable  # type: ignore[misc, untyped-decorator]
+    def _other(self, size: tuple[int, ...], device: torch.device) -> Fourier:
+        """The Fourier transform of another size under its own mask, kept for the next map of that size."""
+        with torch.inference_mode(False):
+            other = Fourier(size)
+            if not self.published:
+                other.keep(self._gain(other.frequencies) > 0)
+            other.to(device)
+        while len(self._others) >= SIZES_KEPT:
+            del self._others[next(iter(self._others))]
+        self._others[size, device] = other
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy builds its transforms of other sizes anew."""
+        return {**self.__dict__, "_others": {}}
+
     def extra_repr(self) -> str:
         """What is shown when the module is printed."""
-        shape, radius = self.mask
-        return f"{self.in_channels} -> {self.out_channels}, size {self.size}, {self.form}, {shape} {radius}"
+        mask = "published" if self.published else f"{self.shape} {self.radius}"
+        channels = f"{self.in_channels} -> {self.out_channels}"
+        return f"{channels}, size {self.size}, {self.transform_name}, {self.form}, {mask}"
+
+
+def check_settings(
+    in_channels: Any,
+    out_channels: Any,
+    size: Any,
+    transform: Any,
+    shape: Any,
+    radius: Any,
+    form: Any,
+    published: bool,
+) -> None:
+    """Refuse settings of a filter that are unknown or do not go together.
+
+    Raises:
+        ValueError: with what was received.
+    """
+    smaller = min(whole("in_channels", in_channels), whole("out_channels", out_channels))
+    map_size(size)
+    one_of("transform", transform, get_args(Name))
+    one_of("shape", shape, get_args(Shape))
+    mask_radius(radius)
+    rank = re.fullmatch(r"low_rank:([0-9]+)", form) if isinstance(form, str) else None
+    if form not in ("full", "depthwise") and not rank:
+        raise ValueError(f"form is full, depthwise or low_rank:RANK; got {form!r}")
+    if rank and not 1 <= int(rank[1]) <= smaller:
+        raise ValueError(
+            f"form {form}: the rank must be 1 to {smaller}, the smaller of {in_channels} input and {out_channels} "
+            "output channels"
+        )
+    if published and (transform != "fft" or form != "full"):
+        raise ValueError(f"published needs transform fft and form full; got {transform} and {form}")
+    if published and (shape != SHAPE or radius != RADIUS):
+        raise ValueError(
+            f"published has a mask of its own; leave shape and radius out, or at {SHAPE} and {RADIUS}; got {shape} and "
+            f"{radius}"
+        )
+
+
+def wanted_maps(channels: int, size: tuple[int, ...]) -> str:
+    """Of what form maps are wanted, in words."""
+    return f"(B, {channels}, {', '.join(map(str, size))}), or of another size of at least 1"
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:

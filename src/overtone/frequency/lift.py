@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 from torch import Tensor
 
+from overtone.frequency.checks import map_size, one_of
 from overtone.frequency.filter import resize
 
 Lift = Literal["outer", "gramian", "repeat"]
 
 
-def lift(x: Tensor, kind: Lift, size: tuple[int, int]) -> Tensor:
+def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tensor:
     r"""A map over time as a map over pairs of times, (B, C, T) -> (B, C, *size).
 
-    ``outer``: :math:`f_i f_j`, large where both moments are active. ``gramian``: the summation field
-    :math:`\cos(\phi_i + \phi_j)` of f scaled to [-1, 1] for each sample and channel; a channel that does not change
-    counts as -1. ``repeat``: f along every row. Time is first averaged (or repeated) to the larger side of ``size``,
-    as a Gramian angular field does; for ``outer`` and ``repeat`` that equals a resizing afterwards.
+    ``outer``: :math:`f_i f_j`, large where both moments are active. ``repeat``: f along every row. Both are what the
+    lift of the whole signal gives when it is averaged (or repeated) to ``size`` afterwards; since the average of a
+    product over a rectangle is the product of the averages over its sides, only the two sides are ever averaged.
+
+    ``gramian``: the summation field :math:`\cos(\phi_i + \phi_j)` of f scaled to [-1, 1] for each sample and channel; a
+    channel that does not change counts as -1. As a Gramian angular field of a long signal does, it averages first:
+    time goes to the larger side of ``size``, then comes the field, which is averaged along the smaller side. That is
+    not the average of the whole signal's field, because the cosine is taken of averages.
+
+    Args:
+        x: the map.
+        kind: which lift.
+        size: of the image: (H, W), n for (n, n), None for (T, T).
 
     Raises:
-        ValueError: for an unknown kind or a map that has no time axis.
+        ValueError: for an unknown kind, a map that has no time axis, or no size of an image.
     """
-    if x.dim() != 3:
+    one_of("lift", kind, get_args(Lift))
+    if x.dim() != 3 or x.shape[2] < 1:
         raise ValueError(f"a map (B, C, T) is lifted, got {tuple(x.shape)}")
-    side = max(size)
-    x = resize(x, (side,))
+    given = map_size(x.shape[2] if size is None else size)
+    height, width = given if len(given) == 2 else given * 2
+    if kind == "repeat":
+        return resize(x, (width,)).unsqueeze(2).expand(-1, -1, height, -1)
     if kind == "outer":
-        image = x.unsqueeze(3) * x.unsqueeze(2)
-    elif kind == "gramian":
-        low, high = x.amin(2, keepdim=True), x.amax(2, keepdim=True)
-        span = high - low
-        flat = span <= 1e-6 * high.abs().clamp(min=1e-6)
-        scaled = ((x - low) / span.masked_fill(flat, 1) * 2 - 1).masked_fill(flat, -1)
-        # sqrt(1 - x^2) has no finite slope at -1 and 1, which the smallest and largest values always take.
-        sine = (1 - scaled.square()).clamp(min=1e-4).sqrt()
-        image = scaled.unsqueeze(3) * scaled.unsqueeze(2) - sine.unsqueeze(3) * sine.unsqueeze(2)
-    elif kind == "repeat":
-        image = x.unsqueeze(2).expand(-1, -1, side, -1)
-    else:
-        raise ValueError(f"lift is outer, gramian or repeat; got {kind!r}")
-    return resize(image, size)
+        rows = resize(x, (height,))
+        columns = rows if width == height else resize(x, (width,))
+        return rows.unsqueeze(3) * columns.unsqueeze(2)
+    x = resize(x, (max(height, width),))
+    low, high = x.amin(2, keepdim=True), x.amax(2, keepdim=True)
+    span = high - low
+    flat = span <= 1e-6 * high.abs().clamp(min=1e-6)
+    scaled = ((x - low) / span.masked_fill(flat, 1) * 2 - 1).masked_fill(flat, -1)
+    # sqrt(1 - x^2) has no finite slope at -1 and 1, which the smallest and largest values always take.
+    sine = (1 - scaled.square()).clamp(min=1e-4).sqrt()
+    image = scaled.unsqueeze(3) * scaled.unsqueeze(2) - sine.unsqueeze(3) * sine.unsqueeze(2)
+    return resize(image, (height, width))

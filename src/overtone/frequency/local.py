@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
+from overtone.frequency.checks import fits, is_whole, whole
+from overtone.frequency.layers import CONV
+
 TILE = 2**17
 """Values worked on at a time on a CPU, so that they stay in its cache."""
 
@@ -20,7 +24,7 @@ class LocalAttention(nn.Module):
     Queries come from y (x itself without it), keys and values from x, each by a 1x1 convolution; outside the map keys
     and values are 0. To keys, relative embeddings are added: in 2-D one half of the channels gets an embedding of the
     row's, the other of the column's distance. The softmax runs over the neighbours for every channel by itself, without
-    a sum over channels and without scaling, as in the official FAM-KD code.
+    a sum over channels and without scaling, as in the official FAM-KD code. It can be differentiated once.
 
     Args:
         channels: of the maps; even in 2-D.
@@ -28,7 +32,7 @@ class LocalAttention(nn.Module):
         kernel: neighbours per dimension, odd.
 
     Raises:
-        ValueError: for an odd number of channels in 2-D, or an even kernel.
+        ValueError: for an odd number of channels in 2-D, an even kernel, or no number of channels or dimensions.
 
     Source: Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, in the form of the
     official FAM-KD code.
@@ -36,14 +40,18 @@ class LocalAttention(nn.Module):
 
     def __init__(self, channels: int, dims: int, kernel: int = 3) -> None:
         super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"a neighbourhood's side is an odd number, got {kernel}")
+        channels = whole("channels", channels)
+        if not is_whole(dims) or dims > 2:
+            raise ValueError(f"dims is 1, for signals, or 2, for images; got {dims!r}")
+        if not is_whole(kernel) or kernel % 2 == 0:
+            raise ValueError(f"a neighbourhood's side is an odd number, got {kernel!r}")
+        dims, kernel = int(dims), int(kernel)
         if dims == 2 and channels % 2:
             raise ValueError(
                 f"local attention on images needs an even number of channels (half for rows, half for columns), got "
                 f"{channels}"
             )
-        self.dims, self.kernel = dims, kernel
+        self.channels, self.dims, self.kernel = channels, dims, kernel
         self.query = CONV[dims](channels, channels, 1, bias=False)
         self.key = CONV[dims](channels, channels, 1, bias=False)
         self.value = CONV[dims](channels, channels, 1, bias=False)
@@ -53,7 +61,17 @@ class LocalAttention(nn.Module):
         self.relative = nn.Parameter(torch.randn(channels, kernel))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """x and y (B, C, T) or (B, C, H, W), equally large -> the same shape."""
+        """x and y (B, C, T) or (B, C, H, W), equally large -> the same shape.
+
+        Raises:
+            ValueError: for maps of other channels or dimensions, empty maps, or an x and y of different shapes.
+        """
+        fits(x, self.channels, self.dims, f"(B, {self.channels}, {'T' if self.dims == 1 else 'H, W'})")
+        if y is not None and y.shape != x.shape:
+            raise ValueError(
+                f"queries come from a map y of the same shape as x, of keys and values; got {tuple(y.shape)} and "
+                f"{tuple(x.shape)}"
+            )
         query = self.query(x if y is None else y)
         return _Streaming.apply(query, self.key(x), self.value(x), self._embedding(), self.kernel)
 
@@ -72,9 +90,9 @@ Windows = list[tuple[slice, ...]]
 
 def _tiles(query: Tensor, kernel: int) -> tuple[list[slice], Windows]:
     """Parts of the batch worked on at a time, and the window of the padded map in which each neighbour is seen."""
-    step = len(query)
+    step = max(1, len(query))
     if query.device.type == "cpu":
-        step = max(1, TILE // max(query[0].numel(), 1))
+        step = max(1, TILE // max(math.prod(query.shape[1:]), 1))
     parts = [slice(first, first + step) for first in range(0, len(query), step)]
     sizes = query.shape[1:-1]
     shifts = product(range(kernel), repeat=len(sizes))
@@ -117,6 +135,7 @@ class _Streaming(torch.autograd.Function):
         return out.movedim(-1, 1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         query, key, value, embedding, out, norm = ctx.saved_tensors
         gradient = gradient.movedim(1, -1).contiguous()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from overtone.frequency.checks import map_size, mask_radius, one_of
+from overtone.frequency.transforms import wave_frequencies
+
 Shape = Literal["box", "disc", "butterworth", "gaussian", "none"]
 ORDER = 2
 """Of the Butterworth filter: how steep its edge is."""
+SHAPE: Shape = "box"
+RADIUS = 0.1
 
 
-def high_pass(frequencies: Tensor, shape: Shape = "box", radius: float = 0.1) -> Tensor:
+def high_pass(frequencies: Tensor, shape: Shape = SHAPE, radius: float = RADIUS) -> Tensor:
     r"""How much of each frequency passes.
 
     ``box`` removes :math:`\max_d |f_d| \le r`, ``disc`` :math:`\lVert f \rVert \le r`, both wholly. ``butterworth``
@@ -28,10 +33,10 @@ def high_pass(frequencies: Tensor, shape: Shape = "box", radius: float = 0.1) ->
         (n,) from 0 to 1; all 1 where there is only one frequency, which a high-pass filter would leave nothing of.
 
     Raises:
-        ValueError: for an unknown shape or a radius below 0.
+        ValueError: for an unknown shape, or a radius below 0 or not finite.
     """
-    if radius < 0:
-        raise ValueError(f"radius is a fraction of the Nyquist frequency, 0 or more; got {radius}")
+    one_of("shape", shape, get_args(Shape))
+    radius = mask_radius(radius)
     if len(frequencies) == 1 or shape == "none":
         return frequencies.new_ones(len(frequencies))
     distance = frequencies.norm(dim=1)
@@ -41,9 +46,25 @@ def high_pass(frequencies: Tensor, shape: Shape = "box", radius: float = 0.1) ->
         return (distance > radius).to(frequencies)
     if shape == "butterworth":
         return distance**ORDER / (distance ** (2 * ORDER) + radius ** (2 * ORDER)).sqrt().clamp(min=1e-12)
-    if shape == "gaussian":
-        return 1 - torch.exp(-(distance**2) / (2 * max(radius, 1e-12) ** 2))
-    raise ValueError(f"shape is box, disc, butterworth, gaussian or none; got {shape!r}")
+    return 1 - torch.exp(-(distance**2) / (2 * max(radius, 1e-12) ** 2))
+
+
+def dense_mask(size: tuple[int, ...], shape: Shape = SHAPE, radius: float = RADIUS) -> Tensor:
+    """:func:`high_pass` at every bin of a map's Fourier spectrum.
+
+    Args:
+        size: of the map.
+        shape, radius: of the mask.
+
+    Returns:
+        From 0 to 1, of shape ``size``, with frequency 0 first (unshifted).
+
+    Raises:
+        ValueError: for an empty map, an unknown shape, or a radius below 0 or not finite.
+    """
+    size = map_size(size)
+    bins = torch.stack(torch.meshgrid(*[torch.arange(n) for n in size], indexing="ij")).flatten(1)
+    return high_pass(wave_frequencies(bins, size), shape, radius).reshape(size)
 
 
 def published_mask(size: tuple[int, ...]) -> Tensor:
@@ -55,7 +76,11 @@ def published_mask(size: tuple[int, ...]) -> Tensor:
 
     Returns:
         0 and 1, of shape ``size``, with frequency 0 first (unshifted).
+
+    Raises:
+        ValueError: for an empty map.
     """
+    size = map_size(size)
     inside = torch.ones((), dtype=torch.bool)
     for length in size:
         centre = length // 2

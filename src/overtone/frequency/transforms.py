@@ -9,10 +9,12 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from overtone.frequency.checks import map_size, one_of
 
 Name = Literal["fft", "dct", "haar"]
 SMALL = 64
@@ -34,9 +36,7 @@ class Transform(nn.Module):
 
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()
-        if len(size) not in (1, 2) or min(size) < 1:
-            raise ValueError(f"a map's size is (T,) or (H, W), each at least 1; got {tuple(size)}")
-        self.size = tuple(size)
+        self.size = map_size(size)
 
     @abstractmethod
     def keep(self, which: Tensor) -> None:
@@ -77,8 +77,7 @@ class Fourier(Transform):
         # Of a pair u, -u that are both there, the first stands for both.
         self.origin = torch.where(inside, torch.minimum(position, number), position)
         self.real = (grid == mirror).all(0)
-        waves = torch.stack([torch.where(u > n // 2, u - n, u) for u, n in zip(grid, size, strict=True)], dim=1)
-        self.all_frequencies = waves * 2 / torch.tensor(size)
+        self.all_frequencies = wave_frequencies(grid, size)
         for name in ("frequencies", "kept", "source", "sign", "forward_matrix", "inverse_matrix"):
             self.register_buffer(name, None, persistent=False)
         self.keep(torch.ones(len(self.origin.unique()), dtype=torch.bool))
@@ -135,6 +134,12 @@ class Fourier(Transform):
             .permute(1, 2, 0)
             .unflatten(2, self.half_size)
         )
+
+
+def wave_frequencies(bins: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Frequencies (n, dims) of a Fourier transform's bins (dims, n), as fractions of the Nyquist frequency."""
+    waves = torch.stack([torch.where(u > n // 2, u - n, u) for u, n in zip(bins, size, strict=True)], dim=1)
+    return waves * 2 / torch.tensor(size)
 
 
 class Orthogonal(Transform):
@@ -216,10 +221,10 @@ def make_transform(name: Name, size: tuple[int, ...]) -> Transform:
     Raises:
         ValueError: for an unknown name or an empty map.
     """
+    one_of("transform", name, get_args(Name))
+    size = map_size(size)
     if name == "fft":
         return Fourier(size)
     if name == "dct":
         return Orthogonal(size, cosine_basis)
-    if name == "haar":
-        return Orthogonal(size, haar_basis)
-    raise ValueError(f"transform is fft, dct or haar; got {name!r}")
+    return Orthogonal(size, haar_basis)

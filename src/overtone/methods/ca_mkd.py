@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
-from overtone.frequency.attention import CONV, NORM
+from overtone.frequency.layers import CONV, NORM
 from overtone.fusion import confidence
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.frequency import resize
-from overtone.frequency.attention import CONV, NORM
+from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
 from overtone.methods.frequency import FrequencyConfig, Head, local_attention
 from overtone.methods.levels import Level, LevelMethod, LevelsConfig

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from overtone.frequency import resize
-from overtone.frequency.attention import CONV, NORM
+from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
 from overtone.methods.levels import Level, LevelMethod, LevelsConfig
 from overtone.types import Spec

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.frequency import FrequencyAttention, LocalAttention
-from overtone.frequency.attention import NORM, Branches
+from overtone.frequency.attention import Branches
+from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Name
 from overtone.methods.levels import DistanceConfig, Level

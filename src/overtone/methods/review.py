@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.frequency.attention import CONV, NORM
+from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
 from overtone.methods.levels import Distance, DistanceConfig, Level, LevelMethod, LevelsConfig
 
