@@ -35,9 +35,9 @@ from overtone.frequency import attention as attention_module
 from overtone.frequency import filter as filter_module
 from overtone.frequency.transforms import Fourier
 from overtone.losses import attention_transfer, hierarchical_context, spectrum_distance
-from overtone.methods import configure, find
+from overtone.methods import configure, find, pair_stages
 from overtone.models import build
-from overtone.types import DataInfo, Spec, StageSpec
+from overtone.types import DataInfo, Output, Spec, StageSpec
 
 SIZES_1D = [(1,), (2,), (3,), (8,), (21,), (40,), (65,)]
 SIZES_2D = [(1, 1), (1, 6), (5, 1), (2, 3), (4, 4), (5, 6), (6, 5), (7, 9), (9, 12), (21, 24), (24, 20)]
@@ -1265,6 +1265,8 @@ def test_stages_that_depth_cannot_pair(name: str) -> None:
     short = spec_of((4, 16))
     with pytest.raises(InputError, match=r"the student has 2 .* the teacher 1 .* give pairs"):
         made(name, SIGNAL, short)
+    with pytest.raises(InputError, match=r"2 \(stage1 4x16x12, stage2 6x8x6\), the teacher 1 \(stage1 4x16x12\); give"):
+        made(name, IMAGE_SPEC, spec_of((4, 16, 12), given=(3, 16, 12)))
     method = made(name, SIGNAL, short, pairs={"stage2": "stage1"})
     assert [(x.student, x.teacher) for x in method.levels["big"]] == [("embedding",) * 2, ("stage2", "stage1")]
 
@@ -1280,8 +1282,31 @@ def test_which_levels_there_are(name: str) -> None:
     # Deep to shallow as the student runs them, in whatever order they are written.
     assert found(pairs={"stage2": "stage2", "stage1": "stage1"}) == ["embedding", "stage2", "stage1"]
     assert found(pairs={"stage1": "stage2", "embedding": "embedding"}) == ["embedding", "stage1"]
+    assert found(pairs={"embedding": "embedding"}) == ["embedding"]
     with pytest.raises(InputError, match="none is left to match"):
         found(stages=[])
+
+
+@pytest.mark.parametrize("name", [*ALL, "fitnet", "at"])
+def test_settings_of_levels_are_refused(name: str) -> None:
+    for settings, message in (
+        ({"pairs": {}}, f"method '{name}': pairs: name at least one student stage: teacher stage, or leave"),
+        ({"pairs": {"embedding": "stage1"}}, "pairs: the embedding can only be paired .*, got embedding: stage1"),
+        ({"pairs": {"stage1": "embedding"}}, "pairs: the embedding can only be paired .*, got stage1: embedding"),
+        ({"stages": ["stage1", "stage2", "stage1"]}, r"stages: 'stage1' is named twice, got \['stage1', "),
+    ):
+        with pytest.raises(InputError, match=message):
+            configure(name, settings)
+    with pytest.raises(InputError, match="the student has no feature maps"):
+        made(name, Spec((3, 32), 5, {}, 8), SIGNAL)
+
+
+def test_no_pairs_are_refused_by_every_method() -> None:
+    with pytest.raises(InputError, match="pairs: name at least one student stage: teacher stage"):
+        pair_stages(SIGNAL, SIGNAL, {})
+    for student, teacher, who in ((Spec((3, 32), 5), SIGNAL, "student"), (SIGNAL, Spec((3, 32), 5), "teacher")):
+        with pytest.raises(InputError, match=f"the {who} has no feature maps"):
+            pair_stages(student, teacher)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -1308,7 +1333,10 @@ def test_a_teacher_without_maps_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
 def test_odd_channels_of_images_are_refused(name: str) -> None:
     odd = spec_of((5, 16, 12), (6, 8, 6), given=(3, 16, 12))
-    with pytest.raises(InputError, match=r"stage1: local attention on images needs an even number .* attention: false"):
+    with pytest.raises(
+        InputError,
+        match=rf"{name}, teacher 'big', stage1: local attention on images needs an even number .* attention: false",
+    ):
         made(name, odd, IMAGE_SPEC)
     made(name, odd, IMAGE_SPEC, attention=False)
     made(name, odd, IMAGE_SPEC, stages=["stage2", "embedding"])
@@ -1333,12 +1361,19 @@ def test_images_do_not_become_signals() -> None:
 
 @pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
 def test_settings_of_the_module_are_refused_before_training(name: str) -> None:
-    with pytest.raises(InputError, match=r"embedding: form low_rank:99: the rank must be 1 to 8"):
+    with pytest.raises(
+        InputError, match=rf"{name}, teacher 'big', embedding: form low_rank:99: the rank must be 1 to 8"
+    ):
         made(name, SIGNAL, SIGNAL, form="low_rank:99")
-    with pytest.raises(InputError, match="published needs transform fft and form full; got haar and full"):
-        made(name, SIGNAL, SIGNAL, published=True, transform="haar")
+    with pytest.raises(InputError, match=r"stage2: published needs transform fft and form full; got haar and full"):
+        made(name, SIGNAL, SIGNAL, published=True, transform="haar", stages=["stage2"])
+    wide = spec_of((9, 16), (9, 8))
+    with pytest.raises(InputError, match=rf"{name}, teacher 'b', stage1: form low_rank:5: the rank must be 1 to 4"):
+        made(name, wide, {"a": wide, "b": spec_of((4, 16), (9, 8))}, form="low_rank:5")
+    with pytest.raises(InputError, match="published has a mask of its own"):
+        made(name, SIGNAL, SIGNAL, published=True, radius=0.3)
     for form in ("low_rank:0", "low_rank", "low_rank:1:2", "dense"):
-        with pytest.raises(InputError, match="form is full, depthwise or low_rank:RANK"):
+        with pytest.raises(InputError, match="': form: full, depthwise or low_rank:RANK is needed, got "):
             configure(name, {"form": form})
     for setting in (
         {"radius": -1},
@@ -1349,6 +1384,62 @@ def test_settings_of_the_module_are_refused_before_training(name: str) -> None:
     ):
         with pytest.raises(InputError):
             configure(name, setting)
+
+
+@pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
+def test_a_mask_that_removes_everything_is_refused(name: str) -> None:
+    """Nothing warns; where there is no global branch the mask does not count."""
+    with pytest.raises(
+        InputError,
+        match=rf"{name}, teacher 'big', stage2: the high-pass mask lets nothing of stage2's map \(8, 6\) pass; use a",
+    ):
+        made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0)
+    made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, branches="local")
+    made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, stages=["embedding"])
+    with pytest.raises(InputError, match="lets nothing"):
+        made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, branches="local", distance="spectrum", masked=True)
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
+def test_spectra_compared_under_the_mask(name: str, published: bool) -> None:
+    """The distance of what each adapter gives, under the module's mask at the teacher's size."""
+    torch.manual_seed(0)
+    spec = spec_of((4, 24), (6, 8))
+    settings = {"published": True} if published else {"shape": "butterworth", "radius": 0.4}
+    method = made(name, spec, spec, distance="spectrum", masked=True, **settings)
+    assert not any(key.endswith("mask") for key in method.state_dict())
+    stages = {"stage1": torch.randn(3, 4, 24), "stage2": torch.randn(3, 6, 8)}
+    mine = Output(torch.zeros(3, 5), stages, torch.randn(3, 8))
+    theirs = Output(torch.zeros(3, 5), {k: torch.randn_like(v) for k, v in stages.items()}, torch.randn(3, 8))
+    method.eval()
+    handed, expected = None, 0.0
+    for level, adapter in zip(method.levels["big"], method.adapters["big"], strict=True):
+        out, handed = adapter(level.map_of_student(mine), handed)
+        size = level.teacher_shape[1:]
+        mask = slow_published_mask(size) if published else slow_mask(size, "butterworth", 0.4)
+        expected += float(spectrum_distance(out, level.map_of_teacher(theirs), mask.float()).detach())
+    found = method(mine, {"big": theirs}, None, None)["map.big"]
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+    method.load_state_dict(made(name, spec, spec, distance="spectrum", **settings).state_dict())
+
+
+def test_masked_is_for_spectra_only() -> None:
+    for distance in ("mse", "hcl"):
+        with pytest.raises(
+            InputError, match=f"method 'fam_layer': masked: true needs distance: spectrum, .* got {distance}"
+        ):
+            configure("fam_layer", {"distance": distance, "masked": True})
+    # Keys of cells hash the settings: those trained before there was the setting stay.
+    assert "masked" not in configure("fam_layer", {}).model_dump(mode="json")
+    assert configure("fam_layer", {"masked": True, "distance": "spectrum"}).model_dump(mode="json")["masked"] is True
+
+
+def test_names_of_adapters() -> None:
+    """Local and frequency attention are told apart."""
+    for name in ("fam_layer", "fam_review"):
+        keys = set(made(name, SIGNAL, SIGNAL).adapters["big"][2].state_dict())
+        assert {"local_attention.query.weight", "head.frequency_attention.filter.weight", "head.norm.bias"} <= keys
 
 
 def test_widths_and_sizes_come_from_the_models() -> None:
@@ -1381,8 +1472,8 @@ def test_fam_layer_is_its_parts(final_relu: bool) -> None:
         if level.student == "embedding":
             a, b = mine.embedding[:, :, None], theirs.embedding[:, :, None]
         else:
-            a, b = adapter.attention(mine.stages[level.student]), theirs.stages[level.teacher]
-        a = adapter.head.attention(a)
+            a, b = adapter.local_attention(mine.stages[level.student]), theirs.stages[level.teacher]
+        a = adapter.head.frequency_attention(a)
         mean, variance = a.mean((0, 2), keepdim=True), a.var((0, 2), keepdim=True, correction=0)
         a = (a - mean) / (variance + 1e-5).sqrt()
         a = a.relu() if final_relu else a
@@ -1400,7 +1491,7 @@ def test_fam_review_asks_from_the_deeper_map() -> None:
     assert torch.equal(handed, x)  # the deepest level is matched as it is
     out, fused = shallow(y, handed)
     residual = shallow.project(x).repeat_interleave(2, 2)
-    expected = PlainAttention(shallow.attention)(y, residual)
+    expected = PlainAttention(shallow.local_attention)(y, residual)
     torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-5)
     assert out.shape == y.shape
     assert bool((out >= 0).all())

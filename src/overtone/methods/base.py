@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -80,8 +80,11 @@ def pair_stages(student: Spec, teacher: Spec, pairs: Mapping[str, str] | None = 
         pairs: student stage -> teacher stage; None pairs ``stage1..n`` by depth.
 
     Raises:
-        InputError: if the counts differ and no pairs are given, or a stage does not exist (the nearest is named).
+        InputError: if the counts differ and no pairs are given, a model has no stages, pairs are empty, or a stage does
+            not exist (the nearest is named).
     """
+    if pairs is not None and not pairs:
+        raise InputError("pairs: name at least one student stage: teacher stage, or leave the setting out")
     if pairs is not None:
         for spec, names, who in ((student, pairs.keys(), "student"), (teacher, pairs.values(), "teacher")):
             for name in names:
@@ -89,9 +92,17 @@ def pair_stages(student: Spec, teacher: Spec, pairs: Mapping[str, str] | None = 
                     raise InputError(f"pairs: the {who} has no stage {name!r}; {nearest(name, spec.stages)}")
         return list(pairs.items())
     mine, theirs = student.depth_stages(), teacher.depth_stages()
-    if len(mine) != len(theirs) or not mine:
+    for found, who in ((mine, "student"), (theirs, "teacher")):
+        if not found:
+            raise InputError(f"the {who} has no feature maps (no stage was found in it); methods on logits need none")
+    if len(mine) != len(theirs):
         raise InputError(
-            f"stages cannot be paired by depth: the student has {len(mine)} ({', '.join(mine)}), the teacher "
-            f"{len(theirs)} ({', '.join(theirs)}); give pairs: {{student stage: teacher stage}}"
+            f"stages cannot be paired by depth: the student has {len(mine)} ({_shapes(student, mine)}), the teacher "
+            f"{len(theirs)} ({_shapes(teacher, theirs)}); give pairs: {{student stage: teacher stage}}"
         )
     return list(zip(mine, theirs, strict=True))
+
+
+def _shapes(spec: Spec, names: Sequence[str]) -> str:
+    """``stage1 16x32x32, stage2 32x16x16``."""
+    return ", ".join(f"{name} {'x'.join(map(str, spec.stages[name].shape))}" for name in names)

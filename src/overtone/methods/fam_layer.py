@@ -10,8 +10,8 @@ from overtone.errors import InputError
 from overtone.frequency import lift, resize
 from overtone.frequency.lift import Lift
 from overtone.methods.base import MethodConfig
-from overtone.methods.frequency import FrequencyConfig, Head, local_attention
-from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, make_local_attention
+from overtone.methods.levels import Level, LevelsConfig
 from overtone.types import Spec
 
 
@@ -25,7 +25,7 @@ class FamLayerConfig(FrequencyConfig):
     lift: Lift = "outer"
 
 
-class FamLayer(LevelMethod):
+class FamLayer(FrequencyMethod):
     """Term ``map.TEACHER``: at every stage, D(teacher's map, FAM(local attention(student's map))), summed."""
 
     NAME: ClassVar[str] = "fam_layer"
@@ -44,23 +44,23 @@ class FamLayer(LevelMethod):
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""
         assert isinstance(config, FamLayerConfig)
-        return nn.ModuleList(_Adapter(config, level) for level in own)
+        return nn.ModuleList(_LayerAdapter(config, level) for level in own)
 
 
-class _Adapter(nn.Module):
+class _LayerAdapter(nn.Module):
     """Student's map -> the form of the teacher's."""
 
     def __init__(self, config: FamLayerConfig, level: Level) -> None:
         super().__init__()
         channels, *size = level.student_shape
         attends = config.attention and max(size) > 1
-        self.attention = local_attention(channels, len(size), level.student) if attends else nn.Identity()
+        self.local_attention = make_local_attention(channels, len(size), level.student) if attends else nn.Identity()
         self.head = Head(config, channels, level)
         self.lift = config.lift
         self.size = level.teacher_shape[1:]
 
     def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
-        x = self.attention(x)
+        x = self.local_attention(x)
         if x.dim() - 2 < len(self.size):
             # A vector has no time to lift.
             x = x.unsqueeze(3) if x.shape[2] == 1 else lift(x, self.lift, (self.size[0], self.size[1]))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from overtone.frequency import resize
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
-from overtone.methods.frequency import FrequencyConfig, Head, local_attention
-from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, make_local_attention
+from overtone.methods.levels import Level, LevelsConfig
 
 
-class FamReview(LevelMethod):
+class FamReview(FrequencyMethod):
     """Term ``map.TEACHER``: from deep to shallow, each stage fused with the deeper ones matches the teacher's stage."""
 
     NAME: ClassVar[str] = "fam_review"
@@ -28,10 +28,12 @@ class FamReview(LevelMethod):
         """See :class:`LevelMethod`; what is handed on is the fused map."""
         assert isinstance(config, FrequencyConfig)
         deeper = [None, *(level.student_shape[0] for level in own)]
-        return nn.ModuleList(_Adapter(config, level, channels) for level, channels in zip(own, deeper, strict=False))
+        return nn.ModuleList(
+            _ReviewAdapter(config, level, channels) for level, channels in zip(own, deeper, strict=False)
+        )
 
 
-class _Adapter(nn.Module):
+class _ReviewAdapter(nn.Module):
     """Student's map and what comes from the deeper level -> the teacher's form, and what goes on to the shallower.
 
     Args:
@@ -45,17 +47,19 @@ class _Adapter(nn.Module):
         channels, *size = level.student_shape
         dims = len(size)
         self.project: nn.Module = nn.Identity()
-        self.attention = None
+        self.local_attention = None
         if deeper is not None and deeper != channels:
             self.project = nn.Sequential(CONV[dims](deeper, channels, 1, bias=False), NORM[dims](channels), nn.ReLU())
         if deeper is not None and config.attention:
-            self.attention = local_attention(channels, dims, level.student)
+            self.local_attention = make_local_attention(channels, dims, level.student)
         self.head = Head(config, channels, level)
         self.size = level.teacher_shape[1:]
 
     def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         if residual is not None:
             residual = F.interpolate(self.project(residual), x.shape[2:], mode="nearest")
-            x = x + residual if self.attention is None else self.attention(x, residual)  # the query is the deeper one
+            x = (
+                x + residual if self.local_attention is None else self.local_attention(x, residual)
+            )  # the query is the deeper one
         x = resize(x, self.size)
         return self.head(x), x

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from torch import Tensor, nn
 
 from overtone.errors import InputError
-from overtone.frequency import FrequencyAttention, LocalAttention
+from overtone.frequency import (
+    FrequencyAttention,
+    LocalAttention,
+    dense_mask,
+    high_pass,
+    make_transform,
+    published_mask,
+)
 from overtone.frequency.attention import Branches
 from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Name
-from overtone.methods.levels import DistanceConfig, Level
+from overtone.losses import spectrum_distance
+from overtone.methods.levels import DistanceConfig, Level, LevelMethod
 
 
 class FrequencyConfig(DistanceConfig):
@@ -24,6 +32,7 @@ class FrequencyConfig(DistanceConfig):
         final_relu: end each head in a ReLU, as the review form's published code does; maps that may be negative then
             cannot be reached.
         transform, shape, radius, form, branches, published: of :class:`overtone.FrequencyAttention`.
+        masked: compare spectra under the module's high-pass mask; with ``distance: spectrum`` only.
     """
 
     attention: bool = True
@@ -34,14 +43,27 @@ class FrequencyConfig(DistanceConfig):
     form: str = "full"
     branches: Branches = "both"
     published: bool = False
+    masked: bool = False
 
     @field_validator("form")
     @classmethod
     def _known_form(cls, value: str) -> str:
         kind, _, rank = value.partition(":")
         if value not in ("full", "depthwise") and not (kind == "low_rank" and rank.isdecimal() and int(rank) > 0):
-            raise ValueError(f"form is full, depthwise or low_rank:RANK, got {value!r}")
+            raise ValueError(f"full, depthwise or low_rank:RANK is needed, got {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _spectra_masked(self) -> FrequencyConfig:
+        if self.masked and self.distance != "spectrum":
+            raise ValueError(f"masked: true needs distance: spectrum, whose spectra it masks; got {self.distance}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Unmasked settings are written as before there was ``masked``, so that keys of trained cells stay."""
+        found = cast(dict[str, Any], handler(self))
+        return found if self.masked else {name: value for name, value in found.items() if name != "masked"}
 
     def module_settings(self) -> dict[str, Any]:
         """What :class:`overtone.FrequencyAttention` takes."""
@@ -50,13 +72,29 @@ class FrequencyConfig(DistanceConfig):
 
 
 class Head(nn.Module):
-    """Frequency attention, batch normalisation and, unless switched off, ReLU: to the teacher's map."""
+    """Frequency attention, batch normalisation and, unless switched off, ReLU: to the teacher's map.
+
+    Attributes:
+        mask: under which spectra are compared, of the map's size; None where they are not.
+
+    Raises:
+        InputError: for settings that do not fit the level, or a mask that lets nothing of it pass.
+    """
+
+    mask: Tensor | None
 
     def __init__(self, config: FrequencyConfig, in_channels: int, level: Level) -> None:
         super().__init__()
         out_channels, *size = level.teacher_shape
+        mask = _spectrum_mask(config, tuple(size)) if config.masked else None
+        if (config.branches != "local" and _is_deaf(config, tuple(size))) or (mask is not None and not mask.any()):
+            raise InputError(
+                f"{level.student}: the high-pass mask lets nothing of {level.teacher}'s map {tuple(size)} pass; use a "
+                "smaller radius"
+            )
+        self.register_buffer("mask", mask, persistent=False)
         try:
-            self.attention = FrequencyAttention(in_channels, out_channels, size, **config.module_settings())
+            self.frequency_attention = FrequencyAttention(in_channels, out_channels, size, **config.module_settings())
         except ValueError as error:
             raise InputError(f"{level.student}: {error}") from error
         self.norm = NORM[len(size)](out_channels)
@@ -64,10 +102,31 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, *size) -> (B, teacher's channels, *size)."""
-        return self.relu(self.norm(self.attention(x)))
+        return self.relu(self.norm(self.frequency_attention(x)))
 
 
-def local_attention(channels: int, dims: int, stage: str) -> LocalAttention:
+def _spectrum_mask(config: FrequencyConfig, size: tuple[int, ...]) -> Tensor:
+    return published_mask(size) if config.published else dense_mask(size, config.shape, config.radius)
+
+
+def _is_deaf(config: FrequencyConfig, size: tuple[int, ...]) -> bool:
+    """Whether the mask removes every frequency; the published one never does."""
+    if config.published:
+        return False
+    frequencies = make_transform(config.transform, size).frequencies
+    return not bool(high_pass(frequencies, config.shape, config.radius).any())
+
+
+class FrequencyMethod(LevelMethod):
+    """A method whose adapters end in a :class:`Head`, called ``head``."""
+
+    def compare(self, adapter: nn.Module, out: Tensor, wanted: Tensor) -> Tensor:
+        """Under the head's mask, where it has one."""
+        mask = cast(Head, adapter.head).mask
+        return super().compare(adapter, out, wanted) if mask is None else spectrum_distance(out, wanted, mask)
+
+
+def make_local_attention(channels: int, dims: int, stage: str) -> LocalAttention:
     """Local attention on a stage.
 
     Raises:

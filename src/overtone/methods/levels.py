@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch.nn.functional as F
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
@@ -34,6 +35,26 @@ class LevelsConfig(MethodConfig):
 
     stages: list[str] | None = None
     pairs: dict[str, str] | None = None
+
+    @field_validator("stages")
+    @classmethod
+    def _each_once(cls, value: list[str] | None) -> list[str] | None:
+        for number, stage in enumerate(value or ()):
+            if value is not None and stage in value[:number]:
+                raise ValueError(f"{stage!r} is named twice")
+        return value
+
+    @field_validator("pairs")
+    @classmethod
+    def _some_pairs(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is None:
+            return value
+        if not value:
+            raise ValueError("name at least one student stage: teacher stage, or leave the setting out")
+        for mine, theirs in value.items():
+            if (mine == "embedding") != (theirs == "embedding"):
+                raise ValueError(f"the embedding can only be paired with the embedding, got {mine}: {theirs}")
+        return value
 
 
 class DistanceConfig(LevelsConfig):
@@ -88,7 +109,8 @@ def levels(
             f"teacher {name!r} has no feature maps (no stage was found in it); methods on logits need none"
         )
     order = list(student.stages)  # in which the model runs them
-    pairs = pair_stages(student, teacher, _without_embedding(config.pairs))
+    given = _without_embedding(config.pairs)
+    pairs = [] if given is not None and not given else pair_stages(student, teacher, given)
     pairs.sort(key=lambda pair: order.index(pair[0]))
     if embedding and student.embedding is not None and teacher.embedding is not None:
         pairs.append(("embedding", "embedding"))
@@ -163,8 +185,14 @@ class LevelMethod(Method):
             self.check(name, student, spec)
         self.distance = DISTANCES[config.distance if isinstance(config, DistanceConfig) else "mse"]
         self.levels = {name: self.find(config, student, spec, name)[::-1] for name, spec in teachers.items()}
-        self.adapters = nn.ModuleDict({name: self.make(config, own) for name, own in self.levels.items()})
+        self.adapters = nn.ModuleDict({name: self._made(config, name, own) for name, own in self.levels.items()})
         self.terms = tuple(f"map.{name}" for name in teachers)
+
+    def _made(self, config: LevelsConfig, name: str, own: list[Level]) -> nn.ModuleList:
+        try:
+            return self.make(config, own)
+        except InputError as error:
+            raise InputError(f"{self.NAME}, teacher {name!r}, {error}") from error
 
     @abstractmethod
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
@@ -172,7 +200,14 @@ class LevelMethod(Method):
 
         An adapter takes the student's map and what the deeper level handed on (None at the deepest), and returns a map
         of the teacher's form and what it hands on.
+
+        Raises:
+            InputError: for a level that the settings do not fit; begins with its stage.
         """
+
+    def compare(self, adapter: nn.Module, out: Tensor, wanted: Tensor) -> Tensor:
+        """The distance between what an adapter gives and the teacher's map."""
+        return self.distance(out, wanted)
 
     def check(self, name: str, student: Spec, teacher: Spec) -> None:
         """Refuse a signal student beside an image teacher, or the other way round.
@@ -196,7 +231,7 @@ class LevelMethod(Method):
             handed, total = None, student.logits.new_zeros(())
             for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 out, handed = adapter(level.map_of_student(student), handed)
-                total = total + self.distance(out, level.map_of_teacher(teachers[name]))
+                total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
             found[f"map.{name}"] = total
         return found
 
