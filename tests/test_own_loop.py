@@ -146,3 +146,14 @@ def test_misfits_are_told() -> None:
         two({"image": X}, Y)
     with pytest.raises(InputError, match="unknown key 'temprature'"):
         overtone.Distillation.between(student, teacher, "kd", example=X, temprature=2)
+
+
+@pytest.mark.parametrize(("method", "least"), [("review", 2), ("fam_layer", 2), ("sp", 2), ("kd", 1)])
+def test_batches_too_small_to_train_on(method: str, least: int) -> None:
+    own = overtone.Distillation.between(*pair(), method=method, example=X)
+    assert torch.isfinite(own(X[:least], Y[:least]).total)
+    if least > 1:
+        with pytest.raises(InputError, match=rf"method '{method}' needs 2 samples or more .* got 1; .*drop_last=True"):
+            own(X[:1], Y[:1])
+    if method != "sp":  # a relation needs two samples in any mode, batch statistics only in training
+        assert torch.isfinite(own.eval()(X[:1], Y[:1]).total)

@@ -171,8 +171,15 @@ class OwnLoop(nn.Module):
             ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
 
         Raises:
-            InputError: for a view that is missing, or no index where a method remembers each sample.
+            InputError: for a view that is missing, no index where a method remembers each sample, or fewer samples than
+                a method can be trained on.
         """
+        for name, method in self.distillation.methods.items():
+            if method.training and len(y) < method.LEAST_BATCH:  # type: ignore[operator]
+                raise InputError(
+                    f"method {name!r} needs {method.LEAST_BATCH} samples or more in a training batch, got {len(y)}; "
+                    "leave out the last incomplete batch (drop_last=True of a DataLoader)"
+                )
         views = x if isinstance(x, Mapping) else dict.fromkeys([self.distillation.view], x)
         if index is None:
             for name, method in self.distillation.methods.items():
