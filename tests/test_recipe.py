@@ -527,3 +527,35 @@ def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, va
     path.write_text(TEXT, encoding="utf-8")
     found = recipe_or_error(path, [f"{key}={value}"])
     assert isinstance(found, Recipe) or found.startswith((str(path), "--set"))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"name": ["kd", "fam_layer"], "raidus": 0.2},
+            "method 'kd': raidus: unknown key 'raidus' of kd; settings beside several names belong to the first, kd; "
+            "did you mean 'radius' of fam_layer? write {name: kd, extras: [{name: fam_layer, radius: ...}]}; known: "
+            "temperature, label, ",
+        ),
+        ({"name": ["kd", "fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd, "),
+        ({"name": "kd", "extras": ["fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd"),
+        ({"name": ["annsp", "fam_layer"], "radius": 0.2}, "write {name: annsp, extras: [{name: fam_layer, radius:"),
+        ({"name": ["kd", "fam_layer"], "temprature": 2}, "the first, kd; did you mean 'temperature'? known:"),
+        ({"name": ["kd", "fam_layer"], "wieghts": {}}, "the first, kd; did you mean 'weights'? known:"),
+        ({"name": ["kd", "fam_layer"], "zzzz": 2}, "belong to the first, kd; known: temperature"),
+        ({"name": "kd", "raidus": 0.2}, "method 'kd': raidus: unknown key 'raidus'; "),
+        ({"name": ["kd", "fam_leyer"], "radius": 0.2}, "unknown method 'fam_leyer'"),
+        (
+            {"name": "kd", "extras": [{"name": "fam_layer", "raidus": 1}]},
+            "method 'fam_layer': raidus: unknown key 'raidus'; did you mean 'radius'?",
+        ),
+    ],
+)
+def test_settings_beside_several_names(row, message):
+    from overtone.recipe import MethodSettings
+    from overtone.study.rows import resolve_row
+
+    with pytest.raises(InputError) as caught:
+        resolve_row(MethodSettings.model_validate(row), ["t"])
+    assert message in str(caught.value)

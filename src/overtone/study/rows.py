@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overtone.errors import InputError
-from overtone.methods import PRESETS, MethodConfig, configure, default_weights
+from overtone.errors import InputError, close
+from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, configure, default_weights
 from overtone.methods import find as find_method
 from overtone.recipe import MethodSettings, WeightSettings
 
@@ -34,7 +34,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     Raises:
         InputError: for an unknown method or setting, or a number of teachers the method cannot take.
     """
-    label = row.label
+    label, named = row.label, [row.name, *(extra.name for extra in row.extras)]
     if row.name in PRESETS:
         preset = PRESETS[row.name][0]
         given = row.model_dump(by_alias=True, exclude_unset=True)
@@ -65,6 +65,8 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     names = [name for name, _ in parts]
     if len(set(names)) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
+    if row.name != "none":
+        _check_owner(parts[0], named)
     methods = {name: configure(name, given) for name, given in parts}
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
     if not methods:
@@ -80,6 +82,31 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         row.checkpoint,
         row.warm_start,
     )
+
+
+def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:
+    """Settings beside several names are the first's; one that is not may have been meant for another of them."""
+    (first, settings), (name_given, *others) = part, named
+    if not others:
+        return
+    keys = {name: list(find_method(name).Config.model_fields) for name in (first, *others)}
+    for key in settings:
+        if key in keys[first]:
+            continue
+        found = close(key, [*keys[first], *ROW_KEYS, *(k for name in others for k in keys[name])])
+        owner = next((name for name in others if found in keys[name]), None)
+        meant = ""
+        if found in keys[first] or found in ROW_KEYS:
+            meant = f"did you mean {found!r}? "
+        elif owner is not None:
+            meant = (
+                f"did you mean {found!r} of {owner}? write "
+                f"{{name: {name_given}, extras: [{{name: {owner}, {found}: ...}}]}}; "
+            )
+        raise InputError(
+            f"method {first!r}: {key}: unknown key {key!r} of {first}; settings beside several names belong to the "
+            f"first, {first}; {meant}known: {', '.join([*keys[first], *ROW_KEYS])}"
+        )
 
 
 def _with_shares(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
