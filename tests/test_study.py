@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -330,3 +331,20 @@ def test_killed_at_random_moments_and_resumed(tiny: dict[str, Any], tmp_path: Pa
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     left_over = [path.name for path in (tmp_path / "parts").rglob("*.pt")]
     assert left_over == []
+
+
+@pytest.mark.parametrize("method", ["fam_review", "fam_layer"])
+def test_maps_that_a_last_relu_cannot_reach_are_told(tiny: dict[str, Any], method: str) -> None:
+    from overtone.study.check import check
+
+    row = {"name": method, "teachers": ["signal"], "pairs": {"stage2": "stage2.pre", "stage3": "stage3"}}
+    settings = [{"final_relu": True}, {"final_relu": False}, {"final_relu": True, "pairs": {"stage3": "stage3"}}]
+    tiny["student"]["model"] = "wrn10-0.25"
+    tiny["methods"] = [{**row, "label": f"row {number}", **own} for number, own in enumerate(settings)]
+    told = [warning for warning in check(plan_of(tiny)).warnings if "ReLU" in warning]
+    pattern = (
+        r"row 0 from signal: stage2\.pre of teacher signal is negative in \d+ % of its values, which the last ReLU of "
+        rf"{method} cannot reach; use final_relu: false"
+    )
+    assert len(told) == 1
+    assert re.fullmatch(pattern, told[0]), told

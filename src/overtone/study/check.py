@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,16 +15,19 @@ from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
+from overtone.methods.levels import LevelMethod
 from overtone.study.cell import Built, Workshop, build_cell
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import default_jobs
 from overtone.tap import macs, parameters, probe
-from overtone.types import Progress, Spec
+from overtone.types import Output, Progress, Spec
 
 NEARLY_ALL, NEARLY_NONE = 0.97, 0.005
 """Shares of the gradient that are worth a warning, where a row has several terms."""
 IMBALANCE = 5
+NEGATIVE = 0.01
+"""Share of negative values in a teacher's map that is worth a warning, where a method's last ReLU cannot reach them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class RowCheck:
     terms: tuple[TermCheck, ...]
     student: int
     adapters: int
+    unreachable: tuple[str, ...] = ()
+    """Sentences about teachers' maps that a method cannot reach."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,29 @@ def _warnings(row: RowCheck) -> list[str]:
             found.append(f"{name}: {term.name} carries next to none of the gradient ({100 * term.share:.2g} %)")
     if row.adapters > row.student:
         found.append(f"{name}: its adapters have {row.adapters} parameters, the student only {row.student}")
+    return found + [f"{name}: {sentence}" for sentence in row.unreachable]
+
+
+def _unreachable(cell: Cell, built: Built, teachers: Mapping[str, Output]) -> list[str]:
+    """Matched maps of teachers that hold negative values, where each adapter ends in a ReLU."""
+    found = []
+    for name, method in built.distillation.methods.items():
+        if not isinstance(method, LevelMethod) or not getattr(cell.methods[name], "final_relu", False):
+            continue
+        for teacher, levels in method.levels.items():
+            shares = {
+                level.teacher: float((level.map_of_teacher(teachers[teacher]) < 0).float().mean())
+                for level in reversed(levels)
+            }
+            shares = {stage: share for stage, share in shares.items() if share > NEGATIVE}
+            if shares:
+                one = len(shares) == 1
+                percent = ", ".join(f"{100 * share:.0f}" for share in shares.values())
+                found.append(
+                    f"{', '.join(shares)} of teacher {teacher} {'is' if one else 'are'} negative in {percent} % of "
+                    f"{'its' if one else 'their'} values, which the last ReLU of {name} cannot reach; use "
+                    "final_relu: false"
+                )
     return found
 
 
@@ -202,6 +231,7 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         tuple(TermCheck(*term, share=norm / whole) for term, norm in zip(terms, norms, strict=True)),
         student,
         parameters(distillation) - student,
+        tuple(_unreachable(cell, built, teachers)),
     )
 
 
