@@ -508,6 +508,11 @@ def test_a_study_of_images(archive: Path, tmp_path: Path) -> None:
         ("student.view", "gaf", "view 'gaf' is made from signals"),
         ("train.augment", {"jitter": 0.1}, "train.augment.jitter is for signals, the data holds images"),
         ("split", {"test": 1}, "these images have no groups"),
+        (
+            "train.augment",
+            {"crop": 9},
+            r"train\.augment\.crop 9 is more than a quarter of the images' side, 32 pixels; use 8 or less",
+        ),
     ],
 )
 def test_what_does_not_fit_images(archive: Path, key: str, value: Any, message: str) -> None:

@@ -262,6 +262,12 @@ class _Planner:
                 f"train.augment.{name} is for {'signals' if len(self.windows.size) == 2 else 'images'}, the data holds "
                 f"{'images, which take crop and flip' if len(self.windows.size) == 2 else 'signals'}"
             )
+        side = min(self.windows.size)
+        if 4 * train.augment.crop > side:
+            raise InputError(
+                f"train.augment.crop {train.augment.crop} is more than a quarter of the images' side, {side} pixels; "
+                f"use {side // 4} or less"
+            )
         for name in views:
             if not self._view(name).FOLLOWS:
                 raise InputError(
