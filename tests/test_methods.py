@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from cases import CLASSES, PROGRESS, batch_of, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,19 +30,22 @@ from overtone.losses import (
     hierarchical_context,
     kd,
     kd_per_sample,
+    kd_to_probabilities,
     noise_contrast,
     relational_angle,
     relational_distance,
     similarity_preserving,
+    similarity_preserving_merged,
     spectrum_distance,
     standardised_kd,
 )
-from overtone.methods import average_kd, configure, default_weights, find
+from overtone.methods import METHODS, average_kd, configure, default_weights, find
 from overtone.methods.ca_mkd import weighted_features
 from overtone.models import build
 from overtone.recipe import WeightSettings
 from overtone.study import make_plan
 from overtone.study.check import check
+from overtone.study.rows import resolve_row
 from overtone.tap import Tap
 from overtone.types import Batch, DataInfo, Output, Progress, Spec, StageSpec
 
@@ -333,6 +339,22 @@ def test_noise_contrast_equals_the_loop(batch, negatives, samples):
 def test_gradients_are_those_of_small_steps(name):
     student, teacher = numbers(4, 3, scale=1.0).requires_grad_(), numbers(4, 3, seed=1, scale=1.0)
     assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, teacher), student)
+
+
+MORE = {
+    "contrast": (lambda s: noise_contrast(s.exp(), 20), (3, 5)),
+    "attention": (lambda s: attention_transfer(s, numbers(2, 3, 3, seed=1)), (2, 2, 6)),
+    "context": (lambda s: hierarchical_context(s, numbers(2, 2, 6, seed=1)), (2, 2, 6)),
+    "spectrum": (lambda s: spectrum_distance(s, numbers(2, 2, 6, seed=1)), (2, 2, 6)),
+    "probabilities": (lambda s: kd_to_probabilities(s, numbers(3, 4, seed=1).softmax(1)), (3, 4)),
+    "merged": (lambda s: similarity_preserving_merged(s, [numbers(3, 2), numbers(3, 5)], [1, 2]), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_gradients_of_the_other_losses_are_those_of_small_steps(name):
+    loss, shape = MORE[name]
+    assert torch.autograd.gradcheck(loss, numbers(*shape, seed=2, scale=1.0).requires_grad_())
 
 
 @few
@@ -1022,3 +1044,17 @@ def test_a_row_of_several_methods_keeps_terms_and_weights_apart(tiny):
     both = {"rkd.distance": 25, "rkd.angle": 7, "crd.contrast": 0.8}
     pairs = {f"{term}.{teacher}": weight for teacher in ("signal", "gaf") for term, weight in both.items()}
     assert found[2] == {"ce": 0.1, "aekd.kl": 0.9, **pairs}
+
+
+def test_every_row_of_the_pages_is_valid():
+    pages = sorted((Path(__file__).parents[1] / "docs" / "methods").glob("*.md"))
+    assert {page.stem for page in pages} == {"README", *METHODS}
+    for page in pages:
+        rows = re.findall(r"^    - (\{.*\})", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert rows or page.stem == "README"
+        for row in rows:
+            given = recipe.MethodSettings.model_validate(yaml.safe_load(row))
+            methods = resolve_row(given, ["signal"] if given.name == "kd" else ["signal", "gaf", "pi"]).methods
+            for name, part in (key.split(".")[:2] for key in given.weights if "." in key):
+                assert part in find(name).default_weights(methods[name]), row
+            assert {key.split(".")[0] for key in given.weights} <= {"ce", *methods}, row
