@@ -63,6 +63,13 @@ def test_version() -> None:
     assert overtone("--version").stdout.startswith("overtone 0.")
 
 
+def test_a_list_has_one_line_each() -> None:
+    from overtone.overview import LISTS
+
+    for what in LISTS:
+        assert len(overtone("list", what).stdout.strip().splitlines()) == 1 + len(LISTS[what]())
+
+
 def test_list_says_what_there_is() -> None:
     text = everything(overtone("list"))
     for name in (

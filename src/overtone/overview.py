@@ -56,7 +56,13 @@ LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
 
 
 def show_list(console: Console, what: str) -> None:
-    """One line for each thing of a kind."""
+    """One line for each thing of a kind; folded only where a terminal is too narrow."""
+    found = LISTS[what]()
+    if not console.is_terminal:
+        width = max(len(name) for name, _ in found)
+        lines = "\n".join(f"{name:<{width}}  {about}" for name, about in found)
+        console.print(f"{what}\n{lines}", highlight=False, markup=False, soft_wrap=True)
+        return
     grid = Table(
         title=what,
         title_justify="left",
@@ -67,7 +73,7 @@ def show_list(console: Console, what: str) -> None:
     )
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, about in LISTS[what]():
+    for name, about in found:
         grid.add_row(escape(name), escape(about))
     console.print(grid)
 
