@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from overtone.errors import InputError
@@ -58,12 +58,6 @@ class FrequencyConfig(DistanceConfig):
         if self.masked and self.distance != "spectrum":
             raise ValueError(f"masked: true needs distance: spectrum, whose spectra it masks; got {self.distance}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Unmasked settings are written as before there was ``masked``, so that keys of trained cells stay."""
-        found = cast(dict[str, Any], handler(self))
-        return found if self.masked else {name: value for name, value in found.items() if name != "masked"}
 
     def module_settings(self) -> dict[str, Any]:
         """What :class:`overtone.FrequencyAttention` takes."""
