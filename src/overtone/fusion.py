@@ -110,26 +110,59 @@ class GradientSpace:
 
 
 def least_norm(gram: list[list[float]], most: float) -> list[float]:
-    """Weights w that minimise ``w' G w`` with sum 1 and 0 <= w <= most, moving weight between the worst pair.
+    """Weights w that minimise ``w' G w`` with sum 1 and 0 <= w <= most, exactly.
+
+    All free weights move at once to where their slopes are equal, or until the first reaches a bound, which then holds
+    it. Once the free ones are at rest, the held one that would gain most is freed.
 
     Args:
         gram: (K, K), positive semidefinite.
         most: at least 1 / K.
     """
     count = len(gram)
-    weights = [1 / count] * count
-    scale = max(gram[k][k] for k in range(count)) or 1.0
-    for _ in range(1000):
-        slope = [sum(g * w for g, w in zip(row, weights, strict=True)) for row in gram]
-        gain = min((k for k in range(count) if weights[k] < most), key=slope.__getitem__, default=None)
-        lose = max((k for k in range(count) if weights[k] > 0), key=slope.__getitem__)
-        if gain is None or (excess := slope[lose] - slope[gain]) <= 1e-12 * scale:
-            break
-        curvature = gram[gain][gain] + gram[lose][lose] - 2 * gram[gain][lose]
-        step = excess / curvature if curvature > 0 else most
-        step = min(step, most - weights[gain], weights[lose])
-        weights[gain], weights[lose] = weights[gain] + step, weights[lose] - step
-    return weights
+    G = torch.tensor(gram, dtype=torch.float64)
+    G = G / (float(G.diagonal().max()) or 1.0)
+    weights = torch.full((count,), 1 / count, dtype=torch.float64)
+    free = list(range(count))
+    for _ in range(20 * count):
+        slope = G @ weights
+        move = _to_rest(G[free][:, free], slope[free])
+        if float(slope[free] @ move) > -1e-15:
+            freed = _worth_freeing(slope.tolist(), weights.tolist(), free)
+            if not freed:
+                break
+            free = sorted([*free, *freed])
+            continue
+        room = torch.where(move < 0, weights[free], most - weights[free]) / move.abs().clamp(min=1e-300)
+        step, first = room.min(0)
+        weights[free] += move * step.clamp(max=1)
+        if step < 1:
+            weights[free.pop(int(first))] = 0 if move[first] < 0 else most
+    return weights.tolist()
+
+
+def _worth_freeing(slope: list[float], weights: list[float], free: list[int]) -> list[int]:
+    """The held weight that gains most by moving off its bound; a pair where none is free; none at the minimum."""
+    held = [k for k in range(len(weights)) if k not in free]
+    low = min((k for k in held if weights[k] == 0), key=slope.__getitem__, default=None)
+    high = max((k for k in held if weights[k] > 0), key=slope.__getitem__, default=None)
+    if free:
+        level = sum(slope[k] for k in free) / len(free)
+        gains = {low: level - slope[low]} if low is not None else {}
+        gains |= {high: slope[high] - level} if high is not None else {}
+        return [k for k in gains if gains[k] > 1e-12 and gains[k] == max(gains.values())][:1]
+    return [low, high] if low is not None and high is not None and slope[high] - slope[low] > 1e-12 else []
+
+
+def _to_rest(G: Tensor, slope: Tensor) -> Tensor:
+    """The move of weights, of sum 0, behind which all slopes are equal."""
+    count = len(slope)
+    if count < 2:
+        return torch.zeros_like(slope)
+    system = torch.ones(count + 1, count + 1, dtype=G.dtype)
+    system[:count, :count], system[count, count] = G, 0
+    move: Tensor = torch.linalg.lstsq(system, torch.cat([-slope, slope.new_zeros(1)]), driver="gelsd").solution[:count]
+    return move - move.mean()
 
 
 def shares_of(given: Mapping[str, float] | None, names: Sequence[str]) -> list[float]:

@@ -23,6 +23,7 @@ class AEKD(MultiTeacherKD):
     """The teachers' weights, one set a batch, for which their gradients at the student's logits agree best."""
 
     NAME: ClassVar[str] = "aekd"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Du et al. 2020 (AE-KD)"
     SUMMARY: ClassVar[str] = "teachers weigh so that their gradients at the student's logits agree best"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "kl": 0.9}
