@@ -34,7 +34,7 @@ def _methods() -> list[tuple[str, str]]:
     for name, kind in methods.METHODS.items():
         least, most = kind.TEACHERS
         count = f"{least} teacher" if most == least else f"{least} or more teachers"
-        found.append((name, f"{kind.SUMMARY}; {count}. {kind.SOURCE}"))
+        found.append((name, f"{kind.SUMMARY}; {count}, {kind.SEES}. {kind.SOURCE}"))
     return found + [(name, f"preset: {about}") for name, (_, about) in methods.PRESETS.items()]
 
 

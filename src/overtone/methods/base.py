@@ -30,6 +30,7 @@ class Method(nn.Module):
         VERSION: raised whenever the same inputs give other numbers.
         SOURCE: the paper, for ``overtone list methods``.
         SUMMARY: one line on what it does.
+        SEES: what of student and teachers it compares, for ``overtone list methods``.
         TEACHERS: the least and the largest number of teachers (None: no limit).
         WEIGHTS: default weights by term (``ce`` and the method's own), as published.
         couples_batch: True where samples of a batch interact.
@@ -43,6 +44,7 @@ class Method(nn.Module):
     VERSION: ClassVar[int] = 1
     SOURCE: ClassVar[str]
     SUMMARY: ClassVar[str]
+    SEES: ClassVar[str] = "logits"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     WEIGHTS: ClassVar[Mapping[str, float]]
     couples_batch: ClassVar[bool] = False

@@ -40,6 +40,7 @@ class CRD(Method):
 
     NAME: ClassVar[str] = "crd"
     SOURCE: ClassVar[str] = "Tian et al. 2020 (CRD)"
+    SEES: ClassVar[str] = "embeddings"
     SUMMARY: ClassVar[str] = "embeddings of a sample find each other among those of other classes (memory banks)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "contrast": 0.8}
     couples_batch: ClassVar[bool] = True  # through the first batch's normalisation

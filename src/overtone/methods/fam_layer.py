@@ -30,6 +30,7 @@ class FamLayer(FrequencyMethod):
 
     NAME: ClassVar[str] = "fam_layer"
     SOURCE: ClassVar[str] = "Pham et al. 2024 (FAM-KD), layer to layer"
+    SEES: ClassVar[str] = "maps; an image teacher's too for a signal student"
     SUMMARY: ClassVar[str] = "each stage, seen through frequency attention, matches the teacher's stage"
     Config: ClassVar[type[MethodConfig]] = FamLayerConfig
 

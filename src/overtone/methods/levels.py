@@ -159,6 +159,7 @@ class LevelMethod(Method):
         EMBEDDING: compare the embedding too, as a map of one value.
     """
 
+    SEES: ClassVar[str] = "maps of one kind, signals' or images'"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
     BEFORE: ClassVar[bool] = False

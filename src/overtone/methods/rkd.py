@@ -16,6 +16,7 @@ class RKD(EachTeacher):
 
     NAME: ClassVar[str] = "rkd"
     SOURCE: ClassVar[str] = "Park et al. 2019 (RKD)"
+    SEES: ClassVar[str] = "embeddings"
     SUMMARY: ClassVar[str] = "distances and angles among the batch's embeddings match the teacher's"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "distance": 25.0, "angle": 50.0}
     PARTS: ClassVar[tuple[str, ...]] = ("distance", "angle")

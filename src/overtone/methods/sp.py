@@ -36,6 +36,7 @@ class SP(Method):
 
     NAME: ClassVar[str] = "sp"
     SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
+    SEES: ClassVar[str] = "maps of any kind"
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
     couples_batch: ClassVar[bool] = True
