@@ -39,7 +39,7 @@ class CAMKD(MultiTeacherKD):
     NAME: ClassVar[str] = "ca_mkd"
     SOURCE: ClassVar[str] = "Zhang et al. 2022 (CA-MKD, confidence-aware)"
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
-    SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right; logits and last maps"
+    SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
     LEAST_BATCH: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = CAMKDConfig
