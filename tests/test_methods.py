@@ -529,6 +529,22 @@ def test_an_outlier_among_teachers_counts_least():
     assert max(fusion.least_norm(gram, 0.35)) == pytest.approx(0.35)
 
 
+@few
+@given(seeds, st.integers(2, 4), st.integers(1, 6), st.sampled_from([1e-24, 1.0, 1e12]))
+def test_least_norm_where_all_weights_are_at_bounds_and_at_any_scale(seed, whole, rank, scale):
+    """Bounds of a half, a third or a quarter leave corners in which no weight is free."""
+    factors = numbers(5, rank, seed=seed)
+    gram = factors @ factors.T
+    weights = torch.tensor(fusion.least_norm((scale * gram).tolist(), 1 / whole), dtype=torch.float64)
+    assert float(weights @ gram @ weights) <= smallest(gram, 1 / whole) + 1e-9 * float(gram.diagonal().max())
+
+
+def test_a_corner_that_is_no_minimum_is_left():
+    assert fusion._worth_freeing([3.0, 1.0, 2.0, 0.0], [0.5, 0.5, 0.0, 0.0], []) == [3, 0]
+    assert fusion._worth_freeing([1.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.0, 0.0], []) == []
+    assert fusion.least_norm([[0.0, 0.0], [0.0, 0.0]], 0.6) == [0.5, 0.5]
+
+
 def test_teachers_that_nearly_agree_are_told_apart():
     assert fusion.least_norm([[1.0, 0.9999], [0.9999, 1.0002]], 1.0) == pytest.approx([0.75, 0.25], rel=1e-6)
 
