@@ -157,3 +157,21 @@ def test_batches_too_small_to_train_on(method: str, least: int) -> None:
             own(X[:1], Y[:1])
     if method != "sp":  # a relation needs two samples in any mode, batch statistics only in training
         assert torch.isfinite(own.eval()(X[:1], Y[:1]).total)
+
+
+def test_samples_are_drawn_anew_at_each_call_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher = pair()
+    known = overtone.DataInfo(tuple("abcde"), torch.arange(40), torch.arange(40) % 5)
+    crd = overtone.Distillation.between(student, teacher, "crd", example=X, data=known, negatives=8)
+    drawn = []
+    method = crd.distillation.methods["crd"]
+    draw = method._draw
+    monkeypatch.setattr(method, "_draw", lambda rows, step: drawn.append((step, draw(rows, step))) or drawn[-1][1])
+    for _ in range(2):
+        crd(X, Y, torch.arange(12))
+    crd.eval()
+    for _ in range(2):
+        crd(X, Y, torch.arange(12))
+    assert [step for step, _ in drawn] == [0, 1, 2, 2]
+    assert not torch.equal(drawn[0][1], drawn[1][1])
+    assert torch.equal(drawn[2][1], drawn[3][1])

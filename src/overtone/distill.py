@@ -157,6 +157,7 @@ class OwnLoop(nn.Module):
         super().__init__()
         self.distillation = distillation
         self._teachers = teachers
+        self._steps = 0
 
     def forward(self, x: Views, y: Tensor, index: Tensor | None = None, progress: Progress | None = None) -> Step:
         """One training step's forward pass.
@@ -165,7 +166,8 @@ class OwnLoop(nn.Module):
             x: the batch, or its views by name where teachers see other ones than the student.
             y: class numbers, (B,).
             index: the samples' numbers in the training set; methods that remember each sample need it.
-            progress: where training is, for weights that change over time; the first of one epoch unless given.
+            progress: where training is, for weights that change over time; the first of one epoch unless given, with
+                calls in training counted as steps for methods that draw samples anew at each.
 
         Returns:
             ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
@@ -194,7 +196,11 @@ class OwnLoop(nn.Module):
             if teacher.view not in views:
                 raise InputError(f"teacher {name!r} sees the view {teacher.view!r}; {nearest(teacher.view, views)}")
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
-        step: Step = self.distillation(batch, outputs, progress or Progress(1, 1))
+        if progress is None:
+            progress = Progress(1, 1, self._steps)
+            if self.training and any(method.remembers for method in self.distillation.methods.values()):
+                self._steps += 1
+        step: Step = self.distillation(batch, outputs, progress)
         return step
 
     def student_only(self) -> dict[str, Tensor]:
