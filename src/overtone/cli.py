@@ -120,7 +120,7 @@ def _execute(
         failed = execute(plan, folder, display, only, jobs, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
-        return SOME_FAILED if failed else DONE
+        return DONE  # the main process tells of failures; at another's, launchers would kill it before it has reported
     _report(folder)
     if failed:
         console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
