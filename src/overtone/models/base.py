@@ -18,9 +18,9 @@ class Staged(nn.Module, ABC):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Every stage by name."""
 
-    @abstractmethod
     def pool(self, final: Tensor) -> Tensor:
-        """The ``final`` map to the ``embedding``: (B, c, ...) -> (B, D)."""
+        """The ``final`` map to the ``embedding``, by default the average over the map: (B, c, ...) -> (B, D)."""
+        return final.flatten(2).mean(2)
 
     @abstractmethod
     def classify(self, embedding: Tensor) -> Tensor:

@@ -64,10 +64,6 @@ class DSCNN(Staged):
         maps["embedding"] = self.pool(x)
         return maps
 
-    def pool(self, final: Tensor) -> Tensor:
-        """Average over time: (B, c, T) -> (B, c)."""
-        return final.mean(2)
-
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)

@@ -81,10 +81,6 @@ class InceptionTime(Staged):
         maps["embedding"] = self.pool(x)
         return maps
 
-    def pool(self, final: Tensor) -> Tensor:
-        """Average over time: (B, c, T) -> (B, c)."""
-        return final.mean(2)
-
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)

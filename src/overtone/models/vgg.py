@@ -68,10 +68,6 @@ class VGG(Staged):
         maps["embedding"] = self.pool(x)
         return maps
 
-    def pool(self, final: Tensor) -> Tensor:
-        """Global average: (B, c, ...) -> (B, c)."""
-        return final.flatten(2).mean(2)
-
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)

@@ -94,10 +94,6 @@ class WideResNet(Staged):
         maps["embedding"] = self.pool(maps["final"])
         return maps
 
-    def pool(self, final: Tensor) -> Tensor:
-        """Global average: (B, c, ...) -> (B, c)."""
-        return final.flatten(2).mean(2)
-
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
