@@ -20,7 +20,7 @@ from overtone import data, recipe
 from overtone.errors import InputError
 from overtone.predict import Columns, read_windows
 from overtone.recipe import DataSettings
-from overtone.student import Header, Student, load_student, save_student
+from overtone.student import Header, SeenView, Student, load_student, save_student
 from overtone.study import make_plan
 
 ROUNDS = 170
@@ -131,9 +131,7 @@ def test_student_files(tmp_path: Path) -> None:
         window=20,
         mean=(0.0, 0.0),
         std=(1.0, 1.0),
-        view="signal",
-        view_settings={},
-        view_state={},
+        views=[SeenView(type="signal", settings={}, state={})],
     )
     save_student(path, build("dscnn-4", (2, 20), 2).state_dict(), header)
     table.write_text(CSV)

@@ -18,7 +18,7 @@ from overtone import data, load_student, recipe
 from overtone.cli import app
 from overtone.data import TableColumns
 from overtone.models import build
-from overtone.student import Header, read_header, save_student
+from overtone.student import Header, SeenView, read_header, save_student
 from overtone.study import execute, make_plan
 
 CLASSES = ("run", "walk")
@@ -45,9 +45,7 @@ def student_file(tmp_path: Path) -> Path:
         window=20,
         mean=(1.0, -1.0),
         std=(2.0, 0.5),
-        view="signal",
-        view_settings={},
-        view_state={},
+        views=[SeenView(type="signal", settings={}, state={})],
     )
     save_student(tmp_path / "student.safetensors", build("dscnn-4", (2, 20), 2).state_dict(), header)
     return tmp_path / "student.safetensors"
@@ -251,9 +249,7 @@ def image_student(tmp_path: Path) -> Path:
         window=(8, 8),
         mean=(120.0, 120.0, 120.0),
         std=(60.0, 60.0, 60.0),
-        view="image",
-        view_settings={},
-        view_state={},
+        views=[SeenView(type="image", settings={}, state={})],
     )
     torch.manual_seed(0)
     save_student(tmp_path / "images.safetensors", build("resnet8", (3, 8, 8), 3).state_dict(), header)

@@ -536,14 +536,14 @@ def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, va
             {"name": ["kd", "fam_layer"], "raidus": 0.2},
             "method 'kd': raidus: unknown key 'raidus' of kd; settings beside several names belong to the first, kd; "
             "did you mean 'radius' of fam_layer? write {name: kd, extras: [{name: fam_layer, radius: ...}]}; known: "
-            "temperature, label, ",
+            "branch, temperature, label, ",
         ),
         ({"name": ["kd", "fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd, "),
         ({"name": "kd", "extras": ["fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd"),
         ({"name": ["annsp", "fam_layer"], "radius": 0.2}, "write {name: annsp, extras: [{name: fam_layer, radius:"),
         ({"name": ["kd", "fam_layer"], "temprature": 2}, "the first, kd; did you mean 'temperature'? known:"),
         ({"name": ["kd", "fam_layer"], "wieghts": {}}, "the first, kd; did you mean 'weights'? known:"),
-        ({"name": ["kd", "fam_layer"], "zzzz": 2}, "belong to the first, kd; known: temperature"),
+        ({"name": ["kd", "fam_layer"], "zzzz": 2}, "belong to the first, kd; known: branch, temperature"),
         ({"name": "kd", "raidus": 0.2}, "method 'kd': raidus: unknown key 'raidus'; "),
         ({"name": ["kd", "fam_leyer"], "radius": 0.2}, "unknown method 'fam_leyer'"),
         (

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from overtone.errors import InputError
 from overtone.files import read_json, write_atomic, write_json
 from overtone.models import build
-from overtone.student import Header, load_student, make_view, read_header, save_student
+from overtone.student import Header, SeenView, load_student, make_view, read_header, save_student
 
 CHANNELS, LENGTH, CLASSES = 3, 40, ("sit", "walk", "run")
 STUDENTS = [
@@ -55,9 +55,7 @@ def trained(view_name="signal", chosen=None, builder="dscnn-4"):
         window=LENGTH,
         mean=mean,
         std=std,
-        view=view_name,
-        view_settings=chosen,
-        view_state=state,
+        views=[SeenView(type=view_name, settings=chosen, state=state)],
     )
     return model.eval(), header, lambda x: view.render(view.prepare(standardised(x)), state)
 
@@ -140,6 +138,19 @@ def test_foreign_files_are_refused(tmp_path):
         load_student(tmp_path)
 
 
+SIGNAL = {"type": "signal", "settings": {}, "state": {}}
+
+
+def test_a_file_from_before_models_with_two_branches_is_read(saved):
+    held = json.loads(trained()[1].model_dump_json())
+    (view,) = held.pop("views")
+    del held["options"]
+    old = {**held, "view": view["type"], "view_settings": view["settings"], "view_state": view["state"]}
+    before = load_student(saved).predict(windows(3, seed=1))
+    save_file(load_file(saved), saved, metadata={"overtone": json.dumps(old)})
+    assert torch.equal(load_student(saved).predict(windows(3, seed=1)), before)
+
+
 def broken(key, value):
     header = trained()[1].model_dump(mode="json")
     return json.dumps(header | {key: value})
@@ -155,8 +166,8 @@ def broken(key, value):
         (broken("builder", "wrn17-1"), "wrn17-1"),
         (broken("builder", "wrn10-0.25"), "its weights do not fit model 'wrn10-0.25'"),
         (broken("classes", ["a"]), "its weights do not fit model 'dscnn-4'"),
-        (broken("view", "gasf"), "student.safetensors: view: unknown view 'gasf'"),
-        (broken("view_settings", {"size": 3}), "unknown key 'size'"),
+        (broken("views", [SIGNAL | {"type": "gasf"}]), "student.safetensors: view: unknown view 'gasf'"),
+        (broken("views", [SIGNAL | {"settings": {"size": 3}}]), "unknown key 'size'"),
         (broken("format", 99), "another version"),
     ],
 )

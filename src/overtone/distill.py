@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, find
+from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
 from overtone.recipe import WeightSettings, explain
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
-from overtone.types import Batch, DataInfo, Output, Progress, Step
+from overtone.types import Batch, DataInfo, Input, Output, Progress, Seen, Step, names_of
+from overtone.views import VIEWS
 
 Views = Tensor | Mapping[str, Tensor]
 """A batch of inputs, or several views of it by name."""
@@ -28,10 +29,11 @@ class Distillation(nn.Module):
 
     Args:
         student: the tapped student.
-        methods: by name; their terms are called ``name.term``. Cross-entropy is always there, as ``ce``.
+        methods: by name; their terms are called ``name.term``. Cross-entropy is always there, as ``ce``, and for each
+            branch of a two-branch student as ``ce.BRANCH``.
         weights: by term, or by a term's beginning (``sp.gram`` for ``sp.gram.signal``); the longest fits. Every term
             needs one.
-        view: which view the student sees.
+        view: which view the student sees, or views.
 
     Raises:
         InputError: for a weight that fits no term, a term without a weight, or no weight above 0.
@@ -42,13 +44,14 @@ class Distillation(nn.Module):
         student: Tap,
         methods: Mapping[str, Method],
         weights: Mapping[str, WeightSettings],
-        view: str = "signal",
+        view: Seen = "signal",
     ) -> None:
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods)
         self.view = view
-        terms = ["ce"] + [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
+        terms = ["ce", *(f"ce.{branch}" for branch in student.branches)]
+        terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
 
     @staticmethod
@@ -58,6 +61,7 @@ class Distillation(nn.Module):
         method: str = "kd",
         *,
         example: Views,
+        view: Sequence[str] | None = None,
         weights: Mapping[str, float | WeightSettings] | None = None,
         data: DataInfo | None = None,
         **settings: Any,
@@ -71,6 +75,7 @@ class Distillation(nn.Module):
             example: a batch of inputs, from which every shape is found. A mapping of views where teachers see other
                 views than the student: a teacher sees the view of its own name if there is one, else the student's,
                 which is the first.
+            view: the names of the views that a two-branch student sees, ``("signal", "gaf")``.
             weights: by term, as in a recipe; the method's published ones unless given.
             data: class names, numbers and labels of the training samples, for methods with a memory.
 
@@ -86,16 +91,26 @@ class Distillation(nn.Module):
         if method in PRESETS or method == "none":
             raise InputError(f"method {method!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
         views = dict(example) if isinstance(example, Mapping) else {"x": example}
-        mine = next(iter(views))
+        mine: Seen = next(iter(views)) if view is None else tuple(view)
+        for name in names_of(mine):
+            if name not in views:
+                raise InputError(f"view: the example holds no view {name!r}; {nearest(name, views)}")
+
+        def axes(seen: Seen) -> list[tuple[str, ...]]:
+            return [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)]
+
+        def shown(seen: Seen) -> Input:
+            return views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
+
         student_tap = Tap(student)
-        student_spec = probe(student_tap, views[mine])
+        student_spec = probe(student_tap, shown(mine), axes(mine))
         made, specs = {}, {}
         for name, model in given.items():
             if model is student:
                 raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
-            view = name if name in views else mine
-            made[name] = Teacher(name, Tap(model), view)
-            specs[name] = probe(made[name].tap, views[view])
+            seen = name if name in views else names_of(mine)[0]
+            made[name] = Teacher(name, Tap(model), seen)
+            specs[name] = probe(made[name].tap, views[seen], axes(seen))
             if specs[name].classes != student_spec.classes:
                 raise InputError(
                     f"teacher {name!r} has {specs[name].classes} classes, the student {student_spec.classes}; they "
@@ -106,9 +121,8 @@ class Distillation(nn.Module):
             torch.zeros(0, dtype=torch.long),
             torch.zeros(0, dtype=torch.long),
         )
-        kind = find(method)
         config = configure(method, settings)
-        module = kind(config, student_spec, specs, info)
+        module, _ = make(method, config, student_spec, specs, info)
         chosen = {}
         for name, weight in (weights or {}).items():
             try:
@@ -116,7 +130,7 @@ class Distillation(nn.Module):
             except ValidationError as error:
                 raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
         distillation = Distillation(student_tap, {method: module}, default_weights({method: config}, chosen), mine)
-        device = views[mine].device
+        device = views[names_of(mine)[0]].device
         return OwnLoop(distillation.to(device), made)
 
     @property
@@ -129,18 +143,21 @@ class Distillation(nn.Module):
 
         Methods without adapters whose weights are all 0 in this epoch are not run; their terms are then absent.
         """
-        output = self.student(batch.views[self.view])
+        output = self.student(batch.input(self.view))
         weights = {term: w.at(progress.epoch, progress.epochs) for term, w in self.weights.items()}
         # Losses in float32 under autocast: half precision loses small differences of probabilities.
         with torch.autocast(output.logits.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
             terms = {"ce": F.cross_entropy(mine.logits, batch.target)}
+            for name, branch in mine.branches.items():
+                terms[f"ce.{name}"] = F.cross_entropy(branch.logits, batch.target)
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
                     continue
-                found = method(mine, theirs, batch, progress)
+                part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
+                found = method(part, theirs, batch, progress)
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
@@ -182,7 +199,11 @@ class OwnLoop(nn.Module):
                     f"method {name!r} needs {method.LEAST_BATCH} samples or more in a training batch, got {len(y)}; "
                     "leave out the last incomplete batch (drop_last=True of a DataLoader)"
                 )
-        views = x if isinstance(x, Mapping) else dict.fromkeys([self.distillation.view], x)
+        seen = names_of(self.distillation.view)
+        views = x if isinstance(x, Mapping) else dict.fromkeys(seen[:1], x)
+        for name in seen:
+            if name not in views:
+                raise InputError(f"the student sees the view {name!r}; {nearest(name, views)}")
         if index is None:
             for name, method in self.distillation.methods.items():
                 if method.remembers:
@@ -193,8 +214,9 @@ class OwnLoop(nn.Module):
             index = torch.arange(len(y), device=y.device)  # read by no method
         batch = Batch(views, y, index)
         for name, teacher in self._teachers.items():
-            if teacher.view not in views:
-                raise InputError(f"teacher {name!r} sees the view {teacher.view!r}; {nearest(teacher.view, views)}")
+            for view in names_of(teacher.view):
+                if view not in views:
+                    raise InputError(f"teacher {name!r} sees the view {view!r}; {nearest(view, views)}")
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
         if progress is None:
             progress = Progress(1, 1, self._steps)

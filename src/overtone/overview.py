@@ -181,13 +181,15 @@ def _show_models(console: Console, found: Check) -> None:
     console.print(f"[bold]views[/bold] {shapes}", highlight=False)
     console.print("[bold]models[/bold]")
     for model in found.models:
-        shape = "x".join(map(str, model.spec.input))
+        parts = list(model.spec.branches.values()) or [model.spec]
+        shape = ", ".join("x".join(map(str, part.input)) for part in parts)
         console.print(
             f"  [cyan]{escape(model.role)}[/cyan]: {escape(model.model)} on {escape(model.view)} {shape}, "
             f"{short(model.parameters)} parameters, {short(model.macs)} MACs",
             highlight=False,
         )
-        console.print(f"    [dim]{_stages(model.spec)}[/dim]", highlight=False)
+        for name, part in (model.spec.branches or {"": model.spec}).items():
+            console.print(f"    [dim]{name + ': ' if name else ''}{_stages(part)}[/dim]", highlight=False)
 
 
 def _show_rows(console: Console, found: Check) -> None:

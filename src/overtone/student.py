@@ -7,13 +7,14 @@ adapter, optimiser state or teacher is ever in it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -22,8 +23,21 @@ from overtone.data import Standardiser, TableColumns
 from overtone.errors import InputError
 from overtone.files import write_atomic
 from overtone.lookup import make_view
-from overtone.models import build
+from overtone.models import Tapped, branch_names, build
+from overtone.recipe import ModelOptions
 from overtone.views import View
+
+OLD_NAMES = {"type": "view", "settings": "view_settings", "state": "view_state"}
+
+
+class SeenView(BaseModel):
+    """A view in a student file: its type, settings and fitted state."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    settings: dict[str, Any]
+    state: dict[str, Any]
 
 
 class Header(BaseModel):
@@ -31,12 +45,13 @@ class Header(BaseModel):
 
     Attributes:
         builder: the model's name, as in a recipe.
-        input_shape: one sample as the model sees it, after its view.
+        input_shape: one sample as the model sees it, after its view; the shapes of both inputs of a two-branch model.
         classes, channels: names, in order.
         rate: Hz, if known.
         window: samples in a window; height and width of images.
         mean, std: standardisation of each channel, in the recording's units.
-        view, view_settings, view_state: how a standardised window becomes the model's input.
+        options: how the model was varied.
+        views: how a standardised window becomes the model's input, or inputs.
         columns: which column was what, where it was trained on text tables.
     """
 
@@ -44,17 +59,25 @@ class Header(BaseModel):
 
     format: Literal[1] = 1
     builder: str
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...]
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     rate: float | None
     window: int | tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    view: str
-    view_settings: dict[str, Any]
-    view_state: dict[str, Any]
+    options: ModelOptions = ModelOptions()
+    views: tuple[SeenView, ...]
     columns: TableColumns | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_view(cls, value: Any) -> Any:
+        """Files written before models with two branches name their view beside everything else."""
+        if isinstance(value, dict) and "view" in value:
+            own = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
+            return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [own]}
+        return value
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -68,12 +91,13 @@ class Student(nn.Module):
     Attributes:
         model: the bare model.
         header: what the file said.
-        view: the view object.
+        views: the view objects, one for each of the model's inputs.
+        missing: the branch whose input is left out; see :meth:`without`.
     """
 
-    def __init__(self, model: nn.Module, header: Header, view: View) -> None:
+    def __init__(self, model: nn.Module, header: Header, views: Sequence[View], missing: str | None = None) -> None:
         super().__init__()
-        self.model, self.header, self.view = model, header, view
+        self.model, self.header, self.views, self.missing = model, header, tuple(views), missing
         self.standardise = Standardiser(header.mean, header.std)
 
     @property
@@ -98,13 +122,67 @@ class Student(nn.Module):
                 f"this student takes (B, {', '.join(map(str, wanted))}), channels {', '.join(self.header.channels)}; "
                 f"got {tuple(windows.shape)}"
             )
-        stored = self.view.prepare(self.view.pick(self.standardise(windows.float())))
-        return self.model(self.view.render(stored, self.header.view_state))
+        standardised = self.standardise(windows.float())
+        names = self.branches or ("",)
+        inputs = tuple(
+            None if name == self.missing else view.render(view.prepare(view.pick(standardised)), seen.state)
+            for name, view, seen in zip(names, self.views, self.header.views, strict=True)
+        )
+        return self.model(inputs if self.branches else inputs[0])
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the model's branches; none unless it is a two-branch student."""
+        return self.model.BRANCHES if isinstance(self.model, Tapped) else ()
+
+    def branch(self, name: str) -> Student:
+        """One branch as a student of its own, which needs only its own view; save it with :func:`save_student`.
+
+        Raises:
+            InputError: for a branch that this student does not have.
+        """
+        number = self._number(name)
+        header = branch_header(self.header, number)
+        return Student(getattr(self.model, name), header, [self.views[number]]).train(self.training)
+
+    def without(self, name: str) -> Student:
+        """The same two-branch student with one input missing; it must have been trained with modality dropout.
+
+        Raises:
+            InputError: for a branch that it does not have, or a student that never saw an input missing.
+        """
+        self._number(name)
+        if not self.header.options.modality_dropout:
+            raise InputError(
+                f"this student was trained without modality_dropout and cannot do without its {name}; take a branch by "
+                "itself, branch('signal'), or train it with modality_dropout"
+            )
+        return Student(self.model, self.header, self.views, missing=name).train(self.training)
+
+    def _number(self, name: str) -> int:
+        if name not in self.branches:
+            has = f"has the branches {', '.join(self.branches)}" if self.branches else "has no branches"
+            raise InputError(f"there is no branch {name!r}; this student, {self.header.builder}, {has}")
+        return self.branches.index(name)
 
     @torch.no_grad()
     def predict(self, windows: Tensor | npt.NDArray[Any]) -> Tensor:
         """Windows (B, C, T), or images (B, C, H, W), of torch or numpy -> class probabilities (B, classes)."""
         return self(windows).softmax(1)
+
+
+def branch_header(header: Header, number: int) -> Header:
+    """What a branch of a two-branch student says about itself, as a student of its own."""
+    shape = header.input_shape[number]
+    assert not isinstance(shape, int)
+    return header.model_copy(
+        update={
+            "builder": branch_names(header.builder)[number],
+            "input_shape": shape,
+            "options": header.options.model_copy(update={"modality_dropout": 0.0}),
+            "views": (header.views[number],),
+        }
+    )
 
 
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
@@ -145,12 +223,12 @@ def load_student(path: str | Path) -> Student:
     """
     path = Path(path)
     header = read_header(path)
-    model = build(header.builder, header.input_shape, len(header.classes))
+    model = build(header.builder, header.input_shape, len(header.classes), header.options)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit model {header.builder!r}: {error}") from error
-    view = make_view(header.view, header.view_settings, f"{path}: view")
-    return Student(model, header, view).eval()
+    views = [make_view(view.type, view.settings, f"{path}: view") for view in header.views]
+    return Student(model, header, views).eval()

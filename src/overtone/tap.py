@@ -6,7 +6,7 @@ size that a probe pass sees; ``at`` names other places. Shapes are always found 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from overtone.errors import InputError, OvertoneError, nearest
-from overtone.models import Staged
-from overtone.types import Output, Spec, StageSpec
+from overtone.models import Staged, Tapped
+from overtone.types import Input, Output, Spec, StageSpec, class_maps, shape_of
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Tap(nn.Module):
     def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.model = model
-        self.declared = isinstance(model, Staged) and at is None
+        self.declared = isinstance(model, Tapped) and at is None
         self._held = _Held()
         self._hooks: list[Any] = []
         self.at: dict[str, str] = {}
@@ -99,18 +99,25 @@ class Tap(nn.Module):
             hook.remove()
         self._hooks, self.at = [], {}
 
-    def forward(self, x: Tensor) -> Output:
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the model's branches; none unless it is a two-branch model."""
+        return self.model.BRANCHES if isinstance(self.model, Tapped) else ()
+
+    @property
+    def head(self) -> Callable[[Tensor], Tensor] | None:
+        """Pool and classifier of a model that has them to show."""
+        return self.model.head if isinstance(self.model, Staged) else None
+
+    def forward(self, x: Input) -> Output:
         """The model's output with everything that was tapped.
 
         Raises:
             OvertoneError: if a tapped module was not run, so that its stage would be stale.
         """
         if self.declared:
-            model = self.model
-            assert isinstance(model, Staged)
-            maps = model.features(x)
-            embedding = maps.pop("embedding")
-            return Output(model.classify(embedding), maps, embedding, model.head)
+            assert isinstance(self.model, Tapped)
+            return self.model.output(x)
         held = self._held
         held.tensors.clear()
         held.running = True
@@ -233,43 +240,59 @@ def _product(size: Sequence[int]) -> int:
     return total
 
 
-def probe(tap: Tap, example: Tensor) -> Spec:
+def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spec:
     """Every shape a tap gives, from one pass in eval mode; the model is left as it was.
 
     Args:
         tap: a tap; a foreign model without ``at`` gets its stages found here.
-        example: at least one sample, (B, C, T) or (B, C, H, W).
+        example: at least one sample, (B, C, T) or (B, C, H, W), or both for a two-branch model.
+        axes: what each input's axes mean, ``[("time",)]``; see :class:`~overtone.views.View`.
     """
     training = {module: module.training for module in tap.modules()}
     tap.eval()
     try:
-        if not tap.declared and not tap.at:
+        if not tap.declared and not tap.at and isinstance(example, Tensor):
             tap.attach(_find_stages(tap.model, example))
         with torch.no_grad():
-            return _spec(tap(example), example)
+            return _spec(tap(example), example, axes)
     finally:
         for module, mode in training.items():
             module.training = mode
 
 
-def _spec(output: Output, example: Tensor) -> Spec:
-    size = example.shape[2:]
+def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
+    inputs = [example] if isinstance(example, Tensor) else list(example)
+    meant = list(axes) or [()] * len(inputs)
     stages = {
         name: StageSpec(
             tuple(x.shape[1:]),
-            tuple(s / t for s, t in zip(size, x.shape[2:], strict=True)) if x.dim() == example.dim() else (),
+            tuple(s / t for s, t in zip(inputs[0].shape[2:], x.shape[2:], strict=True))
+            if x.dim() == inputs[0].dim()
+            else (),
         )
         for name, x in output.stages.items()
     }
+    parts = zip(output.branches.items(), inputs, meant, strict=True) if output.branches else ()
     return Spec(
-        input=tuple(example.shape[1:]),
+        input=shape_of(example),
         classes=output.logits.shape[1],
         stages=stages,
         embedding=None if output.embedding is None else output.embedding.shape[1],
         attention=None if output.attention is None else tuple(output.attention.shape[1:]),
-        branches={name: _spec(branch, example) for name, branch in output.branches.items()},
+        branches={name: _spec(branch, x, [own]) for (name, branch), x, own in parts},
         has_head=output.head is not None,
+        has_cam=_has_cam(output),
+        axes=() if output.branches else meant[0],
     )
+
+
+def _has_cam(output: Output) -> bool:
+    """Whether the class activation maps average to the logits: the head is a (weighted) mean and a linear layer."""
+    if output.head is None or "final" not in output.stages:
+        return False
+    maps, bias = class_maps(output)
+    logits = maps.flatten(2).mean(2) + bias
+    return bool(torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3 * float(output.logits.abs().max() + 1)))
 
 
 def parameters(module: nn.Module) -> int:
@@ -277,13 +300,13 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def macs(model: nn.Module, example: Tensor) -> int:
+def macs(model: nn.Module, example: Input) -> int:
     """Multiply-accumulates of convolutions and matrix products for one sample (half of torch's FLOP count)."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(example[:1])
+            model(example[:1] if isinstance(example, Tensor) else tuple(x[:1] for x in example))
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from overtone.errors import OvertoneError
-from overtone.models import Staged
 from overtone.tap import Tap
-from overtone.types import Batch, Output, select
+from overtone.types import Batch, Output, Seen, select
 
 
 class Teacher:
@@ -21,10 +20,10 @@ class Teacher:
     Args:
         name: the teacher's name, part of its terms' names.
         tap: its model; set to eval and frozen here.
-        view: the key of its input in ``Batch.views``.
+        view: the key of its input in ``Batch.views``, or the keys of its inputs.
     """
 
-    def __init__(self, name: str, tap: Tap, view: str) -> None:
+    def __init__(self, name: str, tap: Tap, view: Seen) -> None:
         self.name, self.tap, self.view = name, tap.eval(), view
         for parameter in tap.parameters():
             parameter.requires_grad_(False)
@@ -35,10 +34,11 @@ class Teacher:
         ``no_grad``, not ``inference_mode``: adapters may train on these tensors. ``head`` stays differentiable in its
         input.
         """
-        x = batch.views[self.view]
+        x = batch.input(self.view)
+        device = batch.target.device
         first = next(self.tap.parameters(), None)
-        if first is not None and first.device != x.device:
-            self.tap.to(x.device)
+        if first is not None and first.device != device:
+            self.tap.to(device)
         with torch.no_grad():
             return self.tap(x)
 
@@ -67,8 +67,7 @@ class TeacherMemory:
         batch: int = 256,
         spill: Path | None = None,
     ) -> None:
-        model = teacher.tap.model
-        self.head = model.head if isinstance(model, Staged) else None
+        self.head = teacher.tap.head
         ordered = index.sort().values
         self.position = torch.full((int(ordered[-1]) + 1,), -1, dtype=torch.long, device=index.device)
         self.position[ordered] = torch.arange(len(ordered), device=index.device)

@@ -11,6 +11,23 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
+Seen = str | tuple[str, ...]
+"""The view that a model sees, or the views of a model with several branches, in their order."""
+Input = Tensor | tuple[Tensor, ...]
+"""What a model is called with: one view's tensor, or several views'."""
+Shape = tuple[int, ...] | tuple[tuple[int, ...], ...]
+"""An input's shape without the batch."""
+
+
+def names_of(seen: Seen) -> tuple[str, ...]:
+    """The views' names, one or several."""
+    return (seen,) if isinstance(seen, str) else tuple(seen)
+
+
+def shape_of(x: Input) -> Shape:
+    """An input's shape without the batch."""
+    return tuple(x.shape[1:]) if isinstance(x, Tensor) else tuple(tuple(part.shape[1:]) for part in x)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,6 +42,10 @@ class Batch:
     views: Mapping[str, Tensor]
     target: Tensor
     index: Tensor
+
+    def input(self, seen: Seen) -> Input:
+        """What a model that sees these views is called with."""
+        return self.views[seen] if isinstance(seen, str) else tuple(self.views[name] for name in seen)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
@@ -41,7 +62,8 @@ class Output:
         stages: feature maps by stage name, (B, c, T') or (B, c, H', W'); see :mod:`overtone.tap`.
         embedding: the pooled vector in front of the classifier, (B, D).
         head: pool + classifier, from the ``final`` map to logits; a teacher's is frozen yet differentiable.
-        attention: where the model looks, if it has such a map, values >= 0 that sum to 1 per sample.
+        attention: where the model looks, if it has such a map, values >= 0 that sum to 1 per sample: over the last
+            map's positions, (B, T'), or between a signal's and an image's, (B, T', H' * W').
         branches: the outputs of a model's branches by name, for models that have several.
     """
 
@@ -68,6 +90,28 @@ class Output:
         return self.map(lambda x: x.float() if x.is_floating_point() and x.dtype != torch.float64 else x)
 
 
+def class_maps(output: Output) -> tuple[Tensor, Tensor]:
+    """Class activation maps of all classes, (B, C, ...), and the bias: each map's mean plus the bias is the logit.
+
+    ``CAM_c[p] = sum_k W[c, k] F_k[p]`` (Zhou et al. 2016) for a head of average pooling and a linear layer, found by
+    showing the head one position at a time, so that any model's head will do. Where positions are weighed by an
+    attention ``a``, ``CAM_c[p] = P a_p sum_k W[c, k] F_k[p]`` over P positions, and the identity still holds.
+
+    Args:
+        output: with a ``head`` and the stage ``final``, (B, c, ...); differentiable in it.
+    """
+    if output.head is None or "final" not in output.stages:
+        raise ValueError("class activation maps need a model whose head and last map are known")
+    final = output.stages["final"]
+    batch, channels, size = final.shape[0], final.shape[1], final.shape[2:]
+    positions = final.flatten(2).transpose(1, 2).reshape(-1, channels, *[1] * len(size))  # (B P, c, 1 ...)
+    bias = output.head(final.new_zeros(1, *positions.shape[1:]))  # (1, C)
+    maps = (output.head(positions) - bias).view(batch, size.numel(), -1).transpose(1, 2)  # (B, C, P)
+    if output.attention is not None:
+        maps = maps * (size.numel() * output.attention).unsqueeze(1)
+    return maps.reshape(batch, maps.shape[1], *size), bias
+
+
 @dataclass(frozen=True)
 class StageSpec:
     """One stage's shape without the batch: ``(c, T')`` or ``(c, H', W')``, and its stride per axis."""
@@ -88,15 +132,26 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """The names of an :class:`Output` with shapes instead of tensors; found by a probe pass, never typed."""
+    """The names of an :class:`Output` with shapes instead of tensors; found by a probe pass, never typed.
 
-    input: tuple[int, ...]
+    ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
+    ``has_cam``: whether the class activation maps of ``final`` average to the logits.
+    """
+
+    input: Shape
     classes: int
     stages: Mapping[str, StageSpec] = field(default_factory=dict)
     embedding: int | None = None
     attention: tuple[int, ...] | None = None
     branches: Mapping[str, Spec] = field(default_factory=dict)
     has_head: bool = False
+    has_cam: bool = False
+    axes: tuple[str, ...] = ()
+
+    @property
+    def dims(self) -> int:
+        """1 for signals (C, T), 2 for images (C, H, W), 0 for several inputs."""
+        return len(self.input) - 1 if isinstance(self.input[0], int) else 0
 
     def depth_stages(self) -> list[str]:
         """``stage1 .. stageN`` from shallow to deep, the stages that methods pair by default."""

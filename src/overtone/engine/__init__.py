@@ -1,7 +1,7 @@
 """Training and evaluation on Accelerate: the loop, schedules, checkpoints, the guard against what is not finite."""
 
 from overtone.engine.launch import make_accelerator
-from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, scores
+from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, parts_of, scores
 from overtone.engine.samples import FittedView, Samples
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "evaluate",
     "fit",
     "make_accelerator",
+    "parts_of",
     "scores",
 ]

@@ -29,7 +29,7 @@ from overtone.files import write_atomic
 from overtone.methods import Method
 from overtone.recipe import TrainSettings
 from overtone.tap import Tap
-from overtone.types import Batch, Output, Progress
+from overtone.types import Batch, Input, Output, Progress, Seen, names_of
 
 VERSION = 1
 """Raised whenever the loop gives other numbers for the same inputs."""
@@ -99,23 +99,51 @@ def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
     return _Run(job, accelerator, listener).to_the_end()
 
 
-def evaluate(tap: Tap, samples: Samples, index: Tensor, view: str, accelerator: Accelerator) -> Tensor:
+def evaluate(
+    tap: Tap, samples: Samples, index: Tensor, view: Seen, accelerator: Accelerator, part: str | None = None
+) -> Tensor:
     """Logits of some samples in their order, (N, C) on the CPU, the same on every process.
 
     Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
+
+    Args:
+        tap, samples, index, view, accelerator: what is evaluated, and where.
+        part: of a two-branch model, one of :func:`parts_of`; the whole unless given.
     """
-    part = -(-len(index) // accelerator.num_processes)
-    padded = index[torch.arange(part * accelerator.num_processes) % len(index)]
-    mine = padded[part * accelerator.process_index : part * (accelerator.process_index + 1)]
+    share = -(-len(index) // accelerator.num_processes)
+    padded = index[torch.arange(share * accelerator.num_processes) % len(index)]
+    mine = padded[share * accelerator.process_index : share * (accelerator.process_index + 1)]
     training = tap.training
     tap.eval()
     with torch.no_grad():
         logits = torch.cat(
-            [tap(samples.batch(chunk, [view]).views[view]).logits.float() for chunk in mine.split(EVAL_BATCH)]
+            [
+                _logits(tap, samples.batch(chunk, names_of(view)).input(view), part).float()
+                for chunk in mine.split(EVAL_BATCH)
+            ]
         )
     tap.train(training)
     gathered: Tensor = accelerator.gather(logits)
     return gathered[: len(index)].cpu()
+
+
+WITHOUT = "without "
+"""Begins the name of a two-branch model's part that misses an input."""
+
+
+def parts_of(tap: Tap) -> tuple[str, ...]:
+    """What a two-branch model can do besides the whole: each branch by itself, and with an input missing."""
+    dropped = getattr(tap.model, "modality_dropout", 0)
+    return (*tap.branches, *(f"{WITHOUT}{name}" for name in tap.branches if dropped))
+
+
+def _logits(tap: Tap, x: Input, part: str | None) -> Tensor:
+    if part is None:
+        return tap(x).logits
+    if part.startswith(WITHOUT):
+        kept = zip(tap.branches, x, strict=True)
+        return tap(tuple(None if name == part.removeprefix(WITHOUT) else own for name, own in kept)).logits
+    return tap(x).branches[part].logits
 
 
 def scores(logits: Tensor, target: Tensor) -> dict[str, float]:

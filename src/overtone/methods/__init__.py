@@ -29,6 +29,7 @@ from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, explain
+from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
@@ -85,6 +86,32 @@ def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
         raise InputError(explain(error, config, f"method {name!r}", ROW_KEYS)) from error
 
 
+def make(
+    name: str, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
+) -> tuple[Method, Needs]:
+    """A method's module, made for the part of the student that it trains, and what it reads.
+
+    Raises:
+        InputError: for a branch that the student does not have, or models that do not fit each other.
+    """
+    kind = find(name)
+    branch = config.branch or (kind.BRANCH if student.branches else None)
+    if branch is not None and not student.branches and branch != "fused":
+        raise InputError(f"method {name!r}: branch {branch!r}: the student has no branches; a two_branch model has")
+    if kind.BRANCH is None and config.branch is not None:
+        raise InputError(f"method {name!r} uses both branches of the student; leave branch out")
+    branch = None if branch == "fused" else branch
+    part = student.branches[branch] if branch else student
+    if student.branches and branch is None and kind.SEES.startswith("maps"):
+        raise InputError(
+            f"method {name!r} compares maps, and a two-branch student's are in its branches; add branch: signal or "
+            "branch: image"
+        )
+    method = kind(config, part, teachers, data)
+    method.branch = branch
+    return method, kind.needs(config, part, teachers)
+
+
 def default_weights(
     methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings]
 ) -> dict[str, WeightSettings]:
@@ -112,5 +139,6 @@ __all__ = [
     "configure",
     "default_weights",
     "find",
+    "make",
     "pair_stages",
 ]

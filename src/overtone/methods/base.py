@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -14,9 +14,16 @@ from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
 class MethodConfig(BaseModel):
-    """A method's own settings in the recipe."""
+    """A method's own settings in the recipe.
+
+    Attributes:
+        branch: which part of a two-branch student learns: its signal branch, its image branch, or both together
+            (fused); the method's own choice unless given.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: Literal["signal", "image", "fused"] | None = None
 
 
 class Method(nn.Module):
@@ -31,6 +38,8 @@ class Method(nn.Module):
         SOURCE: the paper, for ``overtone list methods``.
         SUMMARY: one line on what it does.
         SEES: what of student and teachers it compares, for ``overtone list methods``.
+        BRANCH: the part of a two-branch student that learns unless the recipe names one; None for a method of two
+            branches, which sees all.
         TEACHERS: the least and the largest number of teachers (None: no limit).
         WEIGHTS: default weights by term (``ce`` and the method's own), as published.
         couples_batch: True where samples of a batch interact.
@@ -38,6 +47,7 @@ class Method(nn.Module):
         remembers: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
+        branch: the branch of the student whose output :meth:`forward` gets; None for the whole student.
     """
 
     NAME: ClassVar[str]
@@ -45,6 +55,7 @@ class Method(nn.Module):
     SOURCE: ClassVar[str]
     SUMMARY: ClassVar[str]
     SEES: ClassVar[str] = "logits"
+    BRANCH: ClassVar[str | None] = "fused"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     WEIGHTS: ClassVar[Mapping[str, float]]
     couples_batch: ClassVar[bool] = False
@@ -52,6 +63,7 @@ class Method(nn.Module):
     remembers: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     terms: tuple[str, ...]
+    branch: str | None = None
 
     @classmethod
     def default_weights(cls, config: MethodConfig) -> Mapping[str, float]:

@@ -116,7 +116,7 @@ def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def _embedding(name: str, student: Spec, teacher: Spec) -> nn.Sequential:
     """Convolution, normalisation and ReLU, to the teacher's number of channels."""
-    if len(student.input) != len(teacher.input):
+    if student.dims != teacher.dims:
         raise InputError(
             f"ca_mkd: teacher {name!r} and the student see inputs of different kinds (signals and images), so their "
             "maps cannot be compared; use features: false, which keeps the logits"
@@ -127,5 +127,5 @@ def _embedding(name: str, student: Spec, teacher: Spec) -> nn.Sequential:
             "student is another; use features: false"
         )
     inputs, outputs = student.stages["final"].channels, teacher.stages["final"].channels
-    dims = len(teacher.input) - 1
+    dims = teacher.dims
     return nn.Sequential(CONV[dims](inputs, outputs, 1, bias=False), NORM[dims](outputs), nn.ReLU())

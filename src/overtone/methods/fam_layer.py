@@ -36,7 +36,7 @@ class FamLayer(FrequencyMethod):
 
     def check(self, name: str, student: Spec, teacher: Spec) -> None:
         """Refuse an image student beside a signal teacher."""
-        if len(student.input) > len(teacher.input):
+        if student.dims > teacher.dims:
             raise InputError(
                 f"fam_layer: the student sees images, teacher {name!r} signals; a signal's map can be lifted to an "
                 "image's, but there is no rule for the other way"

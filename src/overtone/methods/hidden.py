@@ -21,6 +21,7 @@ class Hidden(EachTeacher):
     SEES: ClassVar[str] = "embeddings"
     SUMMARY: ClassVar[str] = "the student's embedding is the teacher's, up to a linear map where widths differ"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "vector": 1.0}
+    BRANCH: ClassVar[str | None] = "signal"  # as the notes on wearables have it
     PARTS: ClassVar[tuple[str, ...]] = ("vector",)
     READS: ClassVar[str] = "embedding"
 

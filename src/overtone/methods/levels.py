@@ -134,7 +134,7 @@ def _level(student: Spec, teacher: Spec, mine: str, theirs: str, before: bool) -
     if mine == "embedding":
         assert student.embedding is not None
         assert teacher.embedding is not None
-        own, other = (1,) * (len(student.input) - 1), (1,) * (len(teacher.input) - 1)
+        own, other = (1,) * student.dims, (1,) * teacher.dims
         return Level(mine, theirs, (student.embedding, *own), (teacher.embedding, *other))
     if before and f"{mine}.pre" in student.stages and f"{theirs}.pre" in teacher.stages:
         mine, theirs = f"{mine}.pre", f"{theirs}.pre"
@@ -216,7 +216,7 @@ class LevelMethod(Method):
         Raises:
             InputError: with the reason.
         """
-        if len(student.input) != len(teacher.input):
+        if student.dims != teacher.dims:
             raise InputError(
                 f"{self.NAME}: the student sees {_kind(student)}, teacher {name!r} {_kind(teacher)}; their maps have "
                 "no positions in common. Use fam_layer, which lifts a signal's map to an image's, or a method on whole "
@@ -238,4 +238,4 @@ class LevelMethod(Method):
 
 
 def _kind(spec: Spec) -> str:
-    return {2: "signals", 3: "images"}.get(len(spec.input), f"inputs of shape {spec.input}")
+    return {1: "signals", 2: "images"}.get(spec.dims, f"inputs of shape {spec.input}")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from overtone.errors import InputError, nearest
-from overtone.models.base import Staged
+from overtone.models.base import AttentionPool, Staged, Tapped
 from overtone.models.cifar_resnet import CifarResNet
 from overtone.models.ds_cnn import DSCNN
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
 from overtone.models.inception_time import InceptionTime
 from overtone.models.mobilenet_v2 import MobileNetV2
+from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
+from overtone.recipe import ModelOptions
+from overtone.types import Shape
 
 VERSION = 1
 """Raised whenever a built-in model's definition or initialisation changes."""
@@ -31,30 +35,30 @@ class Family:
     example: str
     dims: tuple[int, ...]
     source: str
-    make: Callable[[re.Match[str], int, int, int], nn.Module]
+    make: Callable[[re.Match[str], int, int, int], Staged]
 
 
-def _wrn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _wrn(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return WideResNet(channels, classes, dims, depth=int(match[1]), width=float(match[2]))
 
 
-def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return DSCNN(channels, classes, width=int(match[1]))
 
 
-def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return CifarResNet(channels, classes, dims, int(match[1]), "padding" if match[2] else "projection")
 
 
-def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return VGG(channels, classes, dims, int(match[1]), float(match[2] or 1))
 
 
-def _mobilenet(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _mobilenet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return MobileNetV2(channels, classes, dims, float(match[1]))
 
 
-def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> nn.Module:
+def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
     return InceptionTime(channels, classes, int(match[1] or 32))
 
 
@@ -84,19 +88,59 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
+"""``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
+
+
+def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | None = None) -> nn.Module:
     """A new model by name, for one sample's shape.
 
     Args:
-        name: such as ``wrn16-3``, ``dscnn-16``, ``torchvision:resnet18``, ``timm:NAME`` or ``package.module:Class``.
-        input_shape: (C, T) or (C, H, W), without the batch.
+        name: such as ``wrn16-3``, ``dscnn-16``, ``two_branch-wrn16-1``, ``torchvision:resnet18``, ``timm:NAME`` or
+            ``package.module:Class``.
+        input_shape: (C, T) or (C, H, W), without the batch; both, in this order, for a two-branch model.
         classes: number of classes.
+        options: of built-in models.
 
     Raises:
-        InputError: for an unknown name (the nearest is named), or a model that does not take such an input.
+        InputError: for an unknown name (the nearest is named), or a model that does not take such an input or option.
     """
+    options = options or ModelOptions()
+    shapes = _shapes(input_shape)
+    if branch_names(name):
+        return _two_branch(name, shapes, classes, options)
+    if len(shapes) > 1:
+        raise InputError(
+            f"model {name!r} sees one view, got {len(shapes)}; two_branch-{name} has a branch for a signal and one for "
+            "an image"
+        )
+    if options.modality_dropout:
+        raise InputError(f"model {name!r}: modality_dropout is for two-branch models")
     if ":" in name:
-        return build_foreign(name, input_shape, classes)
+        if options.pool != "average":
+            raise InputError(f"model {name!r}: pool: {options.pool} is for built-in models, this one pools by itself")
+        return build_foreign(name, shapes[0], classes)
+    model = _built_in(name, shapes[0], classes)
+    if options.pool == "attention":
+        with torch.no_grad():
+            final = model.eval().features(torch.zeros(1, *shapes[0]))["final"]
+        model.train().attend = AttentionPool(final.shape[1])
+    return model
+
+
+def _shapes(shape: Shape) -> list[tuple[int, ...]]:
+    """The shape of each input."""
+    plain = tuple(part for part in shape if isinstance(part, int))
+    return [plain] if plain else [part for part in shape if isinstance(part, tuple)]
+
+
+def branch_names(name: str) -> tuple[str, ...]:
+    """The models of a two-branch model's branches, by its name; none for another model's name."""
+    match = re.fullmatch(TWO_BRANCH, name)
+    return (match[1], match[2] or match[1]) if match else ()
+
+
+def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
     dims = len(input_shape) - 1
     for family in FAMILIES.values():
         match = re.fullmatch(family.pattern, name)
@@ -104,13 +148,29 @@ def build(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
             continue
         if dims not in family.dims:
             takes = " or ".join({1: "a signal (C, T)", 2: "images (C, H, W)"}[d] for d in family.dims)
-            raise InputError(f"model {name!r} takes {takes}, but its view gives {tuple(input_shape)}")
+            raise InputError(f"model {name!r} takes {takes}, but its view gives {input_shape}")
         try:
             return family.make(match, input_shape[0], classes, dims)
         except ValueError as error:
             raise InputError(f"model {name!r}: {error}") from error
-    known = [*(f.example for f in FAMILIES.values()), "torchvision:NAME", "timm:NAME", "package.module:Class"]
-    raise InputError(f"unknown model {name!r}; {nearest(name, known)}")
+    known = [*(f.example for f in FAMILIES.values()), "two_branch-wrn16-1", "torchvision:NAME", "timm:NAME"]
+    raise InputError(f"unknown model {name!r}; {nearest(name, [*known, 'package.module:Class'])}")
+
+
+def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options: ModelOptions) -> TwoBranch:
+    if [len(shape) for shape in shapes] != [2, 3]:
+        raise InputError(
+            f"model {name!r} sees a signal view and an image view, in this order (view: [signal, gaf]); got inputs of "
+            f"{' and '.join(map(str, shapes))}"
+        )
+    own = options.model_copy(update={"modality_dropout": 0.0})
+    parts = branch_names(name)
+    for part in parts:
+        if ":" in part:
+            raise InputError(f"model {name!r}: branches are built-in models, got {part!r}")
+    branches = [build(part, shape, classes, own) for part, shape in zip(parts, shapes, strict=True)]
+    signal, image = (branch for branch in branches if isinstance(branch, Staged))
+    return TwoBranch(signal, image, shapes, classes, options.modality_dropout)
 
 
 def fingerprint(name: str) -> str:
@@ -128,7 +188,10 @@ __all__ = [
     "InceptionTime",
     "MobileNetV2",
     "Staged",
+    "Tapped",
+    "TwoBranch",
     "WideResNet",
+    "branch_names",
     "build",
     "fingerprint",
 ]

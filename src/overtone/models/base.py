@@ -3,16 +3,66 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
+from overtone.types import Output
 
-class Staged(nn.Module, ABC):
+
+class AttentionPool(nn.Module):
+    """A weighted average over the positions of a map, the weights a softmax of learned scores.
+
+    ``a = softmax_p(w . tanh(V f_p))``, ``pooled = sum_p a_p f_p`` (Ilse et al. 2018, equations 7 and 8).
+
+    Args:
+        channels: of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, max(4, channels // 4))
+        self.score = nn.Linear(self.hidden.out_features, 1, bias=False)
+
+    def weights(self, final: Tensor) -> Tensor:
+        """Where it looks: (B, c, ...) -> (B, positions), values above 0 that sum to 1."""
+        positions = final.flatten(2).transpose(1, 2)  # (B, P, c)
+        return self.score(self.hidden(positions).tanh()).squeeze(2).softmax(1)  # (B, P)
+
+    def forward(self, final: Tensor) -> Tensor:
+        """(B, c, ...) -> (B, c)."""
+        return (final.flatten(2) * self.weights(final).unsqueeze(1)).sum(2)
+
+
+class Tapped(nn.Module, ABC):
+    """A model that gives its own :class:`~overtone.types.Output`.
+
+    Attributes:
+        BRANCHES: names of its branches, which are models of their own.
+    """
+
+    BRANCHES: tuple[str, ...] = ()
+
+    @abstractmethod
+    def output(self, x: Any) -> Output:
+        """Logits and everything that methods may read."""
+
+
+class Staged(Tapped):
     """A classifier that names its depths.
 
     Stages, in the order of the forward pass: ``stem``, ``stage1`` .. ``stageN`` (after the last activation),
     ``stageK.pre`` (before it), ``final`` (the map that is pooled) and ``embedding`` (the pooled vector, (B, D)).
+
+    Attributes:
+        attend: in place of the average, if it is set; its weights are the model's ``attention``.
     """
+
+    attend: AttentionPool | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("attend", None)
 
     @abstractmethod
     def features(self, x: Tensor) -> dict[str, Tensor]:
@@ -20,7 +70,7 @@ class Staged(nn.Module, ABC):
 
     def pool(self, final: Tensor) -> Tensor:
         """The ``final`` map to the ``embedding``, by default the average over the map: (B, c, ...) -> (B, D)."""
-        return final.flatten(2).mean(2)
+        return final.flatten(2).mean(2) if self.attend is None else self.attend(final)
 
     @abstractmethod
     def classify(self, embedding: Tensor) -> Tensor:
@@ -29,6 +79,13 @@ class Staged(nn.Module, ABC):
     def head(self, final: Tensor) -> Tensor:
         """Pool and classifier: the ``final`` map to logits."""
         return self.classify(self.pool(final))
+
+    def output(self, x: Tensor) -> Output:
+        """Logits, stages, embedding, head, and attention where the map is pooled by it."""
+        maps = self.features(x)
+        embedding = maps.pop("embedding")
+        attention = None if self.attend is None else self.attend.weights(maps["final"])
+        return Output(self.classify(embedding), maps, embedding, self.head, attention)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, C)."""

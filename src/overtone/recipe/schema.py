@@ -234,17 +234,54 @@ class TrainSettings(_Part):
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 
 
-class ModelSettings(_Part):
-    """A model to train: which view it sees, what it is, for how long.
+class ModelOptions(_Part):
+    """How a built-in model is varied, besides its name.
 
-    ``at`` names a foreign model's stages, ``{stage1: layer1, ...}``; without it they are found by a probe.
+    Attributes:
+        pool: how the last map becomes a vector: its average, or an average with learned weights (attention).
+        modality_dropout: probability that a training sample of a two-branch model loses one of its two inputs.
     """
 
-    view: str = "signal"
+    pool: Literal["average", "attention"] = "average"
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def __str__(self) -> str:
+        """What differs from the default, for tables: ``attention pooling``."""
+        said = ["attention pooling"] if self.pool == "attention" else []
+        return ", ".join([*said, *([f"modality dropout {self.modality_dropout:g}"] * bool(self.modality_dropout))])
+
+
+def _several_views(value: Any) -> Any:
+    if isinstance(value, list):
+        if len(value) == 1:
+            return value[0]
+        if len(set(map(str, value))) < len(value) or not value:
+            raise PydanticCustomError(NOT_ALLOWED, "views must differ")
+        return tuple(value)
+    return value
+
+
+class ModelSettings(ModelOptions):
+    """A model to train: which view it sees, what it is, for how long.
+
+    A two-branch model sees a list of views, ``[signal, gaf]``. ``at`` names a foreign model's stages,
+    ``{stage1: layer1, ...}``; without it they are found by a probe.
+    """
+
+    view: Annotated[
+        str | tuple[str, ...],
+        BeforeValidator(_several_views),
+        Said("a view's name, or a list of different views for a model with two branches ([signal, gaf])"),
+    ] = "signal"
     model: str
     at: dict[str, str] | None = None
     epochs: int = Field(default=30, ge=1)
     train: dict[str, Any] = {}
+
+    @property
+    def options(self) -> ModelOptions:
+        """The model's options alone."""
+        return ModelOptions(pool=self.pool, modality_dropout=self.modality_dropout)
 
 
 def _more(rest: list[Any], extras: Any) -> list[Any]:

@@ -20,20 +20,20 @@ from torch import Tensor
 
 from overtone.data import table_columns
 from overtone.distill import Distillation
-from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, scores
+from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, parts_of, scores
 from overtone.engine.loop import StateDict
 from overtone.engine.schedule import reseed
 from overtone.engine.store import check_disk
 from overtone.errors import InputError
 from overtone.files import write_json, write_npz
 from overtone.lookup import view_settings, view_type
-from overtone.methods import find as find_method
+from overtone.methods import make as make_method
 from overtone.models import build
-from overtone.student import Header, load_student, save_student
+from overtone.student import Header, SeenView, branch_header, load_student, save_student
 from overtone.study.plan import Cell, Plan
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import Teacher, TeacherMemory, memory_bytes
-from overtone.types import Batch, DataInfo, Output, Spec
+from overtone.types import Batch, DataInfo, Input, Output, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
 
@@ -90,7 +90,7 @@ class Built:
     needs: Mapping[str, frozenset[str]]
     student_spec: Spec
     teacher_specs: Mapping[str, Spec]
-    example: Tensor
+    example: Input
 
 
 def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Built:
@@ -106,11 +106,14 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     first = torch.from_numpy(shop.plan.folds[cell.fold].train[:2])
     device = shop.accelerator.device
 
-    def example(view: str) -> Tensor:
-        return samples.batch(first, [view]).views[view]
+    def example(view: Seen) -> Input:
+        return samples.batch(first, names_of(view)).input(view)
+
+    def axes(view: Seen) -> list[tuple[str, ...]]:
+        return [shop.plan.views[name].AXES for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
-    student = Tap(_on(device, build(cell.model, example(cell.view).shape[1:], classes)), cell.at)
+    student = Tap(_on(device, build(cell.model, shape_of(example(cell.view)), classes, cell.options)), cell.at)
     if cell.start is not None and not fresh_teachers:
         twin = load_student(shop.weights_file(cell.start, "best"))
         student.model.load_state_dict(twin.model.state_dict())
@@ -118,12 +121,12 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     for name, link in cell.teachers.items():
         made = shop.plan.cells[link.key]
         if fresh_teachers:
-            model = build(made.model, example(made.view).shape[1:], classes)
+            model = build(made.model, shape_of(example(made.view)), classes, made.options)
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
         teachers[name] = Teacher(name, Tap(_on(device, model), made.at), made.view)
-    spec = probe(student, example(cell.view))
-    teacher_specs = {name: probe(t.tap, example(t.view)) for name, t in teachers.items()}
+    spec = probe(student, example(cell.view), axes(cell.view))
+    teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
     info = DataInfo(
         windows.classes, torch.from_numpy(fold.train), torch.from_numpy(windows.y[fold.train]), windows.rate
@@ -133,12 +136,17 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     )  # their own stream: a method with adapters starts from the same student as one without
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
-        kind = find_method(name)
-        for teacher, parts in kind.needs(config, spec, teacher_specs).teachers.items():
+        methods[name], read = make_method(name, config, spec, teacher_specs, info)
+        for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
-        methods[name] = kind(config, spec, teacher_specs, info)
     distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
     return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
+
+
+def views_of(cell: Cell, built: Built) -> tuple[str, ...]:
+    """Every view that the student or a teacher of a cell sees."""
+    teachers = (name for teacher in built.teachers.values() for name in names_of(teacher.view))
+    return tuple(dict.fromkeys([*names_of(cell.view), *teachers]))
 
 
 def _on(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
@@ -156,14 +164,14 @@ def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callab
     index = torch.from_numpy(fold.train).to(shop.accelerator.device)
     memory, disk = cell.train.memory_mb * 2**20, cell.train.spill_mb * 2**20
     sources: dict[str, Callable[[Batch], Output]] = {}
-    views = [cell.view]
+    views = [*names_of(cell.view)]
     for name, teacher in built.teachers.items():
-        view, needs = teacher.view, built.needs[name]
-        size = memory_bytes(teacher(samples.batch(index[:1], [view])), needs, len(index))
+        seen, needs = names_of(teacher.view), built.needs[name]
+        size = memory_bytes(teacher(samples.batch(index[:1], seen)), needs, len(index))
         spill: Path | None = None
         if cell.train.augment.active or size > max(memory, disk):
             sources[name] = teacher
-            views.append(view)
+            views += seen
             continue
         if size <= memory:
             memory -= size
@@ -171,7 +179,7 @@ def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callab
             disk -= size
             spill = shop.spill_folder(cell.key) / name
             check_disk(spill, size, f"outputs of teacher {name!r}")
-        fetch = partial(samples.batch, views=[view])
+        fetch = partial(samples.batch, views=seen)
         sources[name] = TeacherMemory(teacher, index, fetch, needs, spill=spill)
     return sources, tuple(dict.fromkeys(views))
 
@@ -198,9 +206,12 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
     fitted = fit(job, shop.accelerator, listener)
     test = torch.from_numpy(fold.test)
     logits = {}
+    student = built.distillation.student
     for name, state in {"best": fitted.best, "last": fitted.last}.items():
-        built.distillation.student.model.load_state_dict(state)
-        logits[name] = evaluate(built.distillation.student, samples, test, cell.view, shop.accelerator)
+        student.model.load_state_dict(state)
+        logits[name] = evaluate(student, samples, test, cell.view, shop.accelerator)
+        for part in parts_of(student):
+            logits[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, shop.accelerator, part)
     if shop.accelerator.is_main_process:
         _write(shop, cell, built, fitted, logits)
     shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
@@ -216,6 +227,10 @@ def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Map
     states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
     for checkpoint, state in states.items():
         save_student(shop.weights_file(cell.key, checkpoint), state, header)
+        for number, branch in enumerate(built.distillation.student.branches):
+            own = {k.removeprefix(f"{branch}."): v for k, v in state.items() if k.startswith(f"{branch}.")}
+            path = shop.weights_file(cell.key, checkpoint)
+            save_student(path.with_stem(f"{path.stem}-{branch}"), own, branch_header(header, number))
     target = torch.from_numpy(windows.y[test])
     arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
     write_npz(folder / "predictions.npz", arrays)
@@ -231,25 +246,48 @@ def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Map
             "epochs": cell.epochs,
             "best_epoch": fitted.best_epoch,
             "val": {"best": fitted.best_accuracy, "last": fitted.rows[-1]["val"]["accuracy"]},
-            "test": {name: scores(x, target) for name, x in logits.items()},
-            "confusion": {
-                name: confusion_matrix(target, x.argmax(1), labels=range(len(windows.classes))).tolist()
-                for name, x in logits.items()
-            },
+            **_scores(logits, target, len(windows.classes)),
             "parameters": parameters(model),
             "adapters": parameters(built.distillation) - parameters(model),
             "macs": macs(model, built.example),
+            **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.best" in logits else {}),
         },
     )
     for name in ("progress.pt", "error.json"):
         (folder / name).unlink(missing_ok=True)
 
 
+def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
+    """Test scores and confusion at best and last."""
+    held = {name: logits[name] for name in ("best", "last")}
+    return {
+        "test": {name: scores(x, target) for name, x in held.items()},
+        "confusion": {
+            name: confusion_matrix(target, x.argmax(1), labels=range(classes)).tolist() for name, x in held.items()
+        },
+    }
+
+
+def _parts(built: Built, logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
+    """The same for every part of a two-branch student, with the size of the branches."""
+    student = built.distillation.student
+    found: dict[str, Any] = {}
+    for part in parts_of(student):
+        own = {name: logits[f"{part}.{name}"] for name in ("best", "last")}
+        found[part] = _scores(own, target, classes)
+        if part in student.branches:
+            branch = getattr(student.model, part)
+            example = built.example[student.branches.index(part)]
+            found[part] |= {"parameters": parameters(branch), "macs": macs(branch, example)}
+    return found
+
+
 def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
     windows, samples = shop.plan.windows, shop.samples(cell.fold)
-    fitted = samples.views[cell.view]
+    fitted = [samples.views[name] for name in names_of(cell.view)]
     return Header(
         builder=cell.model,
+        options=cell.options,
         input_shape=built.student_spec.input,
         classes=windows.classes,
         channels=windows.channels,
@@ -257,9 +295,9 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
         window=windows.size[0] if len(windows.size) == 1 else windows.size,
         mean=samples.standardise.mean,
         std=samples.standardise.std,
-        view=view_type(fitted.view),
-        view_settings=view_settings(fitted.view),
-        view_state=fitted.state,
+        views=tuple(
+            SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
+        ),
         columns=table_columns(shop.plan.recipe.data),
     )
 

@@ -16,12 +16,12 @@ from overtone.engine import make_accelerator
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.methods.levels import LevelMethod
-from overtone.study.cell import Built, Workshop, build_cell
+from overtone.study.cell import Built, Workshop, build_cell, views_of
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import default_jobs
 from overtone.tap import macs, parameters, probe
-from overtone.types import Output, Progress, Spec
+from overtone.types import Output, Progress, Spec, names_of
 
 NEARLY_ALL, NEARLY_NONE = 0.97, 0.005
 """Shares of the gradient that are worth a warning, where a row has several terms."""
@@ -203,7 +203,8 @@ def _check_batch(shop: Workshop, cell: Cell) -> None:
 def _model(role: str, cell: Cell, built: Built) -> ModelCheck:
     model = built.distillation.student.model
     spec = probe(built.distillation.student, built.example)
-    return ModelCheck(role, cell.model, cell.view, spec, parameters(model), macs(model, built.example))
+    seen = ", ".join(names_of(cell.view))
+    return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example))
 
 
 def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
@@ -211,8 +212,7 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
     index = torch.from_numpy(fold.train)
     reseed(cell.seed, "check")
     chosen = index[torch.randperm(len(index))[: cell.train.batch]]
-    views = dict.fromkeys([cell.view, *(teacher.view for teacher in built.teachers.values())])
-    batch = samples.batch(chosen, views)
+    batch = samples.batch(chosen, views_of(cell, built))
     teachers = {name: teacher(batch) for name, teacher in built.teachers.items()}
     distillation = built.distillation.train()
     # The epoch at which every weight is at its fullest, so that no term hides behind its warm-up.

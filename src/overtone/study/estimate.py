@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from overtone.models import build
-from overtone.study.cell import Built, Workshop
+from overtone.study.cell import Built, Workshop, views_of
 from overtone.study.plan import Cell
 from overtone.tap import macs, parameters
 from overtone.teachers import memory_bytes
-from overtone.types import Progress
+from overtone.types import Progress, Seen, names_of, shape_of
 
 OVERHEAD_MACS = 200_000
 """A sample's cost besides its convolutions (rendering, optimiser, Python), in multiply-accumulates."""
@@ -20,14 +20,15 @@ OVERHEAD_MACS = 200_000
 
 def costs(shop: Workshop, cells: list[Cell]) -> dict[str, float]:
     """Relative cost of training each cell for one epoch, by key: samples times multiply-accumulates."""
-    per_sample: dict[tuple[str, str], int] = {}
+    per_sample: dict[tuple[str, Seen], int] = {}
     found = {}
     for cell in cells:
         kind = (cell.model, cell.view)
         if kind not in per_sample:
             samples = shop.samples(cell.fold)
-            example = samples.batch(torch.tensor([0]), [cell.view]).views[cell.view]
-            model = build(cell.model, example.shape[1:], len(shop.plan.windows.classes)).to(example.device)
+            example = samples.batch(torch.tensor([0]), names_of(cell.view)).input(cell.view)
+            model = build(cell.model, shape_of(example), len(shop.plan.windows.classes), cell.options)
+            model = model.to(samples.target.device)
             per_sample[kind] = macs(model, example)
         train = len(shop.plan.folds[cell.fold].train)
         found[cell.key] = float(train * (per_sample[kind] + OVERHEAD_MACS))
@@ -53,13 +54,12 @@ def measure(shop: Workshop, cell: Cell, built: Built, steps: int = 3) -> Measure
     torch.set_num_threads(cell.train.threads)
     samples, index = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].train)
     optimizer = torch.optim.SGD(built.distillation.parameters(), 1e-6)
-    views = dict.fromkeys([cell.view, *(teacher.view for teacher in built.teachers.values())])
-    batch = samples.batch(index[: cell.train.batch], views)
+    batch = samples.batch(index[: cell.train.batch], views_of(cell, built))
     outputs = {name: teacher(batch) for name, teacher in built.teachers.items()}
     taken = []
     for _ in range(steps):
         started = time.perf_counter()
-        samples.batch(index[: cell.train.batch], [cell.view])
+        samples.batch(index[: cell.train.batch], names_of(cell.view))
         step = built.distillation(batch, outputs, Progress(1, 1))
         optimizer.zero_grad()
         step.total.backward()

@@ -22,6 +22,7 @@ from overtone.lookup import make_view, view_settings, view_type
 from overtone.methods import MethodConfig
 from overtone.methods import find as find_method
 from overtone.recipe import (
+    ModelOptions,
     ModelSettings,
     Recipe,
     TeacherSettings,
@@ -30,6 +31,7 @@ from overtone.recipe import (
     explain,
 )
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
+from overtone.types import Seen, names_of
 from overtone.views import VIEWS, View
 
 
@@ -49,8 +51,9 @@ class Cell:
     title: str
     fold: int
     seed: int
-    view: str
+    view: Seen
     model: str
+    options: ModelOptions
     at: Mapping[str, str] | None
     epochs: int
     train: TrainSettings
@@ -194,8 +197,9 @@ class _Planner:
         path: tuple[str, ...],
         start: str | None,
     ) -> str:
-        view = self._view(model.view)
-        self.used.add(model.view)
+        seen = names_of(model.view)
+        views = [self._view(name) for name in seen]
+        self.used.update(seen)
         train = self._train(model)
         methods = dict(settings.methods) if settings else {}
         weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
@@ -211,14 +215,15 @@ class _Planner:
             raise InputError(
                 f"{title}: train.batch {train.batch} is too small, its method needs {least} samples or more"
             )
-        self._check_augment(train, [model.view, *(self.recipe.teachers[name].view for name in links)])
+        shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
+        self._check_augment(train, shown)
         what: dict[str, Any] = {
             "engine": engine.VERSION,
             "data": self.windows.content,
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
-            "view": [view_type(view), view.VERSION, view_settings(view), view.fingerprint],
-            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_finding(model)],
+            "view": [x for v in views for x in (view_type(v), v.VERSION, view_settings(v), v.fingerprint)],
+            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
             "train": train.model_dump(mode="json", exclude={"threads"}),
             "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
@@ -234,6 +239,7 @@ class _Planner:
                 seed=seed,
                 view=model.view,
                 model=model.model,
+                options=model.options,
                 at=model.at,
                 epochs=model.epochs,
                 train=train,
@@ -325,6 +331,7 @@ class _Planner:
             raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
 
 
-def _finding(model: ModelSettings) -> list[int]:
-    """How the stages of a foreign model are found, where the recipe does not name them."""
-    return [tap.VERSION] if ":" in model.model and model.at is None else []
+def _varied(model: ModelSettings) -> list[Any]:
+    """Options that are set, and how a foreign model's stages are found where the recipe does not name them."""
+    options = model.options.model_dump(exclude_defaults=True)
+    return [*([tap.VERSION] if ":" in model.model and model.at is None else []), *([options] if options else [])]

@@ -23,6 +23,8 @@ class View(BaseModel):
         FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
         channels: numbers of the channels it sees; all unless given (a recipe names them).
         DIMS: of the data it is made from: 1 for signals (C, T), 2 for images (C, H, W).
+        AXES: what the axes of its maps mean, one name an axis: ``time`` where positions follow each other in the
+            window. Maps whose axes mean the same can be compared.
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
     """
 
@@ -31,6 +33,7 @@ class View(BaseModel):
     VERSION: ClassVar[int] = 1
     FOLLOWS: ClassVar[bool] = True
     DIMS: ClassVar[int] = 1
+    AXES: ClassVar[tuple[str, ...]] = ()
     SOURCE: ClassVar[str] = ""
 
     channels: tuple[int, ...] | None = None

@@ -96,6 +96,7 @@ class GAF(View):
         kind: ``summation`` or ``difference``.
     """
 
+    AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Wang & Oates 2015; conventions of pyts"
 
     size: int = Field(default=32, ge=2)

@@ -12,6 +12,7 @@ from overtone.views.base import State, View
 class Image(View):
     """The standardised picture as it is: (B, C, H, W)."""
 
+    AXES: ClassVar[tuple[str, ...]] = ("height", "width")
     SOURCE: ClassVar[str] = "the picture itself, for data that hold images"
     DIMS: ClassVar[int] = 2
 

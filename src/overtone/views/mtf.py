@@ -56,6 +56,7 @@ class MTF(View):
         bins: number of levels.
     """
 
+    AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Markov transition field, Wang & Oates 2015; conventions of pyts"
 
     size: int = Field(default=32, ge=2)

@@ -146,6 +146,7 @@ class PersistenceImage(View):
     """
 
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
+    AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
 
     size: int = Field(default=32, ge=2)

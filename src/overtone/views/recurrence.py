@@ -49,6 +49,7 @@ class Recurrence(View):
         size: side of the image, by averaging blocks; None keeps every moment.
     """
 
+    AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "recurrence plot (distances), Eckmann et al. 1987; conventions of pyts"
 
     dimension: int = Field(default=1, ge=1)

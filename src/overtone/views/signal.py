@@ -12,6 +12,7 @@ from overtone.views.base import State, View
 class Signal(View):
     """The standardised window as it is: (B, C, T)."""
 
+    AXES: ClassVar[tuple[str, ...]] = ("time",)
     SOURCE: ClassVar[str] = "the raw window"
 
     def render(self, stored: Tensor, state: State) -> Tensor:

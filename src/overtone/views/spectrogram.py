@@ -43,6 +43,7 @@ class Spectrogram(View):
         hop: samples between them; T' = T // hop + 1.
     """
 
+    AXES: ClassVar[tuple[str, ...]] = ("frequency", "time")
     SOURCE: ClassVar[str] = "log power of torch.stft, Hann window"
 
     length: int = Field(default=32, ge=4, multiple_of=2)
