@@ -206,6 +206,7 @@ def table(rows: list[TableRow], width: int) -> Table:
         if number and row.kind != rows[number - 1].kind:
             shown.add_section()
         name = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
+        model = {"signal": f"{row.student} (signal branch)"}.get(row.part, f"{row.student} {row.part}".strip())
         both = [row.accuracy_best, row.macro_f1_best, row.accuracy_last, row.macro_f1_last]
         figures = [str(figure) if figure else "" for figure in both]
         if not wide:
@@ -213,5 +214,5 @@ def table(rows: list[TableRow], width: int) -> Table:
         count = f"{row.n}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         costs = [short(row.parameters), short(row.macs), ratio, *([short(row.adapters)] if adapters else [])]
-        shown.add_row(escape(name), escape(row.student), *figures, count, *costs)
+        shown.add_row(escape(name), escape(model), *figures, count, *costs)
     return shown

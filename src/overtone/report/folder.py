@@ -108,7 +108,8 @@ class Folder:
                 continue
             found = True
             if len(results) == 1 and results[0] is not None:
-                total += np.asarray(results[0]["confusion"]["best"])
+                own = results[0]["parts"][row.part] if row.part else results[0]
+                total += np.asarray(own["confusion"]["best"])
                 continue
             held = [read_predictions(self.out / "cells" / key) for key in keys]
             mean = torch.stack([torch.from_numpy(h["best"]).softmax(1) for h in held]).mean(0)

@@ -9,7 +9,12 @@ from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, note, plural, scroll, section, tag
 from overtone.study import Figure, TableRow
 
-GROUPS = {"method": "Students, by method", "teacher": "Teachers alone", "ensemble": "Teachers together"}
+GROUPS = {
+    "method": "Students, by method",
+    "branch": "Two-branch students with the signal alone",
+    "teacher": "Teachers alone",
+    "ensemble": "Teachers together",
+}
 
 MANY_DOTS = 20
 
@@ -140,7 +145,7 @@ def signed(figure: Figure) -> str:
 
 def table(folder: Folder) -> Html:
     """Every row of the study, in three groups."""
-    base = folder.baseline()
+    alone = folder.baseline()
     scale = Scale.of(folder.rows)
     costly = any(row.adapters for row in folder.rows)
     bodies = []
@@ -149,7 +154,15 @@ def table(folder: Folder) -> Html:
         if rows:
             head = tag("tr", tag("th", title, colspan=14 if costly else 13, scope="rowgroup"), class_="group")
             bodies.append(
-                tag("tbody", head, "\n", *[_line(row, base, scale, folder if costly else None) for row in rows])
+                tag(
+                    "tbody",
+                    head,
+                    "\n",
+                    *[
+                        _line(row, _same_part(folder.rows, alone, row), scale, folder if costly else None)
+                        for row in rows
+                    ],
+                )
             )
     caption = tag("caption", "Test scores of every row", class_="unseen")
     side = "images" if folder.of_images else "people"
@@ -213,6 +226,7 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         return tag("td", content, class_="number")
 
     name = row.method.removeprefix("teacher ") if row.kind == "teacher" else row.method
+    model = {"signal": f"{row.student}, signal branch"}.get(row.part, ", ".join(filter(None, (row.student, row.part))))
     teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
     reference = base.accuracy_best.mean if base and base.accuracy_best else None
@@ -227,12 +241,12 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         tag(
             "th",
             name,
-            tag("span", " · ".join(t for t in (teachers, row.student) if t), class_="narrow"),
+            tag("span", " · ".join(t for t in (teachers, model) if t), class_="narrow"),
             scope="row",
             class_=long,
         ),
         tag("td", teachers or "–", class_="names"),
-        tag("td", row.student or "–", class_="names"),
+        tag("td", model or "–", class_="names"),
         tag("td", scale.strip(row, reference), class_="strip"),
         number(_figure(row.accuracy_best)),
         number(_figure(row.accuracy_last)),
@@ -245,6 +259,13 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         *[number(cost) for cost in last],
     )
     return join(line, "\n")
+
+
+def _same_part(rows: Sequence[TableRow], alone: TableRow | None, row: TableRow) -> TableRow | None:
+    """The student alone, in the part of it that a row is about."""
+    if alone is None or not row.part:
+        return alone
+    return next((other for other in rows if other.id == f"{alone.id}.{row.part}"), None)
 
 
 def _figure(figure: Figure | None) -> Html | str:

@@ -21,7 +21,7 @@ MOST_CONFUSIONS = 12
 
 def curves(folder: Folder) -> Html:
     """Accuracy and terms by epoch, a group of panels for every row that was trained."""
-    shown = [row for row in folder.rows if row.kind != "ensemble"]
+    shown = [row for row in folder.rows if row.kind in ("method", "teacher")]
     distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy_best]
     first = max(distilled, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
@@ -40,8 +40,8 @@ def curves(folder: Folder) -> Html:
 
 def row_title(row: TableRow) -> Html:
     """A row's name with its teachers and model in small print."""
-    teachers = f"from {', '.join(row.teachers)}" if row.teachers and row.kind == "method" else ""
-    model = "all teachers" if row.kind == "ensemble" else row.student
+    teachers = f"from {', '.join(row.teachers)}" if row.teachers and row.kind in ("method", "branch") else ""
+    model = "all teachers" if row.kind == "ensemble" else " · ".join(filter(None, (row.student, row.part)))
     return join(tag("b", row.method), tag("span", " · ".join(t for t in (teachers, model) if t), class_="sub"))
 
 

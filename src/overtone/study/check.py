@@ -106,7 +106,7 @@ def check(plan: Plan) -> Check:
         one = torch.tensor([int(plan.folds[fold].train[0])])
         views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
         for row in plan.rows:
-            if row.kind == "ensemble":
+            if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
             _check_batch(shop, cell)

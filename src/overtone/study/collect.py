@@ -42,7 +42,8 @@ class TableRow:
     """One line of the table; ``missing`` cells have no result (failed, or not run yet).
 
     ``size_ratio``: parameters of the biggest teacher over this row's. ``adapters``: parameters that the methods train
-    besides the student, and that no student file holds. ``values`` holds every fold and seed.
+    besides the student, and that no student file holds. ``part``: of a two-branch student, what the row is about.
+    ``values`` holds every fold and seed.
     """
 
     id: str
@@ -61,6 +62,7 @@ class TableRow:
     n: int
     missing: int
     values: list[dict[str, Any]]
+    part: str = ""
 
 
 def collect(out: Path) -> list[TableRow]:
@@ -80,7 +82,7 @@ def collect(out: Path) -> list[TableRow]:
 
 
 def _row(out: Path, row: dict[str, Any]) -> TableRow:
-    values, missing = [], 0
+    values, missing, part = [], 0, row.get("part", "")
     parameters: int | None = None
     macs: int | None = None
     adapters: int | None = None
@@ -89,7 +91,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
         if not all((folder / RESULT).exists() for folder in folders):
             missing += 1
             continue
-        results = [read_json(folder / RESULT) for folder in folders]
+        results = [_of_part(read_json(folder / RESULT), part) for folder in folders]
         parameters, macs = sum(r["parameters"] for r in results), sum(r["macs"] for r in results)
         adapters = sum(r["adapters"] for r in results)
         test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
@@ -115,7 +117,13 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
         n=len(values),
         missing=missing,
         values=values,
+        part=part,
     )
+
+
+def _of_part(result: dict[str, Any], part: str) -> dict[str, Any]:
+    """A cell's result, or that of a part of its two-branch student."""
+    return {**result, **result["parts"][part]} if part else result
 
 
 def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
@@ -135,11 +143,11 @@ def write_tables(out: Path, rows: list[TableRow]) -> None:
     """``table.csv`` and ``table.json`` (no times in them) and ``timing.json``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["method", "teachers", "student", "n", "missing"]
+    head = ["method", "teachers", "student", "part", "n", "missing"]
     head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
     writer.writerow([*head, "parameters", "macs", "adapters", "size_ratio"])
     for row in rows:
-        line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.n, row.missing]
+        line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.part, row.n, row.missing]
         for metric in METRICS:
             figure: Figure | None = getattr(row, metric)
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]

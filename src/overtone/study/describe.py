@@ -61,6 +61,7 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "teachers": row.teachers,
                 "student": row.student,
                 "checkpoints": row.checkpoints,
+                "part": row.part,
                 "cells": [{"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()],
             }
             for row in plan.rows

@@ -10,7 +10,7 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,9 +70,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a method's, a teacher's own, or the teachers' ensemble.
+    """One line of the table: a method's, that of a part of a two-branch student, a teacher's own, or the ensemble.
 
-    ``cells`` maps (fold, seed) to the keys whose result it is; an ensemble has several keys.
+    ``cells`` maps (fold, seed) to the keys whose result it is; an ensemble has several keys. ``part`` of a row of kind
+    ``branch`` is what of the student it is about: ``signal``, or ``without image``.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Row:
     teachers: tuple[str, ...]
     student: str
     checkpoints: tuple[str, ...] = ()
+    part: str = ""
     cells: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -121,7 +123,8 @@ class _Planner:
         self.rows = [resolve_row(row, self.names) for row in recipe.methods]
 
     def plan(self) -> Plan:
-        rows = [*self._method_rows(), *self._teacher_rows()]
+        methods = self._method_rows()
+        rows = [*methods, *self._branch_rows(methods), *self._teacher_rows()]
         for fold in self.folds.values():
             for seed in self.recipe.seeds:
                 for row in rows:
@@ -142,6 +145,22 @@ class _Planner:
             taken.add(identity)
             self.settings[identity] = settings
             rows.append(Row(identity, "method", label, settings.teachers, self.recipe.student.model))
+        return rows
+
+    def _branch_rows(self, methods: list[Row]) -> list[Row]:
+        """What a two-branch student does with the signal alone: its signal branch, and the whole without an image."""
+        student = self.recipe.student
+        branches = models.branch_names(student.model)
+        if not branches:
+            return []
+        parts = {"signal": branches[0]}
+        if student.modality_dropout:
+            parts["without image"] = student.model
+        rows = []
+        for part, model in parts.items():
+            for row in methods:
+                rows.append(replace(row, id=f"{row.id}.{part}", kind="branch", student=model, part=part, cells={}))
+                self.settings[rows[-1].id] = self.settings[row.id]
         return rows
 
     def _teacher_rows(self) -> list[Row]:
