@@ -72,6 +72,21 @@ def confidence(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
     return _unlike(losses.softmax(0))
 
 
+def right(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+    """One teacher a sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
+
+    Weights are 0 or 1. They sum to 1 where some teacher's highest probability is the true class', and to 0 where none's
+    is: there only the truth teaches. The first teacher wins a tie.
+
+    Source: after the rule described for Ni et al., "Progressive Cross-modal Knowledge Distillation for Human Action
+    Recognition", ACM Multimedia 2022.
+    """
+    sure = teachers.softmax(2)[:, torch.arange(len(target), device=target.device), target]  # (K, B)
+    correct = teachers.argmax(2) == target  # (K, B)
+    chosen = sure.where(correct, -1.0).argmax(0)  # (B,)
+    return F.one_hot(chosen, len(teachers)).T * correct.any(0) * torch.ones_like(sure)
+
+
 def _unlike(shares: Tensor) -> Tensor:
     """Of shares (K, B) that sum to 1 their complements, which are made to sum to 1 too."""
     count = len(shares)

@@ -22,12 +22,13 @@ from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
 from overtone.engine.augment_images import ImageAugment
 from overtone.engine.guard import check_gradient, check_step
+from overtone.engine.phases import hold_still, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
 from overtone.methods import Method
-from overtone.recipe import TrainSettings
+from overtone.recipe import PhaseSettings, TrainSettings, phase_at
 from overtone.tap import Tap
 from overtone.types import Batch, Input, Output, Progress, Seen, names_of
 
@@ -61,6 +62,7 @@ class Job:
         teachers: by name; each gives its output for a batch (a Teacher, or a TeacherMemory).
         views: the views that training batches need: the student's and those of teachers that are not remembered.
         keep: epochs whose weights are wanted besides best and last.
+        phases: what of the student is trained when.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Job:
     epochs: int
     seed: int
     keep: frozenset[int] = frozenset()
+    phases: tuple[PhaseSettings, ...] = ()
 
 
 @dataclass
@@ -188,6 +191,7 @@ class _Run:
         self.fitted = Fitted()
         self.epoch, self.step = 1, 0  # where to go on: epoch from 1, step inside it from 0
         self.sums: dict[str, float] = {}
+        self.still: list[torch.nn.Parameter] = []
         self.generators: dict[str, Any] | None = None
         self.committed = time.monotonic()
         self._resume()
@@ -199,6 +203,7 @@ class _Run:
         before = self.fitted.seconds
         while self.epoch <= self.job.epochs:
             reseed(self.job.seed, self.epoch)
+            self.still = self._enter_phase()
             if self.generators is not None:  # resumed inside this epoch
                 checkpoint.restore_random_states(self.generators)
                 self.generators = None
@@ -213,6 +218,13 @@ class _Run:
         self.fitted.last = self._student_state()
         self.fitted.seconds = before + time.monotonic() - started
         return self.fitted
+
+    def _enter_phase(self) -> list[torch.nn.Parameter]:
+        """The parameters that this epoch's phase leaves as they are; batch statistics beside them stand still too."""
+        model = self.job.distillation.student.model
+        model.train()
+        phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
+        return hold_still(model, trained(model, phase)) if phase is not None else []
 
     def _train_step(self, batch_index: Tensor) -> None:
         job, accelerator = self.job, self.accelerator
@@ -231,6 +243,8 @@ class _Run:
         self._guard(partial(check_step, step, job.distillation, batch, teachers, progress), progress)
         self.optimizer.zero_grad(set_to_none=True)
         accelerator.backward(self.scaler.scale(step.total))
+        for parameter in self.still:  # not by requires_grad, which distributed training does not allow to change
+            parameter.grad = None
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in job.distillation.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -282,8 +296,10 @@ class _Run:
         sums = self._reduced()
         n = sums.pop("n")
         first = (self.epoch - 1) * self.steps
+        phase = phase_at(job.phases, self.epoch, job.epochs)
         row = {
             "epoch": self.epoch,
+            **({"phase": phase.name} if phase is not None else {}),
             "lr": learning_rate(job.train, first, self.steps, job.epochs),
             "total": sums["total"] / n,
             "accuracy": sums["correct"] / n,

@@ -4,6 +4,7 @@ Every function returns an unweighted scalar that already contains its T² where 
 nothing else of Overtone, so they can be used alone: ``from overtone.losses import kd``.
 """
 
+from overtone.losses.activation import class_map_distance, evidence, evidence_distance, joint_evidence, to_grid
 from overtone.losses.contrast import noise_contrast
 from overtone.losses.logits import decoupled_kd, dist, kd, kd_per_sample, kd_to_probabilities, standardised_kd
 from overtone.losses.maps import attention_transfer, hierarchical_context, spectrum_distance
@@ -17,10 +18,14 @@ from overtone.losses.relations import (
 
 __all__ = [
     "attention_transfer",
+    "class_map_distance",
     "decoupled_kd",
     "dist",
+    "evidence",
+    "evidence_distance",
     "gram",
     "hierarchical_context",
+    "joint_evidence",
     "kd",
     "kd_per_sample",
     "kd_to_probabilities",
@@ -31,4 +36,5 @@ __all__ = [
     "similarity_preserving_merged",
     "spectrum_distance",
     "standardised_kd",
+    "to_grid",
 ]

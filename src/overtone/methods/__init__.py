@@ -13,10 +13,12 @@ from overtone.methods.at import AT
 from overtone.methods.aver import Aver
 from overtone.methods.base import Method, MethodConfig, pair_stages
 from overtone.methods.ca_mkd import CAMKD
+from overtone.methods.cam import CAM
 from overtone.methods.crd import CRD
 from overtone.methods.dist import Dist
 from overtone.methods.dkd import DKD
 from overtone.methods.ebkd import EBKD
+from overtone.methods.evidence import Evidence
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
 from overtone.methods.fitnet import FitNet
@@ -24,6 +26,8 @@ from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
 from overtone.methods.logit_std import LogitStd
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
+from overtone.methods.progressive import Progressive
+from overtone.methods.pskd import PSKD
 from overtone.methods.review import Review
 from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
@@ -33,9 +37,10 @@ from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
-    *(Aver, Weighted, EBKD, CAMKD, AEKD),  # logits of several teachers, fused
+    *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
     *(FitNet, AT, Review, FamLayer, FamReview),  # maps
+    *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
 
@@ -95,11 +100,9 @@ def make(
         InputError: for a branch that the student does not have, or models that do not fit each other.
     """
     kind = find(name)
-    branch = config.branch or (kind.BRANCH if student.branches else None)
+    branch = None if kind.BRANCH is None else config.branch or (kind.BRANCH if student.branches else None)
     if branch is not None and not student.branches and branch != "fused":
         raise InputError(f"method {name!r}: branch {branch!r}: the student has no branches; a two_branch model has")
-    if kind.BRANCH is None and config.branch is not None:
-        raise InputError(f"method {name!r} uses both branches of the student; leave branch out")
     branch = None if branch == "fused" else branch
     part = student.branches[branch] if branch else student
     if student.branches and branch is None and kind.SEES.startswith("maps"):
@@ -119,14 +122,15 @@ def default_weights(
 
     Cross-entropy's comes from the first method, 1 without any.
     """
-    defaults: dict[str, float] = {}
+    defaults: dict[str, float | WeightSettings] = {}
     for name, config in methods.items():
         own = find(name).default_weights(config)
         defaults.setdefault("ce", own.get("ce", 1.0))
         defaults.update({f"{name}.{term}": w for term, w in own.items() if term != "ce"})
     defaults.setdefault("ce", 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
-    return {**{t: WeightSettings(value=w) for t, w in kept.items()}, **given}
+    weighed = {t: w if isinstance(w, WeightSettings) else WeightSettings(value=w) for t, w in kept.items()}
+    return {**weighed, **given}
 
 
 __all__ = [

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
+from overtone.recipe import PhaseSettings, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
@@ -41,7 +42,8 @@ class Method(nn.Module):
         BRANCH: the part of a two-branch student that learns unless the recipe names one; None for a method of two
             branches, which sees all.
         TEACHERS: the least and the largest number of teachers (None: no limit).
-        WEIGHTS: default weights by term (``ce`` and the method's own), as published.
+        WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
+        PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
         LEAST_BATCH: samples a process needs in a batch.
         remembers: True where something is kept for each training sample, found again by ``Batch.index``.
@@ -57,7 +59,8 @@ class Method(nn.Module):
     SEES: ClassVar[str] = "logits"
     BRANCH: ClassVar[str | None] = "fused"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
-    WEIGHTS: ClassVar[Mapping[str, float]]
+    WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
+    PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
     LEAST_BATCH: ClassVar[int] = 1
     remembers: ClassVar[bool] = False
@@ -66,7 +69,7 @@ class Method(nn.Module):
     branch: str | None = None
 
     @classmethod
-    def default_weights(cls, config: MethodConfig) -> Mapping[str, float]:
+    def default_weights(cls, config: MethodConfig) -> Mapping[str, float | WeightSettings]:
         """:attr:`WEIGHTS`, or those of the terms that the settings leave."""
         return cls.WEIGHTS
 

@@ -14,6 +14,7 @@ from overtone.recipe.schema import (
     MethodSettings,
     ModelOptions,
     ModelSettings,
+    PhaseSettings,
     Recipe,
     SplitSettings,
     StudentSettings,
@@ -21,6 +22,7 @@ from overtone.recipe.schema import (
     TrainSettings,
     ViewSettings,
     WeightSettings,
+    phase_at,
 )
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "MethodSettings",
     "ModelOptions",
     "ModelSettings",
+    "PhaseSettings",
     "Recipe",
     "SplitSettings",
     "StudentSettings",
@@ -41,6 +44,7 @@ __all__ = [
     "explain",
     "find",
     "load",
+    "phase_at",
     "shipped",
     "validate",
 ]

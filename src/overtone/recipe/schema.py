@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -109,6 +110,29 @@ class WeightSettings(_Part):
             return 0.0
         warmup = self.warmup * epochs if isinstance(self.warmup, float) else self.warmup
         return self.value * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
+
+
+class PhaseSettings(_Part):
+    """A stretch of training in which only a part of the student is trained.
+
+    Attributes:
+        name: shown beside the curves.
+        until: its last epoch, or a fraction of all; the next phase follows. Without it, until the end.
+        trainable: patterns of the student's parameters' names (``signal.*``); all unless given.
+    """
+
+    name: str = ""
+    until: Point | None = None
+    trainable: list[str] = Field(default=["*"], min_length=1)
+
+    def ends(self, epochs: int) -> int:
+        """Its last epoch, of so many."""
+        return epochs if self.until is None else min(_epochs_in(self.until, epochs), epochs)
+
+
+def phase_at(phases: Sequence[PhaseSettings], epoch: int, epochs: int) -> PhaseSettings | None:
+    """The phase of an epoch, counted from 1; None after the last one, where all is trained."""
+    return next((phase for phase in phases if epoch <= phase.ends(epochs)), None)
 
 
 Weights = Annotated[
@@ -301,7 +325,8 @@ class MethodSettings(_OpenPart):
 
     ``name`` may be a list; the first is the row's method, the others are extras. ``teachers`` lists names and defaults
     to all; a word instead of a list is passed on to the method (``teachers: merged`` of ``sp``).
-    ``checkpoint`` and ``warm_start`` override the teachers' and the student's for this row.
+    ``checkpoint`` and ``warm_start`` override the teachers' and the student's for this row; ``phases`` says what of the
+    student is trained when.
     """
 
     name: str
@@ -311,6 +336,16 @@ class MethodSettings(_OpenPart):
     extras: list[Annotated[ExtraSettings, _as_mapping("name")]] = []
     checkpoint: Checkpoint | None = None
     warm_start: bool | None = None
+    phases: list[PhaseSettings] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> MethodSettings:
+        points = [phase.until for phase in self.phases or []]
+        inner = [point for point in points[:-1] if point is None]
+        of_a_kind = [[p for p in points if isinstance(p, kind)] for kind in (int, float)]
+        if inner or any(kind != sorted(set(kind)) for kind in of_a_kind):
+            raise ValueError(f"phases follow each other, each until a later point than the one before; got {points}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

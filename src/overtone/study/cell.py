@@ -22,6 +22,7 @@ from overtone.data import table_columns
 from overtone.distill import Distillation
 from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, parts_of, scores
 from overtone.engine.loop import StateDict
+from overtone.engine.phases import trained
 from overtone.engine.schedule import reseed
 from overtone.engine.store import check_disk
 from overtone.errors import InputError
@@ -125,6 +126,8 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
         teachers[name] = Teacher(name, Tap(_on(device, model), made.at), made.view)
+    for phase in cell.phases:
+        trained(student.model, phase)  # a pattern that fits nothing is told now
     spec = probe(student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
@@ -202,6 +205,7 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
         epochs=cell.epochs,
         seed=cell.seed,
         keep=shop.plan.keep.get(cell.key, frozenset()),
+        phases=cell.phases,
     )
     fitted = fit(job, shop.accelerator, listener)
     test = torch.from_numpy(fold.test)

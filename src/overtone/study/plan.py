@@ -24,6 +24,7 @@ from overtone.methods import find as find_method
 from overtone.recipe import (
     ModelOptions,
     ModelSettings,
+    PhaseSettings,
     Recipe,
     TeacherSettings,
     TrainSettings,
@@ -61,6 +62,7 @@ class Cell:
     weights: Mapping[str, WeightSettings]
     teachers: Mapping[str, Link]
     start: str | None
+    phases: tuple[PhaseSettings, ...] = ()
 
     @property
     def needs(self) -> list[str]:
@@ -222,6 +224,7 @@ class _Planner:
         train = self._train(model)
         methods = dict(settings.methods) if settings else {}
         weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
+        phases = settings.phases if settings else ()
         links = {}
         for name in settings.teachers if settings else ():
             key = self._teacher(name, fold, seed, path)
@@ -248,6 +251,7 @@ class _Planner:
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
             "start": start,
+            **({"phases": [phase.model_dump(mode="json") for phase in phases]} if phases else {}),
         }
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.cells:
@@ -266,6 +270,7 @@ class _Planner:
                 weights=weights,
                 teachers=links,
                 start=start,
+                phases=phases,
             )
         return key
 

@@ -9,7 +9,7 @@ from typing import Any
 from overtone.errors import InputError, close
 from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, configure, default_weights
 from overtone.methods import find as find_method
-from overtone.recipe import MethodSettings, WeightSettings
+from overtone.recipe import MethodSettings, PhaseSettings, WeightSettings
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class RowSettings:
     teachers: tuple[str, ...]
     checkpoint: str | None
     warm_start: bool | None
+    phases: tuple[PhaseSettings, ...] = ()
 
 
 def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
@@ -81,7 +82,13 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         tuple(chosen),
         row.checkpoint,
         row.warm_start,
+        tuple(row.phases) if row.phases is not None else _phases(methods),
     )
+
+
+def _phases(methods: Mapping[str, MethodConfig]) -> tuple[PhaseSettings, ...]:
+    """Those of the first method that has any."""
+    return next((kind.PHASES for kind in map(find_method, methods) if kind.PHASES), ())
 
 
 def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:

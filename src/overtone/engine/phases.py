@@ -1,0 +1,40 @@
+"""Phases: which parameters of the student are trained in an epoch, and which stand still."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from overtone.errors import InputError, nearest
+from overtone.recipe import PhaseSettings
+
+
+def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
+    """Names of the parameters that a phase trains.
+
+    Raises:
+        InputError: for a pattern that fits no parameter; the nearest module is named.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    found: set[str] = set()
+    for pattern in phase.trainable:
+        fitting = {name for name in names if fnmatchcase(name, pattern)}
+        if not fitting:
+            tops = [f"{top}.*" for top in dict.fromkeys(name.partition(".")[0] for name in names)]
+            raise InputError(
+                f"phases: trainable {pattern!r} fits no parameter of the student; {nearest(pattern, tops)}"
+            )
+        found |= fitting
+    return found
+
+
+def hold_still(model: nn.Module, names: set[str]) -> list[nn.Parameter]:
+    """All parameters but the named ones; modules that hold nothing else are set to eval, so that their buffers stay."""
+    still = [parameter for name, parameter in model.named_parameters() if name not in names]
+    kept = {id(parameter) for parameter in still}
+    for module in model.modules():
+        own = list(module.parameters())
+        if own and all(id(parameter) in kept for parameter in own):
+            module.eval()
+    return still

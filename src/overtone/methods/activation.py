@@ -1,0 +1,59 @@
+"""What methods on activation maps share: which models have them, and whose axes mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor
+
+from overtone.errors import InputError
+from overtone.types import Spec
+
+Time = Literal["mean", "diagonal"]
+
+
+def check_map(method: str, spec: Spec, who: str) -> None:
+    """Refuse a model without class activation maps.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if not spec.has_cam:
+        why = (
+            "an average of its last map and one linear layer are not its head"
+            if spec.has_head
+            else "its last map and head are not known; built-in models have them"
+        )
+        raise InputError(f"{method}: {who} has no class activation maps: {why}")
+
+
+def onto(method: str, name: str, teacher: Spec, student: Spec, time: Time = "mean") -> Callable[[Tensor], Tensor]:
+    """How a teacher's maps (B, C, ...) are brought to the student's axes; sizes are not changed.
+
+    Args:
+        method, name: the method and the teacher, for messages.
+        teacher, student: their specs, with the meaning of their axes.
+        time: from an image of two moments (a Gramian field) to time: the mean over one of them, or the diagonal.
+
+    Raises:
+        InputError: where the positions mean different things.
+    """
+    theirs, mine = teacher.axes, student.axes
+    if theirs == mine or not (theirs and mine):
+        if teacher.dims != student.dims:
+            raise InputError(
+                f"{method}: teacher {name!r} has maps of {teacher.dims} axes, the student of {student.dims}, and it is "
+                "not known what they mean; built-in views say so"
+            )
+        return lambda maps: maps
+    if mine == ("time",) and len(theirs) == 2 and theirs[-1] == "time":
+        if theirs == ("time", "time") and time == "diagonal":
+            return lambda maps: maps.diagonal(dim1=2, dim2=3)
+        return lambda maps: maps.mean(2)
+    lacks = " It has no time axis." if mine == ("time",) and "time" not in theirs else ""
+    raise InputError(
+        f"{method}: the image of teacher {name!r} has the axes {' and '.join(theirs)}, the student's map "
+        f"{' and '.join(mine)}: a position in one is not a position in the other.{lacks} Use a teacher and a branch "
+        "with the same view, or a method on logits or whole vectors (kd, hidden, rkd)"
+    )
