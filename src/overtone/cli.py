@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -111,6 +111,7 @@ def _execute(
 ) -> int:
     from overtone.display import Display
     from overtone.engine import make_accelerator
+    from overtone.explain import refresh
     from overtone.study import default_jobs, execute
 
     accelerator = make_accelerator()
@@ -121,6 +122,8 @@ def _execute(
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return DONE  # the main process tells of failures; at another's, launchers would kill it before it has reported
+    with console.status("looking through the models", spinner="dots"):
+        refresh(plan, folder)
     _report(folder)
     if failed:
         console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
@@ -167,11 +170,49 @@ def report(
 ) -> None:
     """Make tables and page again from what is on disk."""
     with _told(debug), _quiet():
-        if not (folder / "study.json").exists():
-            raise InputError(
-                f"{folder} holds no study (there is no study.json in it); give the folder of an overtone run"
-            )
+        _study(folder)
         _report(folder)
+
+
+@app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")],
+    sample: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--sample", help="A window's number in the data, from 0; repeatable. Three test ones unless given."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Where teachers and students look: class activation maps, Grad-CAM and attention on the same windows."""
+    with _told(debug), _quiet():
+        from overtone import data, overview
+        from overtone.explain import explain as look
+        from overtone.recipe import validate
+        from overtone.report import write_explained, write_page
+
+        study = _study(folder)
+        recipe = validate(study["recipe"], str(folder / "study.json"))
+        with console.status("reading data", spinner="dots"):
+            plan = _plan(recipe, data.load(recipe.data))
+        if plan.windows.content != study["data"]["content"]:
+            raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
+        with console.status("looking through the models", spinner="dots"):
+            found = look(plan, folder, sample)
+            page = write_explained(folder, found) if sample else write_page(folder)
+        overview.show_explained(console, study["data"]["classes"], found)
+        console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _study(folder: Path) -> dict[str, Any]:
+    """What ``study.json`` says."""
+    from overtone.files import read_json
+
+    if not (folder / "study.json").exists():
+        raise InputError(f"{folder} holds no study (there is no study.json in it); give the folder of an overtone run")
+    study: dict[str, Any] = read_json(folder / "study.json")
+    return study
 
 
 StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]

@@ -13,6 +13,7 @@ from rich.table import Table
 from overtone import data, methods, models, recipe, views
 from overtone.display import duration, short
 from overtone.errors import InputError
+from overtone.explain import Explained
 from overtone.predict import Evaluation
 from overtone.study import Plan
 from overtone.study.check import Check, Cost, check
@@ -213,3 +214,18 @@ def _show_rows(console: Console, found: Check) -> None:
             )
     console.print(table)
     console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")
+
+
+def show_explained(console: Console, classes: Sequence[str], found: Explained) -> None:
+    """What each model says of the explained windows."""
+    samples = found.about["samples"]
+    names = [f"window {s['number']}: {classes[s['label']]}" for s in samples]
+    table = _table("what each model says, and how sure it is", ("model", *names), ())
+    for model in found.about["models"]:
+        cells = []
+        for sample, shares in zip(samples, model["probabilities"], strict=True):
+            guess = max(range(len(shares)), key=shares.__getitem__)
+            colour = "green" if guess == sample["label"] else "red"
+            cells.append(f"[{colour}]{escape(classes[guess])}[/{colour}] {100 * shares[guess]:.0f} %")
+        table.add_row(escape(model["title"]), *cells)
+    console.print(table)

@@ -113,6 +113,15 @@ class Student(nn.Module):
         Raises:
             InputError: for windows of another shape than the student was trained on.
         """
+        inputs = self.inputs(windows)
+        return self.model(inputs if self.branches else inputs[0])
+
+    def inputs(self, windows: Tensor | npt.NDArray[Any]) -> tuple[Tensor | None, ...]:
+        """What the model sees of windows: one view, or two for a two-branch student (None where it is missing).
+
+        Raises:
+            InputError: for windows of another shape than the student was trained on.
+        """
         if not isinstance(windows, Tensor):
             device = next((parameter.device for parameter in self.model.parameters()), None)
             windows = torch.as_tensor(np.ascontiguousarray(windows), device=device)
@@ -124,11 +133,10 @@ class Student(nn.Module):
             )
         standardised = self.standardise(windows.float())
         names = self.branches or ("",)
-        inputs = tuple(
+        return tuple(
             None if name == self.missing else view.render(view.prepare(view.pick(standardised)), seen.state)
             for name, view, seen in zip(names, self.views, self.header.views, strict=True)
         )
-        return self.model(inputs if self.branches else inputs[0])
 
     @property
     def branches(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class Method(nn.Module):
             branches, which sees all.
         TEACHERS: the least and the largest number of teachers (None: no limit).
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
+        INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
         LEAST_BATCH: samples a process needs in a batch.
@@ -60,6 +61,7 @@ class Method(nn.Module):
     BRANCH: ClassVar[str | None] = "fused"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
+    INWARD: ClassVar[frozenset[str]] = frozenset()
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
     LEAST_BATCH: ClassVar[int] = 1
@@ -81,6 +83,10 @@ class Method(nn.Module):
     @abstractmethod
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()
+
+    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+        """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
+        return {}
 
     @abstractmethod
     def forward(

@@ -45,6 +45,7 @@ class Evidence(Method):
     BRANCH: ClassVar[str | None] = None
     TEACHERS: ClassVar[tuple[int, int | None]] = (2, None)
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]] = {"ce": 1.0, "map": 1.0}
+    INWARD: ClassVar[frozenset[str]] = frozenset({"fusion"})
     Config: ClassVar[type[MethodConfig]] = EvidenceConfig
 
     @classmethod
@@ -107,6 +108,13 @@ class Evidence(Method):
             every = self.onto[name](class_maps(teacher)[0].detach())
             maps = every[torch.arange(len(truth), device=truth.device), truth].unsqueeze(1).clamp(min=0)
         return evidence(to_grid(maps, self.sizes[name]))
+
+    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+        """The student's attention and its target, (B, T', H', W') each."""
+        assert student.attention is not None
+        size = self.sizes[self.images[0]]
+        both = {"attention": student.attention, "target": self.target(teachers, batch.target)}
+        return {name: held.unflatten(2, size) for name, held in both.items()}
 
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress

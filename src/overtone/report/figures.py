@@ -110,6 +110,7 @@ def line_panel(
     dots: Sequence[tuple[float, float]] = (),
     whole_x: bool = False,
     most: int = 160,
+    marks: Sequence[float] = (),
 ) -> Html:
     """Lines over a common axis; logarithmic where positive values differ by more than fiftyfold.
 
@@ -119,6 +120,7 @@ def line_panel(
         dots: points of the first line's colour on top, such as best epochs.
         whole_x: ticks at whole numbers only, for epochs.
         most: how many points of a line are drawn.
+        marks: where thin vertical lines stand, such as ends of phases.
     """
     with mpl.rc_context(RC):
         figure, axes = _axes(panel)
@@ -133,6 +135,8 @@ def line_panel(
             if line.low is not None and line.high is not None:
                 floor = np.clip(line.low, np.nanmin(y) / 10, None) if log and np.isfinite(y).any() else line.low
                 axes.fill_between(line.x[keep], floor[keep], line.high[keep], color=line.stroke, alpha=0.16, lw=0)
+        for x in marks:
+            axes.axvline(x, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
         for x, y_at in dots:
             axes.plot([x], [y_at], "o", color=lines[0].stroke, markersize=4.5, markeredgewidth=0, alpha=0.75)
         if log:
@@ -169,6 +173,79 @@ def image_panel(
         axes.imshow(image, origin="lower", extent=extent, cmap=colours, norm=norm, interpolation="none", aspect="auto")
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        return _svg(figure, panel)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map of weights over time (T',) or an image (H', W'); ``signed`` where values below 0 speak against."""
+
+    values: FloatArray
+    signed: bool
+
+    @property
+    def colours(self) -> str:
+        """The colour map's name."""
+        return "RdBu_r" if self.signed else "YlOrRd"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Values at the colour map's ends: symmetric about 0 where signed, else from 0 to at least twice the mean.
+
+        A map that says nothing, every value the same, so has the middle colour and not the strongest.
+        """
+        most = float(np.abs(self.values).max()) or 1.0
+        return (-most, most) if self.signed else (0.0, max(most, 2 * float(self.values.mean())))
+
+
+def heat_line(panel: Panel, seen: FloatArray | None, heat: Heat, end: float) -> Html:
+    """A signal's channels (C, T) in thin lines over a strip of colours, on one time axis from 0 to ``end``."""
+    with mpl.rc_context(RC):
+        figure, axes = _axes(panel)
+        low, high = (0.0, 1.0) if seen is None else (float(seen.min()), float(seen.max()))
+        extent = (0.0, end, low, high if high > low else low + 1.0)
+        low_value, high_value = heat.span
+        strip = heat.values[None, :]
+        axes.imshow(strip, extent=extent, cmap=heat.colours, vmin=low_value, vmax=high_value, aspect="auto", alpha=0.75)
+        if seen is not None:
+            x = (np.arange(seen.shape[1]) + 0.5) * end / seen.shape[1]
+            for channel in seen[:8]:
+                axes.plot(x, channel, color="#333", linewidth=0.9, alpha=0.9)
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return _svg(figure, panel)
+
+
+def heat_image(panel: Panel, seen: FloatArray | None, heat: Heat, upright: bool) -> Html:
+    """A map over an image (C, H, W), whose channels are averaged to grey; the map alone where nothing is seen.
+
+    Args:
+        panel: the frame.
+        seen: what the model sees.
+        heat: the map, of any size.
+        upright: row 0 is at the top, as in photographs.
+    """
+    with mpl.rc_context(RC):
+        figure, axes = _axes(panel)
+        origin: Literal["upper", "lower"] = "upper" if upright else "lower"
+        extent = (0.0, 1.0, 0.0, 1.0)
+        if seen is not None:
+            axes.imshow(seen.mean(0), extent=extent, origin=origin, cmap="gray", aspect="auto", interpolation="none")
+        low, high = heat.span
+        shown = 1.0 if seen is None else 0.55
+        axes.imshow(
+            heat.values,
+            extent=extent,
+            origin=origin,
+            cmap=heat.colours,
+            vmin=low,
+            vmax=high,
+            aspect="auto",
+            alpha=shown,
+            interpolation="none" if seen is None else "bilinear",
+        )
+        axes.xaxis.set_major_locator(NullLocator())
+        axes.yaxis.set_major_locator(NullLocator())
         return _svg(figure, panel)
 
 
@@ -213,7 +290,8 @@ def _axes(panel: Panel) -> tuple[Figure, Axes]:
     """A figure of one unit a CSS pixel; margins are fixed, so that panels of one row line up."""
     width, height = panel.size
     figure = Figure(figsize=(width / 72, height / 72))
-    left, bottom = (52 if width > 300 else 44) / width, 40 / height
+    left = (52 if width > 300 else 44 if panel.y else 10) / width
+    bottom = (40 if panel.x or panel.y else 10) / height
     axes = figure.add_axes((left, bottom, 1 - left - 10 / width, 1 - bottom - 10 / height))
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from overtone.explain import Explained, read
 from overtone.files import write_atomic
-from overtone.report import results, sections, training, views
+from overtone.report import explained, results, sections, training, views
 from overtone.report.folder import Folder
 from overtone.report.html import Html, join, tag
 
@@ -15,6 +16,8 @@ NAVIGATION = {
     "cells": "Cells",
     "curves": "Training",
     "confusion": "Confusion",
+    "agreement": "Agreement",
+    "looks": "Where models look",
     "window": "One window",
     "split": "Who is where",
     "environment": "What it ran on",
@@ -41,9 +44,34 @@ def write_page(out: Path) -> Path:
     return path
 
 
+def write_explained(out: Path, found: Explained) -> Path:
+    """Write a page on where the models look in certain windows, ``explain-N.html`` by their numbers.
+
+    Raises:
+        InputError: as :func:`write_page`.
+    """
+    numbers = "-".join(str(sample["number"]) for sample in found.about["samples"])
+    path = out / f"explain-{numbers}.html"
+    write_atomic(path, explain_page(Folder.read(out), found))
+    return path
+
+
 def page(folder: Folder) -> Html:
     """The whole page."""
     name, about = str(folder.study["name"]), str(folder.study.get("about") or "")
+    made = {
+        "results": results.table(folder),
+        "cells": sections.cells(folder),
+        "curves": training.curves(folder),
+        "confusion": training.confusions(folder),
+        "agreement": explained.agreements(folder),
+        "looks": explained.looks(folder, read(folder.out)),
+        "window": views.window(folder),
+        "split": sections.split(folder),
+        "environment": sections.environment(folder),
+        "recipe": sections.recipe(folder),
+    }
+    parts = {key: part for key, part in made.items() if part is not None}
     header = tag(
         "header",
         tag("p", "Overtone study", class_="kind"),
@@ -51,25 +79,28 @@ def page(folder: Folder) -> Html:
         tag("p", about, class_="about") if about else None,
         results.headline(folder),
         tag(
-            "nav", [tag("a", text, href=f"#{key}") for key, text in NAVIGATION.items()], aria_label="Parts of the page"
+            "nav",
+            [tag("a", text, href=f"#{key}") for key, text in NAVIGATION.items() if key in parts],
+            aria_label="Parts of the page",
         ),
     )
-    parts = [
-        results.table(folder),
-        sections.cells(folder),
-        training.curves(folder),
-        training.confusions(folder),
-        views.window(folder),
-        sections.split(folder),
-        sections.environment(folder),
-        sections.recipe(folder),
-    ]
+    return _whole(f"{name} · Overtone study", header, list(parts.values()))
+
+
+def explain_page(folder: Folder, found: Explained) -> Html:
+    """A page of its own on where the models look in chosen windows."""
+    name = str(folder.study["name"])
+    header = tag("header", tag("p", "Overtone study", class_="kind"), tag("h1", f"Where the models of {name} look"))
+    return _whole(f"{name} · where the models look", header, [explained.looks(folder, found)])
+
+
+def _whole(title: str, header: Html, parts: list[Html]) -> Html:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{name} · Overtone study"),
+        tag("title", title),
         tag("style", Html((resources.files("overtone.report") / "page.css").read_text(encoding="utf-8"))),
     )
     body = tag("body", header, "\n", tag("main", [join(part, "\n") for part in parts]))

@@ -71,24 +71,45 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
     weighted = [_line(term, runs, _weighted(term), n) for n, term in enumerate(terms)]
     total = _line("total", runs, lambda row: row["total"], -1, band=False)
 
+    phases = _phases(runs[0])
+    marks = [first - 0.5 for first, _, _ in phases[1:]]
+
     def panel(suffix: str, y: str, what: str) -> Panel:
         return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
 
     frame = panel("a", "accuracy, %", "Training and validation accuracy")
-    accuracy = line_panel(frame, [validation, training], best, whole_x=True)
+    accuracy = line_panel(frame, [validation, training], best, whole_x=True, marks=marks)
     found = [
         figure_box("Accuracy", legend([validation, training], [dot_key(validation, "best epoch")]), accuracy),
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
-            line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True),
+            line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
         ),
     ]
     # With cross-entropy alone at weight 1 this panel would repeat the one before.
     if len(terms) > 1 or any(row["weights"].get(t) != 1 for run in runs for row in run for t in terms):
         drawn = [*weighted, total]
-        inner = line_panel(panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True)
+        inner = line_panel(
+            panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
+        )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
+    if phases:
+        said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
+        found.append(note(f"Phases, parted by dashed lines: {said}."))
+    return found
+
+
+def _phases(run: Epochs) -> list[tuple[int, int, str]]:
+    """First and last epoch and name of each phase; none where training had none."""
+    found: list[tuple[int, int, str]] = []
+    for row in run:
+        if "phase" not in row:
+            continue
+        if found and found[-1][2] == row["phase"]:
+            found[-1] = (found[-1][0], row["epoch"], row["phase"])
+        else:
+            found.append((row["epoch"], row["epoch"], row["phase"]))
     return found
 
 

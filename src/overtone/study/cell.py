@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from overtone.engine.store import check_disk
 from overtone.errors import InputError
 from overtone.files import write_json, write_npz
 from overtone.lookup import view_settings, view_type
+from overtone.methods import Method
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import Header, SeenView, branch_header, load_student, save_student
@@ -37,6 +38,9 @@ from overtone.teachers import Teacher, TeacherMemory, memory_bytes
 from overtone.types import Batch, DataInfo, Input, Output, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
+PICTURES = "pictures.npz"
+"""What a cell's methods show of themselves on the example windows."""
+EXAMPLES = 3
 
 
 @dataclass
@@ -217,10 +221,42 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
         for part in parts_of(student):
             logits[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, shop.accelerator, part)
     if shop.accelerator.is_main_process:
+        _write_pictures(shop, cell, built, fitted)
         _write(shop, cell, built, fitted, logits)
     shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
     shop.accelerator.wait_for_everyone()
     shop.accelerator.free_memory()
+
+
+def example_numbers(plan: Plan) -> tuple[int, ...]:
+    """Test windows of the first fold for pictures: the middle one of each of the first classes that it has."""
+    fold = next(iter(plan.folds.values()))
+    classes = plan.windows.y[fold.test]
+    found = [fold.test[classes == label] for label in np.unique(classes)[:EXAMPLES]]
+    return tuple(int(own[len(own) // 2]) for own in found)
+
+
+def _write_pictures(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> None:
+    """What methods show of themselves, in cells of the first fold and seed, with the student at its last epoch.
+
+    The last, because adapters are kept at no other.
+    """
+    if (cell.fold, cell.seed) != (next(iter(shop.plan.folds)), shop.plan.recipe.seeds[0]):
+        return
+    distillation = built.distillation.eval()
+    distillation.student.model.load_state_dict(fitted.last)
+    batch = shop.samples(cell.fold).batch(torch.tensor(example_numbers(shop.plan)), views_of(cell, built))
+    teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
+    with torch.no_grad():
+        student = distillation.student(batch.input(cell.view)).float()
+        found: dict[str, Any] = {}
+        for name, module in distillation.methods.items():
+            method = cast(Method, module)
+            part = student.branches[method.branch] if method.branch else student
+            shown = method.pictures(part, teachers, batch)
+            found.update({f"{name}.{key}": held.float().cpu().numpy() for key, held in shown.items()})
+    if found:
+        write_npz(shop.cell_folder(cell.key) / PICTURES, {"index": batch.index.cpu().numpy(), **found})
 
 
 def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:

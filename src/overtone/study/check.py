@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
+from overtone.methods import Method
 from overtone.methods.levels import LevelMethod
 from overtone.study.cell import Built, Workshop, build_cell, views_of
 from overtone.study.estimate import Measured, kind_of, measure
@@ -34,13 +36,15 @@ NEGATIVE = 0.01
 class TermCheck:
     """One term on one batch: its weight in full (past its warm-up), its size, its share of the gradient.
 
-    ``share``: norm of the weighted term's gradient in the student's parameters, over the sum of all terms' norms.
+    ``inward``: it trains its method only, by design. ``share``: norm of the weighted term's gradient in the student's
+    parameters, over the sum of all terms' norms.
     """
 
     name: str
     weight: float
     size: float
     share: float
+    inward: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def _warnings(row: RowCheck) -> list[str]:
     for term in row.terms:
         if len(row.terms) > 1 and term.share > NEARLY_ALL:
             found.append(f"{name}: {term.name} carries {100 * term.share:.0f} % of the gradient; weigh it less")
-        if len(row.terms) > 1 and term.weight > 0 and term.share < NEARLY_NONE:
+        if len(row.terms) > 1 and term.weight > 0 and term.share < NEARLY_NONE and not term.inward:
             found.append(f"{name}: {term.name} carries next to none of the gradient ({100 * term.share:.2g} %)")
     if row.adapters > row.student:
         found.append(f"{name}: its adapters have {row.adapters} parameters, the student only {row.student}")
@@ -223,16 +227,26 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         value = step.terms[term] if term in step.terms else step.total.new_zeros(())
         norms.append(weight * _gradient_norm(value, distillation.student))
         terms.append((term, weight, float(value.detach())))
+    method_of = {
+        f"{n}.{term}": cast(Method, m) for n, m in distillation.methods.items() for term in cast(Method, m).terms
+    }
     whole = sum(norms) or 1.0
     student = parameters(distillation.student)
     return RowCheck(
         label,
         tuple(cell.teachers),
-        tuple(TermCheck(*term, share=norm / whole) for term, norm in zip(terms, norms, strict=True)),
+        tuple(
+            TermCheck(*term, share=norm / whole, inward=_inward(term[0], method_of))
+            for term, norm in zip(terms, norms, strict=True)
+        ),
         student,
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
     )
+
+
+def _inward(term: str, methods: Mapping[str, Method]) -> bool:
+    return term in methods and term.partition(".")[2] in methods[term].INWARD
 
 
 def _gradient_norm(value: Tensor, student: torch.nn.Module) -> float:

@@ -15,6 +15,7 @@ from overtone.files import write_npz
 from overtone.lookup import view_settings
 from overtone.study.cell import Workshop
 from overtone.study.plan import Plan
+from overtone.types import names_of
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -66,7 +67,10 @@ def describe(plan: Plan) -> dict[str, Any]:
             }
             for row in plan.rows
         ],
-        "cells": {key: {"title": cell.title, "needs": cell.needs} for key, cell in plan.cells.items()},
+        "cells": {
+            key: {"title": cell.title, "needs": cell.needs, "views": names_of(cell.view)}
+            for key, cell in plan.cells.items()
+        },
     }
 
 

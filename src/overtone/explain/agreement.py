@@ -1,0 +1,82 @@
+"""Which teacher is right where others are wrong, and what the students make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from overtone.files import read_json
+from overtone.study.cell import RESULT, read_predictions
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Counts over all test windows of all folds and seeds that every teacher has.
+
+    Attributes:
+        windows: how many there are.
+        teachers: their names.
+        right: windows a teacher gets right, by teacher.
+        alone: windows that only this teacher gets right.
+        all_right, none_right: windows that every teacher, or no teacher, gets right.
+        students: by row, how many it gets right of the windows in ``alone`` of each teacher, in ``all_right`` and in
+            ``none_right``, in this order.
+    """
+
+    windows: int
+    teachers: tuple[str, ...]
+    right: tuple[int, ...]
+    alone: tuple[int, ...]
+    all_right: int
+    none_right: int
+    students: Mapping[str, tuple[int, ...]]
+
+
+def agreement(out: Path, students: Sequence[str]) -> Agreement | None:
+    """Compare teachers' and students' predictions on the test sides, at best.
+
+    Args:
+        out: a study's folder.
+        students: ids of the rows to compare.
+
+    Returns:
+        None with fewer than two teachers, or where no fold and seed has them all.
+    """
+    rows = {row["id"]: row for row in read_json(out / "study.json")["rows"]}
+    teachers = [name for name, row in rows.items() if row["kind"] == "teacher"]
+    if len(teachers) < 2:
+        return None
+    wanted = [*teachers, *(name for name in students if name in rows)]
+    found = {name: _right(out, rows[name]) for name in wanted}
+    cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in wanted)]
+    if not cells:
+        return None
+    right = {name: np.concatenate([found[name][cell] for cell in cells]) for name in wanted}
+    votes = np.stack([right[name] for name in teachers])  # (K, N)
+    count = votes.sum(0)
+    groups = [own & (count == 1) for own in votes] + [count == len(teachers), count == 0]
+    return Agreement(
+        len(count),
+        tuple(name.removeprefix("teacher-") for name in teachers),
+        tuple(int(own.sum()) for own in votes),
+        tuple(int(group.sum()) for group in groups[:-2]),
+        int(groups[-2].sum()),
+        int(groups[-1].sum()),
+        {name: tuple(int((right[name] & group).sum()) for group in groups) for name in wanted[len(teachers) :]},
+    )
+
+
+def _right(out: Path, row: dict[str, Any]) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
+    """Which test windows a row gets right, by fold and seed, in the order of their numbers."""
+    found = {}
+    for cell in row["cells"]:
+        folder = out / "cells" / cell["keys"][0]
+        if (folder / RESULT).exists():
+            held = read_predictions(folder)
+            found[cell["fold"], cell["seed"]] = held["best"].argmax(1) == held["target"]
+    return found

@@ -1,0 +1,157 @@
+"""Collects, for a few test windows of a study, where its models look; kept in one file for the page to draw."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from overtone.data import Windows
+from overtone.errors import InputError
+from overtone.explain.look import Look, look
+from overtone.files import read_json, write_npz
+from overtone.student import load_student
+from overtone.study.cell import PICTURES, RESULT, example_numbers
+from overtone.study.collect import TableRow, collect
+from overtone.study.plan import Plan
+
+FILE = "explain.npz"
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the pictures are made of.
+
+    Attributes:
+        about: JSON's kinds only: ``samples`` (number, label, group of each), ``models`` (title, probabilities by
+            sample and class, branches with their view and maps), and ``fold`` and ``seed``.
+        arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
+            ``MODEL/picture/NAME``, what a method shows of itself; MODEL is a number.
+    """
+
+    about: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+
+
+def gather(out: Path, windows: Windows, numbers: Sequence[int]) -> Explained:
+    """Every teacher, the student alone and the best distilled student, on some windows.
+
+    Args:
+        out: a study's folder; models of its first fold and seed are used, at their best epoch.
+        windows: the study's.
+        numbers: of the windows.
+
+    Raises:
+        InputError: for a number that the data does not have, or a study without a finished cell.
+    """
+    for number in numbers:
+        if not 0 <= number < len(windows):
+            raise InputError(f"--sample {number}: the data holds {len(windows)} windows, numbered from 0")
+    study = read_json(out / "study.json")
+    fold, seed = study["folds"][0]["number"], study["seeds"][0]
+    x = torch.from_numpy(np.asarray(windows.x[list(numbers)]))
+    target = torch.from_numpy(windows.y[list(numbers)])
+    arrays: dict[str, Array] = {}
+    models: list[dict[str, Any]] = []
+    for row in _chosen(collect(out)):
+        key = next((v["cells"][0] for v in row.values if (v["fold"], v["seed"]) == (fold, seed)), None)
+        if key is None:
+            continue
+        student = load_student(out / "cells" / key / "student.safetensors")
+        found = look(student, x, target)
+        names = study["cells"][key].get("views") or [""]
+        models.append(_model(row, found, names, str(len(models)), arrays))
+        arrays.update(_own(out / "cells" / key, numbers, str(len(models) - 1)))
+    if not models:
+        raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
+    samples = [{"number": n, "label": int(windows.y[n]), "group": windows.groups[windows.group[n]]} for n in numbers]
+    about = {"samples": samples, "models": models, "fold": fold, "seed": seed, "cells": _done(out, study)}
+    return Explained(about, arrays)
+
+
+def _chosen(rows: Sequence[TableRow]) -> list[TableRow]:
+    """The teachers, the student alone, and the best distilled student of each kind of method that shows pictures."""
+    teachers = [row for row in rows if row.kind == "teacher"]
+    methods = [row for row in rows if row.kind == "method" and row.accuracy_best is not None]
+    alone = next((row for row in methods if row.method == "none"), None)
+    others = [row for row in methods if row is not alone]
+    best = max(others, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
+    evident = [row for row in others if "evidence" in row.id and row is not best][:1]
+    return [*teachers, *(row for row in (alone, best) if row is not None), *evident]
+
+
+def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """What is said of a model; its maps go into ``arrays``."""
+    branches = []
+    for (branch, seen), view in zip(found.seen.items(), views, strict=True):
+        arrays[f"view/{view}"] = seen.numpy().astype(np.float32)
+        for kind, held in found.maps[branch].items():
+            arrays[f"{number}/{branch}/{kind}"] = held.numpy().astype(np.float32)
+        branches.append({"name": branch, "view": view, "maps": list(found.maps[branch])})
+    if found.cross is not None:
+        arrays[f"{number}/cross"] = found.cross.numpy().astype(np.float32)
+    title = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
+    return {
+        "title": title,
+        "kind": row.kind,
+        "model": row.student,
+        "probabilities": found.probabilities.tolist(),
+        "branches": branches,
+    }
+
+
+def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
+    """What the cell's methods showed of themselves on these windows, if it kept that."""
+    path = folder / PICTURES
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as held:
+        places = {int(n): place for place, n in enumerate(held["index"])}
+        if not all(n in places for n in numbers):
+            return {}
+        rows = [places[n] for n in numbers]
+        return {f"{model}/picture/{name}": held[name][rows] for name in held.files if name != "index"}
+
+
+def _done(out: Path, study: dict[str, Any]) -> list[str]:
+    """Cells with a result: pictures made from others are out of date."""
+    return sorted(key for key in study["cells"] if (out / "cells" / key / RESULT).exists())
+
+
+def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None) -> Explained:
+    """Gather; the study's own example windows, whose maps are then kept for its page, unless others are named.
+
+    Raises:
+        InputError: as :func:`gather`.
+    """
+    found = gather(out, plan.windows, numbers or example_numbers(plan))
+    if not numbers:
+        write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
+    return found
+
+
+def refresh(plan: Plan, out: Path) -> None:
+    """Gather again where cells have come since; nothing before the first fold and seed have one."""
+    held = read(out)
+    if held is None or held.about.get("cells") != _done(out, read_json(out / "study.json")):
+        with contextlib.suppress(InputError):
+            explain(plan, out)
+
+
+def read(out: Path) -> Explained | None:
+    """What was gathered for a study's page; None without it, or where it cannot be read."""
+    try:
+        with np.load(out / FILE, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files if name != "about"}
+            return Explained(json.loads(str(held["about"])), arrays)
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

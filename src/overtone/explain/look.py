@@ -1,0 +1,91 @@
+"""Where a model looks in given windows: class activation maps, Grad-CAM, and its own attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overtone.student import Student
+from overtone.tap import Tap, probe
+from overtone.types import Input, Output, Spec, class_maps
+
+
+@dataclass(frozen=True)
+class Look:
+    """One model on some windows.
+
+    Attributes:
+        probabilities: (B, classes).
+        seen: by branch (one, named "", for a model without): what it sees, (B, C, ...).
+        maps: by branch, then by name: ``cam`` of the true class, signed; ``grad-cam``, >= 0; ``attention``, summing
+            to 1; each (B, ...) over the branch's axes.
+        cross: a two-branch model's attention over pairs of positions, (B, T', H', W').
+    """
+
+    probabilities: Tensor
+    seen: Mapping[str, Tensor]
+    maps: Mapping[str, Mapping[str, Tensor]]
+    cross: Tensor | None = None
+
+
+def look(student: Student, windows: Tensor, target: Tensor) -> Look:
+    """Where a trained model looks for the true class.
+
+    ``cam`` where the model's head is an average and a linear layer; else ``grad-cam`` stands alone. Grad-CAM is taken
+    one stage before the deepest, which is finer: at the deepest it equals the positive part of such a ``cam``, but for
+    a factor.
+
+    Args:
+        student: any trained model of a study.
+        windows: as recorded, (B, C, T), or images.
+        target: the true classes, (B,).
+    """
+    given = student.eval().inputs(windows)
+    x: Input = tuple(part for part in given if part is not None) if student.branches else _one(given)
+    tap = Tap(student.model)
+    spec = probe(tap, x)
+    with torch.enable_grad():
+        output = tap(x)
+        parts = dict(output.branches) or {"": output}
+        specs = dict(spec.branches) or {"": spec}
+        found = _grad_cam(output, parts, specs, target)
+    for name, part in parts.items():
+        if specs[name].has_cam:
+            found[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
+        if part.attention is not None:
+            found[name]["attention"] = part.attention.view(-1, *part.stages["final"].shape[2:])
+    cross = None
+    if output.attention is not None and output.branches:
+        size = output.branches["image"].stages["final"].shape[2:]
+        cross = output.attention.unflatten(2, size).detach()
+    seen = dict(zip(parts, x if isinstance(x, tuple) else (x,), strict=True))
+    maps = {name: {kind: held.detach() for kind, held in own.items()} for name, own in found.items()}
+    return Look(output.logits.detach().softmax(1), seen, maps, cross)
+
+
+def _one(given: tuple[Tensor | None, ...]) -> Tensor:
+    (x,) = given
+    assert x is not None
+    return x
+
+
+def _grad_cam(
+    output: Output, parts: Mapping[str, Output], specs: Mapping[str, Spec], target: Tensor
+) -> dict[str, dict[str, Tensor]]:
+    """Grad-CAM of the true class' logit: ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2)."""
+    stages = {}
+    for name, part in parts.items():
+        depths = specs[name].depth_stages()
+        if depths:
+            stages[name] = part.stages[depths[-2 if specs[name].has_cam and len(depths) > 1 else -1]]
+    score = output.logits[torch.arange(len(target)), target].sum()
+    gradients = torch.autograd.grad(score, list(stages.values()), allow_unused=True) if stages else ()
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
+    for (name, stage), gradient in zip(stages.items(), gradients, strict=True):
+        if gradient is not None:
+            weights = gradient.flatten(2).mean(2)  # (B, c)
+            found[name]["grad-cam"] = torch.einsum("bc,bc...->b...", weights, stage).relu()
+    return found
