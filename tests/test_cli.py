@@ -189,6 +189,9 @@ RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) e
 SMALL = {
     "watch-methods": ["data.stride=250", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
+    "watch-crossmodal": [
+        *("data.stride=400", "split.folds=[0]", "train.batch=16", "student.model=two_branch-wrn10-0.25"),
+    ],
     "watch": ["data.stride=400", "split.folds=[0]"],
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
@@ -228,7 +231,8 @@ def test_shipped_recipes_run_short(name: str, tmp_path: Path) -> None:
     assert result.exit_code == 0, everything(result)
     rows = (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]
     ensemble = len(study.teachers) > 1
-    assert len(rows) == len(study.methods) + len(study.teachers) + ensemble
+    parts = 3 if isinstance(study.student.view, tuple) else 1  # the whole, the signal branch, the whole without an image
+    assert len(rows) == parts * len(study.methods) + len(study.teachers) + ensemble
     assert [row.split(",")[0] for row in rows][-1] == (
         "ensemble" if ensemble else f"teacher {list(study.teachers)[-1]}"
     )
