@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from overtone import methods
 from overtone.distill import Distillation
 from overtone.methods import METHODS, Method, configure
-from overtone.models import build
-from overtone.recipe import WeightSettings
+from overtone.models import branch_names, build
+from overtone.recipe import ModelOptions, WeightSettings
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
-from overtone.types import Batch, DataInfo, Output, Progress
-from overtone.views import gramian_angular_field
+from overtone.types import Batch, DataInfo, Input, Output, Progress, Seen, names_of, shape_of
+from overtone.views import VIEWS, gramian_angular_field
 
 CLASSES, CHANNELS, LENGTH, IMAGE = 5, 3, 32, 8
 PROGRESS = Progress(epoch=1, epochs=2, step=0, steps=8)
@@ -51,9 +51,23 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True}),
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
+    ("pskd", {}),
+    ("cam", {}),
+    ("cam", {"branch": "signal", "time": "diagonal", "classes": "all", "normalise": True}),
+    ("cam", {"branch": "image", "size": 3}),
+    ("evidence", {}),
+    ("evidence", {"fusion": "mean", "distance": "kl"}),
+    ("evidence", {"fusion": "learned"}),
+    ("progressive", {}),
+    ("kd", {"branch": "fused"}),
+    ("hidden", {"branch": "image"}),
+    ("at", {"branch": "signal"}),
 ]
 ONE_KIND = {"fitnet", "at", "review", "fam_review"}
 """Methods that refuse an image teacher beside a signal student; ``ca_mkd`` does with its features."""
+TWO_BRANCH = "two_branch-wrn10-0.25"
+OF_TWO_BRANCHES = {"evidence", "progressive"}
+"""Methods for a student with two branches only; others have one where their settings name a branch."""
 NAMES = [f"{name}-{'-'.join(f'{v}' for v in settings.values() if isinstance(v, str))}" for name, settings in SETTINGS]
 
 
@@ -88,23 +102,37 @@ def part_of(batch: Batch, rows: slice) -> Batch:
     return Batch({name: x[rows] for name, x in batch.views.items()}, batch.target[rows], batch.index[rows])
 
 
-def make(name: str, settings: dict[str, Any], student: str = "dscnn-4", seed: int = 0) -> Case:
+def make(name: str, settings: dict[str, Any], student: str | None = None, seed: int = 0) -> Case:
     """Student, teachers and one method, seeded."""
     torch.manual_seed(seed)
-    kind = METHODS[name]
-    example = batch_of(2).views
-    teachers = {"signal": Teacher("signal", _tap("wrn10-0.25", example["signal"]), "signal")}
-    features = name == "ca_mkd" and settings.get("features", True)
-    if kind.TEACHERS[1] != 1 and name not in ONE_KIND and not features:
-        teachers["gaf"] = Teacher("gaf", _tap("wrn10-0.25", example["gaf"]), "gaf")
-    tap = _tap(student, example["signal"])
-    spec = probe(tap, example["signal"])
-    specs = {name: probe(teacher.tap, example[teacher.view]) for name, teacher in teachers.items()}
+    example = batch_of(2)
+    pool = "attention" if name in ("cam", "evidence") else "average"
+    seen = _teachers(name, settings)
+    teachers = {view: Teacher(view, _tap("wrn10-0.25", example.input(view), pool), view) for view in seen}
+    two = name in OF_TWO_BRANCHES or "branch" in settings
+    model = student or (TWO_BRANCH if two else "dscnn-4")
+    mine: Seen = ("signal", "gaf") if branch_names(model) else "signal"
+    tap = _tap(model, example.input(mine))
+    spec = probe(tap, example.input(mine), _axes(mine))
+    specs = {view: probe(teacher.tap, example.input(view), _axes(view)) for view, teacher in teachers.items()}
     info = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0)
-    method = kind(configure(name, settings), spec, specs, info)
+    method, _ = methods.make(name, configure(name, settings), spec, specs, info)
     weights = {"ce": WeightSettings(value=0.5), name: WeightSettings(value=2.0)}
-    return Case(kind, settings, Distillation(tap, {name: method}, weights, "signal"), teachers)
+    return Case(METHODS[name], settings, Distillation(tap, {name: method}, weights, mine), teachers)
 
 
-def _tap(model: str, example: Tensor) -> Tap:
-    return Tap(build(model, example.shape[1:], CLASSES))
+def _teachers(name: str, settings: dict[str, Any]) -> list[str]:
+    """The views of the teachers that a method takes."""
+    if name == "cam" and "branch" in settings:
+        return ["gaf"] if settings["branch"] == "image" else ["signal", "gaf"]
+    features = name == "ca_mkd" and settings.get("features", True)
+    one = METHODS[name].TEACHERS[1] == 1 or name in {"cam", *ONE_KIND} or features
+    return ["signal"] if one else ["signal", "gaf"]
+
+
+def _axes(seen: Seen) -> list[tuple[str, ...]]:
+    return [VIEWS[name].AXES for name in names_of(seen)]
+
+
+def _tap(model: str, example: Input, pool: Any = "average") -> Tap:
+    return Tap(build(model, shape_of(example), CLASSES, ModelOptions(pool=pool)))
