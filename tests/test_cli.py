@@ -224,14 +224,17 @@ def test_shipped_recipes_run_short(name: str, tmp_path: Path) -> None:
         _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")
     small = next(small for start, small in SMALL.items() if name.startswith(start))
     settings = [setting.format(folder=tmp_path) for setting in small]
-    settings = [*settings, "student.epochs=1", *(f"teachers.{teacher}.epochs=1" for teacher in study.teachers)]
+    epochs = 5 if "progressive" in str(study.methods) else 1  # its phases are fifths
+    settings = [*settings, f"student.epochs={epochs}", *(f"teachers.{teacher}.epochs=1" for teacher in study.teachers)]
     settings += [f"views.{view}.size=8" for view in study.views]
     words = [word for setting in settings for word in ("--set", setting)]
     result = overtone("run", name, "--out", tmp_path / "out", *words)
     assert result.exit_code == 0, everything(result)
     rows = (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]
     ensemble = len(study.teachers) > 1
-    parts = 3 if isinstance(study.student.view, tuple) else 1  # the whole, the signal branch, the whole without an image
+    parts = (
+        3 if isinstance(study.student.view, tuple) else 1
+    )  # the whole, the signal branch, the whole without an image
     assert len(rows) == parts * len(study.methods) + len(study.teachers) + ensemble
     assert [row.split(",")[0] for row in rows][-1] == (
         "ensemble" if ensemble else f"teacher {list(study.teachers)[-1]}"

@@ -103,6 +103,12 @@ class Distillation(nn.Module):
             return views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
 
         student_tap = Tap(student)
+        kinds = [views[name].dim() - 1 for name in names_of(mine)]
+        if student_tap.branches and kinds != [2, 3]:
+            raise InputError(
+                "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
+                f"view=(name of the signal, name of the image), got {', '.join(names_of(mine))}"
+            )
         student_spec = probe(student_tap, shown(mine), axes(mine))
         made, specs = {}, {}
         for name, model in given.items():

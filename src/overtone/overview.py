@@ -48,6 +48,10 @@ LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     ],
     "models": lambda: [
         *((family.example, family.source) for family in models.FAMILIES.values()),
+        (
+            "two_branch-wrn16-1",
+            "a signal and an image branch with cross-attention; two_branch-SIGNAL+IMAGE for two models",
+        ),
         ("torchvision:NAME", "any classifier of torchvision for an image view (pip install overtone[torchvision])"),
         ("timm:NAME", "any classifier of timm for an image view (pip install overtone[timm])"),
         ("package.module:Class", "your own, called with the numbers of channels and classes"),

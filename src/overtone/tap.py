@@ -261,7 +261,7 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
 
 
 def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
-    inputs = [example] if isinstance(example, Tensor) else list(example)
+    inputs = [example] if isinstance(example, Tensor) else [x for x in example if x is not None]
     meant = list(axes) or [()] * len(inputs)
     stages = {
         name: StageSpec(
@@ -306,7 +306,7 @@ def macs(model: nn.Module, example: Input) -> int:
     model.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(example[:1] if isinstance(example, Tensor) else tuple(x[:1] for x in example))
+            model(example[:1] if isinstance(example, Tensor) else tuple(None if x is None else x[:1] for x in example))
     finally:
         for module, mode in training.items():
             module.training = mode

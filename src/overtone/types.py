@@ -13,8 +13,8 @@ from torch import Tensor
 
 Seen = str | tuple[str, ...]
 """The view that a model sees, or the views of a model with several branches, in their order."""
-Input = Tensor | tuple[Tensor, ...]
-"""What a model is called with: one view's tensor, or several views'."""
+Input = Tensor | tuple[Tensor | None, ...]
+"""What a model is called with: one view's tensor, or several views', of which one may be missing."""
 Shape = tuple[int, ...] | tuple[tuple[int, ...], ...]
 """An input's shape without the batch."""
 
@@ -26,7 +26,9 @@ def names_of(seen: Seen) -> tuple[str, ...]:
 
 def shape_of(x: Input) -> Shape:
     """An input's shape without the batch."""
-    return tuple(x.shape[1:]) if isinstance(x, Tensor) else tuple(tuple(part.shape[1:]) for part in x)
+    return (
+        tuple(x.shape[1:]) if isinstance(x, Tensor) else tuple(tuple(part.shape[1:]) for part in x if part is not None)
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Training and evaluation on Accelerate: the loop, schedules, checkpoints, the guard against what is not finite."""
 
 from overtone.engine.launch import make_accelerator
-from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, parts_of, scores
+from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, parts_of, scores, without
 from overtone.engine.samples import FittedView, Samples
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "make_accelerator",
     "parts_of",
     "scores",
+    "without",
 ]

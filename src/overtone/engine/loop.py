@@ -144,9 +144,14 @@ def _logits(tap: Tap, x: Input, part: str | None) -> Tensor:
     if part is None:
         return tap(x).logits
     if part.startswith(WITHOUT):
-        kept = zip(tap.branches, x, strict=True)
-        return tap(tuple(None if name == part.removeprefix(WITHOUT) else own for name, own in kept)).logits
+        return tap(without(tap, x, part)).logits
     return tap(x).branches[part].logits
+
+
+def without(tap: Tap, x: Input, part: str) -> tuple[Tensor | None, ...]:
+    """A two-branch model's inputs with the one missing that the part's name says: ``without image``."""
+    missing = part.removeprefix(WITHOUT)
+    return tuple(None if name == missing else own for name, own in zip(tap.branches, x, strict=True))
 
 
 def scores(logits: Tensor, target: Tensor) -> dict[str, float]:

@@ -32,8 +32,8 @@ def class_map_distance(
     Raises:
         ValueError: for maps of different kinds, batches or classes.
 
-    Source: all classes: Guo et al., "Class Attention Transfer Based Knowledge Distillation", CVPR 2023, equation 3
-    with its published code's order, pooling before normalisation.
+    Source: all classes: Guo et al., "Class Attention Transfer Based Knowledge Distillation", CVPR 2023,
+    in the order of its published code, pooling before normalisation.
     """
     if student.dim() != teacher.dim() or student.dim() not in (3, 4) or student.shape[:2] != teacher.shape[:2]:
         raise ValueError(

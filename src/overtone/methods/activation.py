@@ -19,6 +19,8 @@ def check_map(method: str, spec: Spec, who: str) -> None:
     Raises:
         InputError: with the reason.
     """
+    if spec.branches:
+        raise InputError(f"{method}: {who} has two branches; name teachers that see one view")
     if not spec.has_cam:
         why = (
             "an average of its last map and one linear layer are not its head"
@@ -53,7 +55,7 @@ def onto(method: str, name: str, teacher: Spec, student: Spec, time: Time = "mea
         return lambda maps: maps.mean(2)
     lacks = " It has no time axis." if mine == ("time",) and "time" not in theirs else ""
     raise InputError(
-        f"{method}: the image of teacher {name!r} has the axes {' and '.join(theirs)}, the student's map "
+        f"{method}: the maps of teacher {name!r} have the axes {' and '.join(theirs)}, the student's "
         f"{' and '.join(mine)}: a position in one is not a position in the other.{lacks} Use a teacher and a branch "
         "with the same view, or a method on logits or whole vectors (kd, hidden, rkd)"
     )

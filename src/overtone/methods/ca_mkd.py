@@ -116,6 +116,11 @@ def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def _embedding(name: str, student: Spec, teacher: Spec) -> nn.Sequential:
     """Convolution, normalisation and ReLU, to the teacher's number of channels."""
+    if student.branches:
+        raise InputError(
+            "ca_mkd: a two-branch student's maps are in its branches; add branch: signal or branch: image, or "
+            "features: false, which keeps the logits"
+        )
     if student.dims != teacher.dims:
         raise InputError(
             f"ca_mkd: teacher {name!r} and the student see inputs of different kinds (signals and images), so their "

@@ -71,6 +71,9 @@ class Evidence(Method):
                 "evidence: the student needs a signal and an image branch with attention between them; use a "
                 "two_branch model with view: [signal, gaf]"
             )
+        for name, teacher in teachers.items():
+            if teacher.branches:
+                raise InputError(f"evidence: teacher {name!r} has two branches; name teachers that see one view")
         self.signals = tuple(name for name, teacher in teachers.items() if teacher.dims == 1)
         self.images = tuple(name for name, teacher in teachers.items() if teacher.dims == 2)
         if not self.signals or not self.images:

@@ -13,7 +13,7 @@ from overtone.methods.base import Method, MethodConfig
 from overtone.recipe import PhaseSettings, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
-FIRST, SECOND = 0.25, 0.5
+FIRST, SECOND = 0.2, 0.4
 """Where the first and the second phase end, as shares of all epochs."""
 
 
@@ -54,6 +54,9 @@ class Progressive(Method):
             raise InputError("progressive uses both branches of the student; leave branch out")
         if set(student.branches) != {"signal", "image"}:
             raise InputError("progressive: the student needs a signal and an image branch; use a two_branch model")
+        for name, teacher in teachers.items():
+            if teacher.branches:
+                raise InputError(f"progressive: teacher {name!r} has two branches; name teachers that see one view")
         if {teacher.dims for teacher in teachers.values()} != {1, 2}:
             raise InputError(
                 f"progressive: a signal teacher and an image teacher are needed, got {', '.join(teachers)}"

@@ -168,14 +168,20 @@ def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options:
     for part in parts:
         if ":" in part:
             raise InputError(f"model {name!r}: branches are built-in models, got {part!r}")
-    branches = [build(part, shape, classes, own) for part, shape in zip(parts, shapes, strict=True)]
+    try:
+        branches = [build(part, shape, classes, own) for part, shape in zip(parts, shapes, strict=True)]
+    except InputError as error:
+        raise InputError(
+            f"{error} (as a branch of {name!r}; two_branch-SIGNAL+IMAGE gives each branch a model of its own, such as "
+            "two_branch-dscnn-16+wrn10-1)"
+        ) from error
     signal, image = (branch for branch in branches if isinstance(branch, Staged))
     return TwoBranch(signal, image, shapes, classes, options.modality_dropout)
 
 
 def fingerprint(name: str) -> str:
     """What decides a model's numbers besides its name; part of a cell's key."""
-    return foreign_fingerprint(name) if ":" in name else str(VERSION)
+    return foreign_fingerprint(name) if ":" in name and not branch_names(name) else str(VERSION)
 
 
 __all__ = [

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from overtone.data import table_columns
 from overtone.distill import Distillation
-from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, parts_of, scores
+from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, parts_of, scores, without
 from overtone.engine.loop import StateDict
 from overtone.engine.phases import trained
 from overtone.engine.schedule import reseed
@@ -130,8 +130,6 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
         teachers[name] = Teacher(name, Tap(_on(device, model), made.at), made.view)
-    for phase in cell.phases:
-        trained(student.model, phase)  # a pattern that fits nothing is told now
     spec = probe(student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
@@ -146,6 +144,8 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         methods[name], read = make_method(name, config, spec, teacher_specs, info)
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
+    for phase in cell.phases:
+        trained(student.model, phase)  # a pattern that fits nothing is told now
     distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
     return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
 
@@ -312,13 +312,15 @@ def _parts(built: Built, logits: Mapping[str, Tensor], target: Tensor, classes: 
     """The same for every part of a two-branch student, with the size of the branches."""
     student = built.distillation.student
     found: dict[str, Any] = {}
+    inputs = dict(zip(student.branches, built.example, strict=True))
     for part in parts_of(student):
         own = {name: logits[f"{part}.{name}"] for name in ("best", "last")}
         found[part] = _scores(own, target, classes)
         if part in student.branches:
             branch = getattr(student.model, part)
-            example = built.example[student.branches.index(part)]
-            found[part] |= {"parameters": parameters(branch), "macs": macs(branch, example)}
+            found[part] |= {"parameters": parameters(branch), "macs": macs(branch, inputs[part])}
+        else:
+            found[part]["macs"] = macs(student.model, without(student, built.example, part))
     return found
 
 

@@ -225,6 +225,13 @@ class _Planner:
         methods = dict(settings.methods) if settings else {}
         weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
         phases = settings.phases if settings else ()
+        ends = [phase.ends(model.epochs) for phase in phases]
+        if ends != sorted(set(ends)) or ends[:1] == [0]:
+            raise InputError(
+                f"{title}: phases end in epochs {', '.join(map(str, ends))} of {model.epochs}; each needs one"
+            )
+        if model.at is not None and models.branch_names(model.model):
+            raise InputError(f"model {model.model!r} names its own stages; leave at out")
         links = {}
         for name in settings.teachers if settings else ():
             key = self._teacher(name, fold, seed, path)

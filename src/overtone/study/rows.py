@@ -47,7 +47,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         }
         merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
         if extras:
-            merged["extras"] = [_with_shares(extra, row.settings) for extra in extras]
+            merged["extras"] = [_with_shared(extra, row.settings) for extra in extras]
         label = label or row.name
         row = MethodSettings.model_validate(merged)
     settings = row.settings
@@ -116,17 +116,19 @@ def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:
         )
 
 
-def _with_shares(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """A preset's merged similarity counts the teachers as the row's own ``shares`` do."""
-    if extra.get("teachers") == "merged" and "shares" in settings:
-        return {"shares": settings["shares"], **extra}
+def _with_shared(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A preset's merged similarity counts the teachers as the row's own ``shares`` do, and sees the row's branch."""
+    if extra.get("teachers") == "merged":
+        return {**{key: settings[key] for key in ("shares", "branch") if key in settings}, **extra}
     return extra
 
 
 def _check_count(name: str, chosen: list[str]) -> None:
     least, most = find_method(name).TEACHERS
     if len(chosen) < least:
-        raise InputError(f"method {name!r} needs at least {least} teacher, got none; add teachers: to the recipe")
+        what = "teacher" if least == 1 else "teachers"
+        got = f"{len(chosen)} ({', '.join(chosen)})" if chosen else "none"
+        raise InputError(f"method {name!r} needs at least {least} {what}, got {got}; add teachers: to the recipe")
     if most is not None and len(chosen) > most:
         raise InputError(
             f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
