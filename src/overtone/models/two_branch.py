@@ -108,7 +108,7 @@ class TwoBranch(Tapped):
         tokens = []
         for number, name in enumerate(self.BRANCHES):
             if name not in branches:
-                tokens.append(self.absent[number].expand(batch, self.positions[number], -1))
+                tokens.append(self.absent[number].repeat(batch, self.positions[number], 1))
                 continue
             final = branches[name].stages["final"].flatten(2).transpose(1, 2)  # (B, P, c)
             own = self.norms[number](self.tokens[number](final))  # (B, P, d)
