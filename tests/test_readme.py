@@ -20,7 +20,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def test_recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, frequency = blocks("README.md", "yaml")
+    recipe, frequency, _ = blocks("README.md", "yaml")
     both = yaml.safe_load(recipe)
     both["methods"] += yaml.safe_load(frequency)["methods"]
     generator = np.random.default_rng(0)
@@ -37,6 +37,20 @@ def test_recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(app, ["run", "mine.yaml", *(word for s in short for word in ("--set", s))])
     assert result.exit_code == 0, result.stdout + result.stderr
     assert len((tmp_path / "runs" / "mine" / "table.csv").read_text().splitlines()) == 1 + 9 + 2 + 1
+
+
+def test_two_branches_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, branches = blocks("README.md", "yaml")
+    both = yaml.safe_load(whole) | yaml.safe_load(branches)
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(320, 2, 48)).astype(np.float32), np.arange(320) % 2
+    np.savez(tmp_path / "mine.npz", X=x, y=y, group=np.arange(320) // 80)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(both))
+    monkeypatch.chdir(tmp_path)
+    short = ["teachers.signal.model=wrn10-0.5", "teachers.gaf.model=wrn10-0.25", "views.gaf.size=8", "train.threads=1"]
+    result = CliRunner().invoke(app, ["check", "mine.yaml", *(word for s in short for word in ("--set", s))])
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "ce.image" in result.stdout
 
 
 def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
