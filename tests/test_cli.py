@@ -193,7 +193,7 @@ SMALL = {
         *("data.stride=400", "split.folds=[0]", "train.batch=16", "student.model=two_branch-wrn10-0.25"),
     ],
     "watch": ["data.stride=400", "split.folds=[0]"],
-    "fam-ablation": ["data.stride=800", "split.folds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
+    "fam-ablation": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
     "cifar100": [
         *("data.classes=4", "data.train_per_class=20", "data.test_per_class=5"),
