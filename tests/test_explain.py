@@ -1,0 +1,186 @@
+"""Where models look: the maps equal slow loops, and a study's pictures are made from its models and data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from overtone.cli import app
+from overtone.explain import agreement, look, read
+from overtone.files import read_json
+from overtone.models import build
+from overtone.student import Header, SeenView, Student
+from overtone.tap import Tap
+from overtone.views import VIEWS
+
+RECIPE = """
+data: {{name: npz, path: {path}, rate: 50}}
+split: {{scheme: leave_groups_out, test: 1, val: 1, folds: [0]}}
+views: {{gaf: {{size: 8}}}}
+teachers:
+  signal: {{view: signal, model: wrn10-0.25, epochs: 1, pool: attention}}
+  gaf: {{view: gaf, model: wrn10-0.25, epochs: 1}}
+student: {{view: [signal, gaf], model: two_branch-wrn10-0.25, epochs: 2}}
+train: {{batch: 16, threads: 1}}
+methods:
+  - none
+  - {{name: evidence, teachers: [signal, gaf]}}
+"""
+
+
+def run(*words: object) -> object:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def student(model: str, view: str, pool: str = "average") -> Student:
+    from overtone.recipe import ModelOptions
+
+    torch.manual_seed(0)
+    options = ModelOptions(pool=pool)
+    shape = (2, 48) if view == "signal" else (2, 8, 8)
+    settings = {} if view == "signal" else {"size": 8}
+    header = Header(
+        builder=model,
+        input_shape=shape,
+        classes=("a", "b", "c"),
+        channels=("x", "y"),
+        rate=None,
+        window=48,
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+        options=options,
+        views=(SeenView(type=view, settings=settings, state={}),),
+    )
+    return Student(build(model, shape, 3, options), header, [VIEWS[view].model_validate(settings)]).eval()
+
+
+@pytest.mark.parametrize(("model", "view"), [("wrn10-0.25", "signal"), ("wrn10-0.25", "gaf"), ("dscnn-4", "signal")])
+def test_grad_cam_equals_a_slow_loop(model: str, view: str) -> None:
+    made = student(model, view)
+    windows = torch.randn(3, 2, 48, generator=torch.Generator().manual_seed(1))
+    target = torch.tensor([0, 2, 1])
+    found = look(made, windows, target).maps[""]["grad-cam"]
+    (x,) = made.inputs(windows)
+    for row in range(3):
+        output = Tap(made.model)(x[row : row + 1])
+        stage = output.stages["stage2"]
+        (gradient,) = torch.autograd.grad(output.logits[0, target[row]], stage)
+        expected = torch.zeros(stage.shape[2:])
+        for channel in range(stage.shape[1]):
+            expected += gradient[0, channel].mean() * stage[0, channel]
+        assert torch.allclose(found[row], expected.clamp(min=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["average", "attention"])
+def test_the_map_of_the_true_class_averages_to_its_logit(pool: str) -> None:
+    made = student("wrn10-0.25", "signal", pool)
+    windows, target = torch.randn(4, 2, 48), torch.tensor([0, 1, 2, 0])
+    found = look(made, windows, target)
+    logits = made(windows).detach()
+    bias = made.model.classifier.bias.detach()
+    for row in range(4):
+        assert float(found.maps[""]["cam"][row].mean() + bias[target[row]]) == pytest.approx(
+            float(logits[row, target[row]]), abs=1e-5
+        )
+    assert ("attention" in found.maps[""]) == (pool == "attention")
+
+
+def test_looking_leaves_the_model_as_it_was() -> None:
+    made = student("wrn10-0.25", "signal")
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    look(made, torch.randn(2, 2, 48), torch.tensor([0, 1]))
+    assert all(torch.equal(before[name], value) for name, value in made.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in made.model.parameters())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explain")
+    generator = np.random.default_rng(0)
+    y = np.arange(96) % 2
+    x = generator.normal(size=(96, 2, 32)) + y[:, None, None]
+    np.savez(folder / "mine.npz", X=x.astype(np.float32), y=y, group=np.arange(96) // 24)
+    (folder / "mine.yaml").write_text(RECIPE.format(path=folder / "mine.npz"))
+    result = run("run", folder / "mine.yaml", "--out", folder / "out", "--jobs", "1")
+    assert result.exit_code == 0, result.stdout + result.stderr
+    return folder / "out"
+
+
+def test_a_study_gathers_where_its_models_look(study: Path) -> None:
+    found = read(study)
+    titles = [model["title"] for model in found.about["models"]]
+    assert titles == ["teacher signal", "teacher gaf", "none", "evidence from signal, gaf"]
+    samples = found.about["samples"]
+    test = set(np.flatnonzero(np.arange(96) // 24 == 0))
+    assert {sample["number"] for sample in samples} <= test
+    assert [sample["label"] for sample in samples] == [0, 1]
+    assert found.arrays["view/signal"].shape == (2, 2, 32)
+    assert found.arrays["0//attention"].sum(1) == pytest.approx(1)
+    assert found.arrays["2/cross"].reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
+    target = found.arrays["3/picture/evidence.target"]
+    assert target.reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
+    page = (study / "report.html").read_text()
+    for text in ("Where the models look", "evidence (target)", "student minus target", "Which teacher is right"):
+        assert text in page
+
+
+def test_explain_names_windows(study: Path) -> None:
+    result = run("explain", study, "--sample", 5, "--sample", 30)
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "window 5" in result.stdout
+    assert "window 30" in result.stdout
+    page = (study / "explain-5-30.html").read_text()
+    assert "test window 30" not in page.split("Where the models look")[0]
+    assert page.count("<details") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sample", "96"], "--sample 96: the data holds 96 windows, numbered from 0"),
+        (["--sample", "-1"], "--sample -1: the data holds 96 windows"),
+    ],
+)
+def test_explain_refuses_windows_that_are_not_there(study: Path, words: list[str], message: str) -> None:
+    result = run("explain", study, *words)
+    assert result.exit_code == 2
+    assert message in " ".join((result.stdout + result.stderr).split())
+
+
+def test_explain_needs_a_study_and_its_data(study: Path, tmp_path: Path) -> None:
+    result = run("explain", tmp_path)
+    assert result.exit_code == 2
+    assert "holds no study" in result.stderr
+    held = read_json(study / "study.json")
+    other = tmp_path / "other"
+    other.mkdir()
+    held["data"]["content"] = "something else"
+    (other / "study.json").write_text(json.dumps(held))
+    result = run("explain", other)
+    assert result.exit_code == 2
+    assert "has changed since" in " ".join(result.stderr.split())
+
+
+def test_agreement_equals_a_count_by_hand(study: Path) -> None:
+    found = agreement(study, ["none"])
+    rows = {row["id"]: row["cells"][0]["keys"][0] for row in read_json(study / "study.json")["rows"]}
+
+    def right(identity: str) -> list[bool]:
+        with np.load(study / "cells" / rows[identity] / "predictions.npz") as held:
+            return [bool(a == b) for a, b in zip(held["best"].argmax(1), held["target"], strict=True)]
+
+    signal, gaf, alone = right("teacher-signal"), right("teacher-gaf"), right("none")
+    assert found.windows == len(signal)
+    assert found.right == (sum(signal), sum(gaf))
+    only = [sum(a and not b for a, b in zip(signal, gaf, strict=True)), 0]
+    only[1] = sum(b and not a for a, b in zip(signal, gaf, strict=True))
+    assert found.alone == tuple(only)
+    assert found.all_right == sum(a and b for a, b in zip(signal, gaf, strict=True))
+    assert found.none_right == sum(not a and not b for a, b in zip(signal, gaf, strict=True))
+    expected = sum(s and a and not b for s, a, b in zip(alone, signal, gaf, strict=True))
+    assert found.students["none"][0] == expected
