@@ -589,6 +589,13 @@ def test_right_on_ties_and_where_nobody_is():
     assert found.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
 
 
+def test_a_teacher_that_is_right_comes_before_one_that_is_surer_of_the_truth_yet_wrong():
+    teachers = torch.tensor([[[4.0, 4.1, -9.0]], [[1.0, 0.9, 0.9]]])
+    p = teachers.softmax(2)[:, 0, 0]
+    assert p[0] > p[1]
+    assert fusion.right(teachers[0], teachers, torch.tensor([0])).tolist() == [[0], [1]]
+
+
 def test_pskd_equals_the_loop():
     made = Made("pskd", {"temperature": 2.0}, "dscnn-4", {"signal": "wrn10-0.25", "gaf": "wrn10-0.25"})
     logits = torch.stack([own.logits for own in made.outputs.values()])
