@@ -26,8 +26,15 @@ MODELS = [
     ("mobilenetv2-0.25", (6, 100)),
     ("mobilenetv2-0.5", (3, 32, 32)),
     ("inceptiontime-4", (6, 100)),
+    ("resnet8x2", (3, 16, 16)),
+    ("resnet50-b", (3, 9, 9)),
+    ("mobilenetv1-0.25", (3, 32, 32)),
+    ("mobilenetv1-0.125", (6, 100)),
+    ("shufflenetv1", (3, 16, 16)),
+    ("shufflenetv2", (3, 16, 16)),
+    ("shufflenetv2", (6, 40)),
 ]
-DEPTH = {"vgg": 5, "mobilenetv2": 4}
+DEPTH = {"vgg": 5, "mobilenet": 4, "resnet50-b": 4}
 """Stages, where there are not three."""
 HALVES = {"vgg": (2, 3, 4), "inceptiontime": ()}
 """Stages of half the size of the one before, where those are not all."""
@@ -57,7 +64,7 @@ def test_a_model_declares_its_stages(name, shape):
     maps = model.features(example(shape))
     depth = of_family(name, DEPTH, 3)
     stages = {f"stage{n}" for n in range(1, depth + 1)}
-    linear = name.startswith("mobilenetv2")  # its stages end in front of no activation
+    linear = name.startswith(("mobilenetv2", "shufflenetv2"))  # their stages end in front of no activation
     others = {"final", "embedding"} | (set() if name.startswith(NO_STEM) else {"stem"})
     assert maps.keys() == others | stages | (set() if linear else {f"{s}.pre" for s in stages})
     if not linear:
@@ -113,6 +120,32 @@ def test_the_probe_finds_the_shapes(name, shape):
     assert spec.depth_stages() == [f"stage{n}" for n in range(1, of_family(name, DEPTH, 3) + 1)]
     assert spec.stages["stage2"].channels == output.stages["stage2"].shape[1]
     assert spec.stages["stage2"].size == tuple(output.stages["stage2"].shape[2:])
+
+
+LITERATURE = {
+    "resnet20": 278_324, "resnet56": 861_620, "resnet110": 1_736_564, "resnet8x4": 1_233_540,
+    "resnet32x4": 7_433_860, "wrn40-2": 2_255_156, "wrn16-2": 703_284, "wrn40-1": 569_780,
+    "vgg8": 3_965_028, "vgg13": 9_462_180, "mobilenetv2-0.5": 812_836, "resnet50-b": 23_705_252,
+    "shufflenetv1": 949_258, "shufflenetv2": 1_355_528,
+}
+"""Parameters with 100 classes, as counted in the code that the literature's tables come from."""
+
+
+@pytest.mark.parametrize("name", LITERATURE)
+def test_the_literature_s_models_have_its_number_of_parameters(name):
+    assert parameters(build(name, (3, 32, 32), 100)) == LITERATURE[name]
+
+
+def test_mobilenet_has_the_parameters_of_imagenet():
+    assert parameters(build("mobilenetv1", (3, 224, 224), 1000)) == 4_231_976
+
+
+def test_shuffling_takes_channels_of_all_groups_in_turn():
+    from overtone.models.shufflenet import shuffle
+
+    x = torch.arange(6).view(1, 6, 1)
+    assert shuffle(x, 2).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+    assert shuffle(x, 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
 
 
 def wrn_parameters(depth, width, channels, classes, dims):

@@ -11,12 +11,15 @@ from torch import nn
 
 from overtone.errors import InputError, nearest
 from overtone.models.base import AttentionPool, Staged, Tapped
-from overtone.models.cifar_resnet import CifarResNet
+from overtone.models.bottleneck_resnet import BottleneckResNet
+from overtone.models.cifar_resnet import CifarResNet, Shortcut
 from overtone.models.ds_cnn import DSCNN
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
 from overtone.models.inception_time import InceptionTime
+from overtone.models.mobilenet_v1 import MobileNetV1
 from overtone.models.mobilenet_v2 import MobileNetV2
+from overtone.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
@@ -47,7 +50,20 @@ def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> Stag
 
 
 def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return CifarResNet(channels, classes, dims, int(match[1]), "padding" if match[2] else "projection")
+    shortcut: Shortcut = "padding" if match[3] else "projection"
+    return CifarResNet(channels, classes, dims, int(match[1]), shortcut, int(match[2] or 1))
+
+
+def _bottleneck(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
+    return BottleneckResNet(channels, classes, dims)
+
+
+def _shuffle(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
+    return (ShuffleNetV1 if match[1] == "1" else ShuffleNetV2)(channels, classes, dims)
+
+
+def _mobilenet_v1(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
+    return MobileNetV1(channels, classes, dims, float(match[1] or 1))
 
 
 def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
@@ -65,11 +81,14 @@ def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> 
 FAMILIES: dict[str, Family] = {
     "wrn": Family(r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn),
     "resnet": Family(
-        r"resnet(\d+)(-a)?",
+        r"resnet(\d+)(?:x([2-9]))?(-a)?",
         "resnet20",
         (1, 2),
-        "He et al. 2016 for CIFAR: depth 8 to 110; -a for shortcuts without parameters",
+        "He et al. 2016 for CIFAR: depth 8 to 110; resnet8x4 is four times as wide; -a: shortcuts without parameters",
         _resnet,
+    ),
+    "bottleneck": Family(
+        r"resnet50-b", "resnet50-b", (1, 2), "He et al. 2016: ResNet-50 of bottlenecks, for small images", _bottleneck
     ),
     "vgg": Family(
         r"vgg(\d+)(?:-(\d+(?:\.\d+)?))?",
@@ -80,6 +99,20 @@ FAMILIES: dict[str, Family] = {
     ),
     "mobilenetv2": Family(
         r"mobilenetv2-(\d+(?:\.\d+)?)", "mobilenetv2-0.5", (1, 2), "Sandler et al. 2018: width", _mobilenet
+    ),
+    "mobilenetv1": Family(
+        r"mobilenetv1(?:-(\d+(?:\.\d+)?))?",
+        "mobilenetv1",
+        (1, 2),
+        "Howard et al. 2017: width, 1 unless given",
+        _mobilenet_v1,
+    ),
+    "shufflenet": Family(
+        r"shufflenetv([12])",
+        "shufflenetv2",
+        (1, 2),
+        "Zhang et al. 2018 (v1), Ma et al. 2018 (v2), for small images",
+        _shuffle,
     ),
     "inceptiontime": Family(
         r"inceptiontime(?:-(\d+))?", "inceptiontime-32", (1,), "Ismail Fawaz et al. 2020: filters", _inception

@@ -1,4 +1,4 @@
-"""Residual networks for small images (and, from the same definition, signals): ResNet-8, -14, -20, -32, -44, -56, -110.
+"""Residual networks for small images (and, from the same definition, signals): ResNet-8, -20, -56, -110, -8x4, -32x4.
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
 """
@@ -57,13 +57,15 @@ class _Block(nn.Module):
 class CifarResNet(Staged):
     """A stem, three stages of ``(depth - 2) / 6`` blocks of 16, 32 and 64 channels, average pooling, a linear layer.
 
-    Stages 2 and 3 halve the resolution.
+    Stages 2 and 3 halve the resolution. With ``width`` 4 (resnet8x4, resnet32x4) stages have four times the channels
+    and the stem 32, as in the distillation literature.
 
     Args:
         channels: input channels.
         classes: number of classes.
         dims: 1 for (B, C, T), 2 for (B, C, H, W).
         depth: 8, 14, 20, 26, 32, 44, 56, 110 ...
+        width: a factor of the stages' channels.
         shortcut: where the shape changes: ``projection``, a 1x1 convolution, as in the distillation literature; or
             ``padding``, without parameters, as in the paper.
 
@@ -72,7 +74,13 @@ class CifarResNet(Staged):
     """
 
     def __init__(
-        self, channels: int, classes: int, dims: int, depth: int = 20, shortcut: Shortcut = "projection"
+        self,
+        channels: int,
+        classes: int,
+        dims: int,
+        depth: int = 20,
+        shortcut: Shortcut = "projection",
+        width: int = 1,
     ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
@@ -80,10 +88,10 @@ class CifarResNet(Staged):
                 f"a residual network for small images has a depth of 6n + 2 (8, 14, 20, 32, 56, 110), got {depth}; for "
                 "those of ImageNet write torchvision:resnet18"
             )
-        self.conv1 = CONV[dims](channels, WIDTHS[0], 3, padding=1, bias=False)
-        self.bn1 = NORM[dims](WIDTHS[0])
-        inputs = WIDTHS[0]
-        for number, outputs in enumerate(WIDTHS, start=1):
+        inputs = WIDTHS[0] if width == 1 else 8 * width
+        self.conv1 = CONV[dims](channels, inputs, 3, padding=1, bias=False)
+        self.bn1 = NORM[dims](inputs)
+        for number, outputs in enumerate((base * width for base in WIDTHS), start=1):
             blocks = nn.Sequential()
             for position in range((depth - 2) // 6):
                 stride = 2 if position == 0 and number > 1 else 1
