@@ -53,6 +53,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_review", {"branches": "global", "published": True}),
     ("pskd", {}),
     ("cam", {}),
+    ("cam", {"classes": "all"}),
     ("cam", {"branch": "signal", "time": "diagonal", "classes": "all", "normalise": True}),
     ("cam", {"branch": "image", "size": 3}),
     ("evidence", {}),

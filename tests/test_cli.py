@@ -305,6 +305,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("teachers as a word", ["--set", "methods=[{name: kd, teachers: signal}]"], "a list of names, such as [signal]"),
     ("teachers of none", ["--set", "methods=[{name: none, teachers: [signal]}]"], "'none' has no teachers"),
     ("weight never acts", ["--set", "methods.1.weights={kd: {value: 1, from: 10}}"], "is 0 in all 3 epochs"),
+    ("no term left", ["--set", "methods.1.weights={ce: 1, kd: 0}"], "every weight of kd is 0"),
     ("no weight at all", ["--set", "methods.1.weights={ce: 0, kd: {value: 1, until: 2}}"], "0 in epoch 3 of 3"),
     ("batch of one", ["--set", "train.batch=1", "--set", "methods=[sp]"], "train.batch 1 is too small"),
 ]

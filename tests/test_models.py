@@ -123,10 +123,20 @@ def test_the_probe_finds_the_shapes(name, shape):
 
 
 LITERATURE = {
-    "resnet20": 278_324, "resnet56": 861_620, "resnet110": 1_736_564, "resnet8x4": 1_233_540,
-    "resnet32x4": 7_433_860, "wrn40-2": 2_255_156, "wrn16-2": 703_284, "wrn40-1": 569_780,
-    "vgg8": 3_965_028, "vgg13": 9_462_180, "mobilenetv2-0.5": 812_836, "resnet50-b": 23_705_252,
-    "shufflenetv1": 949_258, "shufflenetv2": 1_355_528,
+    "resnet20": 278_324,
+    "resnet56": 861_620,
+    "resnet110": 1_736_564,
+    "resnet8x4": 1_233_540,
+    "resnet32x4": 7_433_860,
+    "wrn40-2": 2_255_156,
+    "wrn16-2": 703_284,
+    "wrn40-1": 569_780,
+    "vgg8": 3_965_028,
+    "vgg13": 9_462_180,
+    "mobilenetv2-0.5": 812_836,
+    "resnet50-b": 23_705_252,
+    "shufflenetv1": 949_258,
+    "shufflenetv2": 1_355_528,
 }
 """Parameters with 100 classes, as counted in the code that the literature's tables come from."""
 

@@ -12,6 +12,8 @@ from torch import nn
 import overtone
 from overtone.errors import InputError
 from overtone.losses import kd as kd_loss
+from overtone.models import build
+from overtone.types import DataInfo
 
 
 class Net(nn.Module):
@@ -175,3 +177,22 @@ def test_samples_are_drawn_anew_at_each_call_in_training(monkeypatch: pytest.Mon
     assert [step for step, _ in drawn] == [0, 1, 2, 2]
     assert not torch.equal(drawn[0][1], drawn[1][1])
     assert torch.equal(drawn[2][1], drawn[3][1])
+
+
+def test_models_that_name_their_classes_must_agree_on_the_order():
+    student, teacher = build("dscnn-4", (3, 32), 3), build("wrn10-0.25", (3, 32), 3)
+    x = torch.randn(4, 3, 32)
+    student.classes, teacher.classes = ("a", "b", "c"), ["a", "c", "b"]
+    with pytest.raises(InputError, match="student has a, b, c, teacher 'teacher' has a, c, b"):
+        overtone.Distillation.between(student, teacher, "kd", example=x)
+    teacher.classes = ["a", "b", "c"]
+    overtone.Distillation.between(student, teacher, "kd", example=x)
+    other = DataInfo(("c", "b", "a"), torch.arange(4), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(InputError, match="data has c, b, a"):
+        overtone.Distillation.between(student, teacher, "kd", example=x, data=other)
+
+
+def test_weights_that_leave_no_term_are_refused():
+    models = build("dscnn-4", (3, 32), 3), build("wrn10-0.25", (3, 32), 3)
+    with pytest.raises(InputError, match="every weight of kd is 0"):
+        overtone.Distillation.between(*models, "kd", example=torch.randn(4, 3, 32), weights={"kd": 0})

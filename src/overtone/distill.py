@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
+from overtone.methods import METHODS, PRESETS, Method, check_terms_left, configure, default_weights, make
 from overtone.recipe import WeightSettings, explain
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
@@ -122,6 +122,7 @@ class Distillation(nn.Module):
                     f"teacher {name!r} has {specs[name].classes} classes, the student {student_spec.classes}; they "
                     "must be the same, in the same order"
                 )
+        _check_classes({"student": student, **{f"teacher {name!r}": m for name, m in given.items()}}, data)
         info = data or DataInfo(
             tuple(str(c) for c in range(student_spec.classes)),
             torch.zeros(0, dtype=torch.long),
@@ -135,7 +136,9 @@ class Distillation(nn.Module):
                 chosen[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
             except ValidationError as error:
                 raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
-        distillation = Distillation(student_tap, {method: module}, default_weights({method: config}, chosen), mine)
+        weighed = default_weights({method: config}, chosen)
+        check_terms_left(method, weighed, "weights")
+        distillation = Distillation(student_tap, {method: module}, weighed, mine)
         device = views[names_of(mine)[0]].device
         return OwnLoop(distillation.to(device), made)
 
@@ -234,6 +237,28 @@ class OwnLoop(nn.Module):
     def student_only(self) -> dict[str, Tensor]:
         """The bare student's state dict, under its own keys."""
         return self.distillation.student.model.state_dict()
+
+
+def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None) -> None:
+    """Refuse models that name their classes (a loaded student does) in another order than others, or than the data.
+
+    Raises:
+        InputError: with the two orders.
+    """
+    known = {
+        who: tuple(map(str, c))
+        for who, m in models.items()
+        if isinstance(c := getattr(m, "classes", None), (list, tuple))
+    }
+    if data is not None:
+        known["data"] = tuple(map(str, data.classes))
+    first = next(iter(known), "")
+    for who, classes in known.items():
+        if classes != known[first]:
+            raise InputError(
+                f"classes differ: {first} has {', '.join(known[first])}, {who} has {', '.join(classes)}; their logits "
+                "must mean the same, in the same order"
+            )
 
 
 def _resolve(terms: list[str], weights: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:

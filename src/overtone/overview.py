@@ -36,7 +36,8 @@ def _methods() -> list[tuple[str, str]]:
         least, most = kind.TEACHERS
         count = f"{least} teacher" if most == least else f"{least} or more teachers"
         found.append((name, f"{kind.SUMMARY}; {count}, {kind.SEES}. {kind.SOURCE}"))
-    return found + [(name, f"preset: {about}") for name, (_, about) in methods.PRESETS.items()]
+    found += [(name, f"preset: {about}") for name, (_, about) in methods.PRESETS.items()]
+    return [*found, ("ensemble", "a row of every study with several teachers: their mean probabilities, no student")]
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {

@@ -111,7 +111,7 @@ def class_maps(output: Output) -> tuple[Tensor, Tensor]:
     maps = (output.head(positions) - bias).view(batch, size.numel(), -1).transpose(1, 2)  # (B, C, P)
     if output.attention is not None:
         maps = maps * (size.numel() * output.attention).unsqueeze(1)
-    return maps.reshape(batch, maps.shape[1], *size), bias
+    return maps.reshape(batch, maps.shape[1], *size).contiguous(), bias  # strides that every compiler takes
 
 
 @dataclass(frozen=True)

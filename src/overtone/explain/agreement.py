@@ -16,16 +16,16 @@ from overtone.study.cell import RESULT, read_predictions
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts over all test windows of all folds and seeds that every teacher has.
+    """Counts over all test windows of the folds and seeds that every teacher has.
 
     Attributes:
         windows: how many there are.
         teachers: their names.
         right: windows a teacher gets right, by teacher.
         alone: windows that only this teacher gets right.
-        all_right, none_right: windows that every teacher, or no teacher, gets right.
-        students: by row, how many it gets right of the windows in ``alone`` of each teacher, in ``all_right`` and in
-            ``none_right``, in this order.
+        all_right, some_right, none_right: windows that every teacher, several but not all, or no teacher gets right.
+        students: by row, how many it gets right of the windows in ``alone`` of each teacher, in ``all_right``,
+            ``some_right`` and ``none_right``, in this order; rows that lack one of the cells are left out.
     """
 
     windows: int
@@ -33,6 +33,7 @@ class Agreement:
     right: tuple[int, ...]
     alone: tuple[int, ...]
     all_right: int
+    some_right: int
     none_right: int
     students: Mapping[str, tuple[int, ...]]
 
@@ -45,29 +46,30 @@ def agreement(out: Path, students: Sequence[str]) -> Agreement | None:
         students: ids of the rows to compare.
 
     Returns:
-        None with fewer than two teachers, or where no fold and seed has them all.
+        None with fewer than two teachers that have results, or where no fold and seed has them all.
     """
-    rows = {row["id"]: row for row in read_json(out / "study.json")["rows"]}
-    teachers = [name for name, row in rows.items() if row["kind"] == "teacher"]
-    if len(teachers) < 2:
+    rows = {row["id"]: row for row in read_json(out / "study.json")["rows"] if row["kind"] in ("teacher", "method")}
+    found = {name: _right(out, row) for name, row in rows.items()}
+    teachers = [name for name, row in rows.items() if row["kind"] == "teacher" and found[name]]
+    cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in teachers)] if teachers else []
+    if len(teachers) < 2 or not cells:
         return None
-    wanted = [*teachers, *(name for name in students if name in rows)]
-    found = {name: _right(out, rows[name]) for name in wanted}
-    cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in wanted)]
-    if not cells:
-        return None
-    right = {name: np.concatenate([found[name][cell] for cell in cells]) for name in wanted}
+    compared = [name for name in students if all(cell in found.get(name, {}) for cell in cells)]
+    right = {name: np.concatenate([found[name][cell] for cell in cells]) for name in (*teachers, *compared)}
     votes = np.stack([right[name] for name in teachers])  # (K, N)
     count = votes.sum(0)
-    groups = [own & (count == 1) for own in votes] + [count == len(teachers), count == 0]
+    some = (count > 1) & (count < len(teachers))
+    groups = [*(own & (count == 1) for own in votes), count == len(teachers), some, count == 0]
+    sizes = [int(group.sum()) for group in groups]
     return Agreement(
-        len(count),
-        tuple(name.removeprefix("teacher-") for name in teachers),
-        tuple(int(own.sum()) for own in votes),
-        tuple(int(group.sum()) for group in groups[:-2]),
-        int(groups[-2].sum()),
-        int(groups[-1].sum()),
-        {name: tuple(int((right[name] & group).sum()) for group in groups) for name in wanted[len(teachers) :]},
+        windows=len(count),
+        teachers=tuple(name.removeprefix("teacher-") for name in teachers),
+        right=tuple(int(own.sum()) for own in votes),
+        alone=tuple(sizes[:-3]),
+        all_right=sizes[-3],
+        some_right=sizes[-2],
+        none_right=sizes[-1],
+        students={name: tuple(int((right[name] & group).sum()) for group in groups) for name in compared},
     )
 
 

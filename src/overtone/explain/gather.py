@@ -24,7 +24,12 @@ from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
 
 FILE = "explain.npz"
+FORMAT = 1
+"""Of the file; one of another is gathered anew."""
 Array = npt.NDArray[Any]
+IntArray = npt.NDArray[np.int64]
+MOST_SHOWN = 3
+"""Rows besides the best one whose methods' own pictures are drawn."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Explained:
     """What the pictures are made of.
 
     Attributes:
-        about: JSON's kinds only: ``samples`` (number, label, group of each), ``models`` (title, probabilities by
+        about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, probabilities by
             sample and class, branches with their view and maps), and ``fold`` and ``seed``.
         arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
             ``MODEL/picture/NAME``, what a method shows of itself; MODEL is a number.
@@ -42,28 +47,30 @@ class Explained:
     arrays: Mapping[str, Array]
 
 
-def gather(out: Path, windows: Windows, numbers: Sequence[int]) -> Explained:
+def gather(out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[str, IntArray]) -> Explained:
     """Every teacher, the student alone and the best distilled student, on some windows.
 
     Args:
         out: a study's folder; models of its first fold and seed are used, at their best epoch.
         windows: the study's.
         numbers: of the windows.
+        sides: numbers of the first fold's training, validation and test windows.
 
     Raises:
         InputError: for a number that the data does not have, or a study without a finished cell.
     """
+    numbers = list(dict.fromkeys(numbers))
     for number in numbers:
         if not 0 <= number < len(windows):
             raise InputError(f"--sample {number}: the data holds {len(windows)} windows, numbered from 0")
     study = read_json(out / "study.json")
     fold, seed = study["folds"][0]["number"], study["seeds"][0]
-    x = torch.from_numpy(np.asarray(windows.x[list(numbers)]))
-    target = torch.from_numpy(windows.y[list(numbers)])
+    x = torch.from_numpy(np.asarray(windows.x[numbers]))
+    target = torch.from_numpy(windows.y[numbers])
     arrays: dict[str, Array] = {}
     models: list[dict[str, Any]] = []
-    for row in _chosen(collect(out)):
-        key = next((v["cells"][0] for v in row.values if (v["fold"], v["seed"]) == (fold, seed)), None)
+    for row in _chosen(out, collect(out), (fold, seed)):
+        key = _key(row, (fold, seed))
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors")
@@ -73,20 +80,41 @@ def gather(out: Path, windows: Windows, numbers: Sequence[int]) -> Explained:
         arrays.update(_own(out / "cells" / key, numbers, str(len(models) - 1)))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
-    samples = [{"number": n, "label": int(windows.y[n]), "group": windows.groups[windows.group[n]]} for n in numbers]
-    about = {"samples": samples, "models": models, "fold": fold, "seed": seed, "cells": _done(out, study)}
+    samples = [
+        {
+            "number": n,
+            "label": int(windows.y[n]),
+            "group": windows.groups[windows.group[n]],
+            "side": next((side for side, own in sides.items() if n in own), "no"),
+        }
+        for n in numbers
+    ]
+    about = {
+        "format": FORMAT,
+        "samples": samples,
+        "models": models,
+        "fold": fold,
+        "seed": seed,
+        "cells": _done(out, study),
+    }
     return Explained(about, arrays)
 
 
-def _chosen(rows: Sequence[TableRow]) -> list[TableRow]:
-    """The teachers, the student alone, and the best distilled student of each kind of method that shows pictures."""
+def _key(row: TableRow, where: tuple[int, int]) -> str | None:
+    """The row's cell of a fold and seed, if it is done."""
+    return next((v["cells"][0] for v in row.values if (v["fold"], v["seed"]) == where), None)
+
+
+def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list[TableRow]:
+    """The teachers, the student alone, the best distilled student, and those whose methods show pictures."""
     teachers = [row for row in rows if row.kind == "teacher"]
     methods = [row for row in rows if row.kind == "method" and row.accuracy_best is not None]
     alone = next((row for row in methods if row.method == "none"), None)
     others = [row for row in methods if row is not alone]
     best = max(others, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
-    evident = [row for row in others if "evidence" in row.id and row is not best][:1]
-    return [*teachers, *(row for row in (alone, best) if row is not None), *evident]
+    rest = [row for row in others if row is not best]
+    shown = [row for row in rest if (out / "cells" / (_key(row, where) or "-") / PICTURES).exists()]
+    return [*teachers, *(row for row in (alone, best) if row is not None), *shown[:MOST_SHOWN]]
 
 
 def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -111,15 +139,15 @@ def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays
 
 def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
     """What the cell's methods showed of themselves on these windows, if it kept that."""
-    path = folder / PICTURES
-    if not path.exists():
+    try:
+        with np.load(folder / PICTURES, allow_pickle=False) as held:
+            places = {int(n): place for place, n in enumerate(held["index"])}
+            if not all(n in places for n in numbers):
+                return {}
+            rows = [places[n] for n in numbers]
+            return {f"{model}/picture/{name}": held[name][rows] for name in held.files if name != "index"}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
-    with np.load(path, allow_pickle=False) as held:
-        places = {int(n): place for place, n in enumerate(held["index"])}
-        if not all(n in places for n in numbers):
-            return {}
-        rows = [places[n] for n in numbers]
-        return {f"{model}/picture/{name}": held[name][rows] for name in held.files if name != "index"}
 
 
 def _done(out: Path, study: dict[str, Any]) -> list[str]:
@@ -133,7 +161,9 @@ def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None) -> Expl
     Raises:
         InputError: as :func:`gather`.
     """
-    found = gather(out, plan.windows, numbers or example_numbers(plan))
+    fold = next(iter(plan.folds.values()))
+    sides = {"training": fold.train, "validation": fold.val, "test": fold.test}
+    found = gather(out, plan.windows, numbers or example_numbers(plan), sides)
     if not numbers:
         write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
     return found
@@ -152,6 +182,7 @@ def read(out: Path) -> Explained | None:
     try:
         with np.load(out / FILE, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files if name != "about"}
-            return Explained(json.loads(str(held["about"])), arrays)
+            found = Explained(json.loads(str(held["about"])), arrays)
+            return found if found.about.get("format") == FORMAT else None
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None

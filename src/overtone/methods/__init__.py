@@ -115,6 +115,17 @@ def make(
     return method, kind.needs(config, part, teachers)
 
 
+def check_terms_left(name: str, weights: Mapping[str, WeightSettings], where: str) -> None:
+    """Refuse weights that leave a method no term: the row would be trained without it.
+
+    Raises:
+        InputError: if every weight of its terms is 0.
+    """
+    own = [weight.value for term, weight in weights.items() if term == name or term.startswith(f"{name}.")]
+    if own and not any(own):
+        raise InputError(f"{where}: every weight of {name} is 0, which leaves none of its terms; leave the method out")
+
+
 def default_weights(
     methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings]
 ) -> dict[str, WeightSettings]:
@@ -140,6 +151,7 @@ __all__ = [
     "MethodConfig",
     "MultiTeacherKD",
     "average_kd",
+    "check_terms_left",
     "configure",
     "default_weights",
     "find",

@@ -39,6 +39,7 @@ class CRD(Method):
     """Term ``contrast.TEACHER``: student's and teacher's embeddings of a sample find each other among many."""
 
     NAME: ClassVar[str] = "crd"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Tian et al. 2020 (CRD)"
     SEES: ClassVar[str] = "embeddings"
     SUMMARY: ClassVar[str] = "embeddings of a sample find each other among those of other classes (memory banks)"
@@ -69,6 +70,8 @@ class CRD(Method):
         self.label: Tensor
         self.register_buffer("position", position, persistent=False)
         self.register_buffer("label", data.train_target.clone(), persistent=False)
+        self.seed: Tensor
+        self.register_buffer("seed", torch.tensor(torch.initial_seed() % 2**62))  # another study seed, other negatives
         self.terms = tuple(f"contrast.{name}" for name in teachers)
 
     def forward(
@@ -103,10 +106,11 @@ class CRD(Method):
     def _draw(self, rows: Tensor, step: int) -> Tensor:
         """Rows of the memories for each sample, the positive first: (B, K + 1).
 
-        One order of all rows a step, the same on every process and after a resume; a sample gets the first K in it that
-        are of other classes.
+        One order of all rows a step and seed, the same on every process and after a resume; a sample gets the first K
+        in it that are of other classes.
         """
-        order = torch.randperm(len(self.label), generator=torch.Generator().manual_seed(step)).to(rows.device)
+        generator = torch.Generator().manual_seed((int(self.seed) + step) % 2**63)
+        order = torch.randperm(len(self.label), generator=generator).to(rows.device)
         classes = self.label[rows]
         by_class = {int(c): order[self.label[order] != c][: self.negatives] for c in classes.unique()}
         negatives = torch.stack([by_class[c] for c in classes.tolist()])

@@ -20,20 +20,21 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]] = {
 
 
 class FitNet(LevelMethod):
-    """Term ``map.TEACHER``: the student's middle stage, behind a convolution, is the teacher's."""
+    """Term ``map.TEACHER``: the student's second stage, behind a convolution, is the teacher's."""
 
     NAME: ClassVar[str] = "fitnet"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Romero et al. 2015 (FitNets), in one stage"
-    SUMMARY: ClassVar[str] = "the middle stage, behind a learned convolution, is the teacher's (a hint)"
+    SUMMARY: ClassVar[str] = "the second stage, behind a learned convolution, is the teacher's (a hint)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 100.0}
     EMBEDDING: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = LevelsConfig
 
     @classmethod
     def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
-        """The middle one, unless ``stages`` names others."""
+        """The second, the hint of the published code, unless ``stages`` names others."""
         found = super().find(config, student, teacher, name)
-        return found if config.stages is not None else [found[len(found) // 2]]
+        return found if config.stages is not None else [found[min(1, len(found) - 1)]]
 
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""

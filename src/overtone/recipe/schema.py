@@ -320,13 +320,25 @@ class ExtraSettings(_OpenPart):
     name: str
 
 
+class ReferenceSettings(_Part):
+    """What others have published for a row, shown beside it.
+
+    Attributes:
+        accuracy: in percent.
+        source: where that was read.
+    """
+
+    accuracy: float = Field(ge=0, le=100)
+    source: str
+
+
 class MethodSettings(_OpenPart):
     """One row of the table: a method or several together, its teachers, its weights.
 
     ``name`` may be a list; the first is the row's method, the others are extras. ``teachers`` lists names and defaults
     to all; a word instead of a list is passed on to the method (``teachers: merged`` of ``sp``).
     ``checkpoint`` and ``warm_start`` override the teachers' and the student's for this row; ``phases`` says what of the
-    student is trained when.
+    student is trained when; ``reference`` is what others have published for it.
     """
 
     name: str
@@ -337,6 +349,7 @@ class MethodSettings(_OpenPart):
     checkpoint: Checkpoint | None = None
     warm_start: bool | None = None
     phases: list[PhaseSettings] | None = None
+    reference: ReferenceSettings | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> MethodSettings:
@@ -360,6 +373,7 @@ class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names."""
 
     checkpoint: Checkpoint = "best"
+    reference: ReferenceSettings | None = None
     method: Annotated[MethodSettings, _as_mapping("name")] | None = None
 
 

@@ -12,7 +12,7 @@ from overtone.report.figures import FloatArray, Heat, Panel, figure_box, heat_im
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
 
-SIZE = (240, 180)
+SIZE, SQUARE = (240, 180), (180, 180)
 MAPS = {
     "cam": "class activation map",
     "grad-cam": "Grad-CAM",
@@ -29,7 +29,8 @@ def looks(folder: Folder, found: Explained | None) -> Html:
             title,
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
-    return section("looks", title, *_about(), *samples(folder, found))
+    models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, at their best epoch.")
+    return section("looks", title, *_about(), models, *samples(folder, found))
 
 
 def _about() -> tuple[Html, ...]:
@@ -41,7 +42,8 @@ def _about() -> tuple[Html, ...]:
             tag("b", "Grad-CAM"),
             " one stage earlier, where the gradient points; ",
             tag("b", "attention"),
-            " of models that pool by it. Each map has its own scale, so forms can be compared, sizes cannot.",
+            " of models that pool by it. Each map has its own scale, so forms can be compared, sizes cannot. Of a "
+            "two-branch student, a branch’s activation map is of its own head, Grad-CAM of the fused one.",
         ),
     )
 
@@ -52,7 +54,8 @@ def samples(folder: Folder, found: Explained) -> list[Html]:
     for number, sample in enumerate(found.about["samples"]):
         name = folder.classes[sample["label"]]
         whose = "" if folder.of_images else f", person {sample['group']}"
-        title = join(tag("b", name), tag("span", f"test window {sample['number']}{whose}", class_="sub"))
+        what = f"{sample['side']} {'image' if folder.of_images else 'window'} {sample['number']}{whose}"
+        title = join(tag("b", name), tag("span", what, class_="sub"))
         boxes = [_model(folder, found, number, place, model) for place, model in enumerate(found.about["models"])]
         parts.append(details(title, *boxes, open_=number == 0))
     return parts
@@ -74,23 +77,25 @@ def _model(folder: Folder, found: Explained, sample: int, place: int, model: Map
         for kind in branch["maps"]:
             held = found.arrays[f"{place}/{branch['name']}/{kind}"][sample]
             identity = f"look-{sample}-{place}-{branch['name']}-{kind}"
-            boxes.append(_box(folder, identity, f"{MAPS[kind]} over {branch['view']}", seen, held))
+            boxes.append(_box(folder, identity, f"{MAPS[kind]} over {branch['view']}", seen, held, kind == "cam"))
     if f"{place}/cross" in found.arrays:
-        boxes += _pairs(
-            folder, f"cross-{sample}-{place}", "between the branches", found.arrays[f"{place}/cross"][sample]
-        )
+        signal = found.arrays[f"view/{model['branches'][0]['view']}"][sample]
+        boxes += _pairs(folder, f"cross-{sample}-{place}", signal, found.arrays[f"{place}/cross"][sample])
     own = {k: v[sample] for k, v in found.arrays.items() if k.startswith(f"{place}/picture/")}
-    boxes += _evidence(folder, f"own-{sample}-{place}", own, place)
+    boxes += _evidence(f"own-{sample}-{place}", own, place)
     return tag("div", head, verdict, tag("div", *boxes, class_="maps"), class_="look")
 
 
-def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: FloatArray) -> Html:
-    """A map over what the model sees: a strip behind a signal, colours over an image."""
-    heat = Heat(held.astype(np.float64), signed=bool((held < 0).any()))
+def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
+    """A map over what the model sees: a strip behind a signal, colours over a photograph, the map alone of others."""
+    heat = Heat(held.astype(np.float64), signed)
+    if not held.any():
+        return figure_box(title, note("Nothing: no gradient speaks for the class."))
     if held.ndim == 1:
         axis, end = _time(folder)
         return figure_box(title, heat_line(Panel(identity, axis, "", title, SIZE), seen, heat, end))
-    return figure_box(title, heat_image(Panel(identity, "", "", title, SIZE), seen, heat, folder.of_images))
+    under = seen if folder.of_images else None
+    return figure_box(title, heat_image(Panel(identity, "", "", title, SQUARE), under, heat, folder.of_images))
 
 
 def _time(folder: Folder) -> tuple[str, float]:
@@ -98,32 +103,28 @@ def _time(folder: Folder) -> tuple[str, float]:
     return ("seconds", data["window"] / data["rate"]) if data["rate"] else ("samples", float(data["window"]))
 
 
-def _pairs(folder: Folder, identity: str, what: str, held: FloatArray) -> list[Html]:
+def _pairs(folder: Folder, identity: str, signal: FloatArray, held: FloatArray) -> list[Html]:
     """Attention between a signal's moments and an image's positions: the whole, and its sums over either side."""
     axis, end = _time(folder)
-    whole = held.reshape(len(held), -1).astype(np.float64)  # (T', H' W')
-    title = f"attention {what}"
-    full = heat_image(Panel(f"{identity}-p", "image position", "moment", title, SIZE), None, Heat(whole, False), False)
-    over_image = heat_image(
-        Panel(f"{identity}-i", "", "", f"attention {what} over the image", SIZE),
-        None,
-        Heat(held.sum(0).astype(np.float64), False),
-        False,
-    )
-    over_time = heat_line(
-        Panel(f"{identity}-t", axis, "", f"attention {what} over time", SIZE),
-        None,
-        Heat(held.sum((1, 2)).astype(np.float64), False),
-        end,
-    )
+    over_time, over_image = held.sum((1, 2)).astype(np.float64), held.sum(0).astype(np.float64)
+    lines = heat_line(Panel(f"{identity}-t", axis, "", "over time", SIZE), signal, Heat(over_time, False), end)
+    square = heat_image(Panel(f"{identity}-i", "", "", "over the image", SQUARE), None, Heat(over_image, False), False)
     return [
-        figure_box(title, full),
-        figure_box(f"attention {what} over time", over_time),
-        figure_box(f"attention {what} over the image", over_image),
+        figure_box(
+            "attention between the branches", _plane(f"{identity}-p", "attention", held, Heat(held, False).span)
+        ),
+        figure_box("attention between the branches over time", lines),
+        figure_box("attention between the branches over the image", square),
     ]
 
 
-def _evidence(folder: Folder, identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
+def _plane(identity: str, title: str, held: FloatArray, span: tuple[float, float]) -> Html:
+    """Moments (up) by image positions (right): (T', H', W') as (T', H' W')."""
+    heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=span[0] < 0, ends=span)
+    return heat_image(Panel(identity, "image position", "moment", title, SIZE), None, heat, False)
+
+
+def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
     """The target of the student's attention, that attention at the last epoch, and their difference."""
     key = f"{place}/picture/evidence."
     if f"{key}target" not in own:
@@ -134,12 +135,12 @@ def _evidence(folder: Folder, identity: str, own: Mapping[str, FloatArray], plac
         "student’s attention, last epoch": mine,
         "student minus target": mine - target,
     }
-    boxes = []
-    for number, (title, held) in enumerate(shown.items()):
-        flat = held.reshape(len(held), -1)
-        panel = Panel(f"{identity}-{number}", "image position", "moment", title, SIZE)
-        boxes.append(figure_box(title, heat_image(panel, None, Heat(flat, signed=number == 2), False)))
-    return boxes
+    most = float(max(target.max(), mine.max()))
+    spans = [(0.0, most), (0.0, most), (-most, most)]  # one scale, or a map that did not follow would look as if it had
+    return [
+        figure_box(title, _plane(f"{identity}-{number}", title, held, span))
+        for number, ((title, held), span) in enumerate(zip(shown.items(), spans, strict=True))
+    ]
 
 
 def agreements(folder: Folder) -> Html | None:
@@ -153,16 +154,24 @@ def agreements(folder: Folder) -> Html | None:
         "agreement",
         "Which teacher is right where others are wrong",
         note(
-            f"Over {found.windows} test windows, at best: how many each teacher alone gets right, and what share of "
-            "these the students get right."
+            f"Over {found.windows} test {'images' if folder.of_images else 'windows'}, at best: how many only one "
+            f"teacher gets right, and what share of these the students get right. In all, {_in_all(found)}."
         ),
         scroll(_agreement_table(found, names), "Agreement of teachers"),
     )
 
 
+def _in_all(found: Agreement) -> str:
+    """What each teacher gets right of everything."""
+    pairs = zip(found.teachers, found.right, strict=True)
+    return ", ".join(f"{name} gets {100 * right / found.windows:.0f} % right" for name, right in pairs)
+
+
 def _agreement_table(found: Agreement, names: Mapping[str, str]) -> Html:
-    heads = [f"only {name}" for name in found.teachers] + ["every teacher", "no teacher"]
-    sizes = [*found.alone, found.all_right, found.none_right]
+    heads = [*(f"only {name}" for name in found.teachers), "every teacher", "several, not all", "no teacher"]
+    sizes = [*found.alone, found.all_right, found.some_right, found.none_right]
+    kept = [n for n, head in enumerate(heads) if len(found.teachers) > 2 or head != "several, not all"]
+    heads, sizes = [heads[n] for n in kept], [sizes[n] for n in kept]
     top = tag("tr", tag("th", "right in", scope="col"), *[tag("th", head, scope="col") for head in heads])
 
     def line(name: str, cells: list[str], kind: str | None = None) -> Html:
@@ -171,6 +180,7 @@ def _agreement_table(found: Agreement, names: Mapping[str, str]) -> Html:
     share = [f"{size} ({100 * size / found.windows:.0f} %)" for size in sizes]
     body = [line("windows", share, "sum")]
     for identity, right in found.students.items():
-        cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(right, sizes, strict=True)]
+        own = [right[n] for n in kept]
+        cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(own, sizes, strict=True)]
         body.append(line(names[identity], cells))
     return tag("table", tag("thead", top), tag("tbody", *body), class_="plain")

@@ -132,6 +132,9 @@ def line_panel(
             # A lone point has no length: draw it as a dot.
             marker = "o" if len(line.x) == 1 else None
             axes.plot(line.x[keep], y[keep], color=line.stroke, linestyle=line.dash, linewidth=width, marker=marker)
+            alone = _alone(y)
+            if alone.any() and marker is None:
+                axes.plot(line.x[alone], y[alone], "o", color=line.stroke, markersize=4)
             if line.low is not None and line.high is not None:
                 floor = np.clip(line.low, np.nanmin(y) / 10, None) if log and np.isfinite(y).any() else line.low
                 axes.fill_between(line.x[keep], floor[keep], line.high[keep], color=line.stroke, alpha=0.16, lw=0)
@@ -178,10 +181,14 @@ def image_panel(
 
 @dataclass(frozen=True)
 class Heat:
-    """A map of weights over time (T',) or an image (H', W'); ``signed`` where values below 0 speak against."""
+    """A map of weights over time (T',) or an image (H', W'); ``signed`` where values below 0 speak against.
+
+    ``ends`` are the values at the colour map's ends, its own unless given.
+    """
 
     values: FloatArray
     signed: bool
+    ends: tuple[float, float] | None = None
 
     @property
     def colours(self) -> str:
@@ -194,6 +201,8 @@ class Heat:
 
         A map that says nothing, every value the same, so has the middle colour and not the strongest.
         """
+        if self.ends is not None:
+            return self.ends
         most = float(np.abs(self.values).max()) or 1.0
         return (-most, most) if self.signed else (0.0, max(most, 2 * float(self.values.mean())))
 
@@ -314,6 +323,12 @@ def _spread(lines: Sequence[Line]) -> float:
     if not len(positive) or (values < 0).any():
         return 1.0
     return float(positive.max() / positive.min())
+
+
+def _alone(y: FloatArray) -> npt.NDArray[np.bool_]:
+    """Points without a neighbour, which a line does not show."""
+    held = np.isfinite(y)
+    return held & ~np.r_[False, held[:-1]] & ~np.r_[held[1:], False]
 
 
 def _thin(count: int, most: int) -> npt.NDArray[np.int64]:

@@ -148,18 +148,20 @@ def table(folder: Folder) -> Html:
     alone = folder.baseline()
     scale = Scale.of(folder.rows)
     costly = any(row.adapters for row in folder.rows)
+    sources = _sources(folder.rows)
+    width = 13 + costly + bool(sources)
     bodies = []
     for kind, title in GROUPS.items():
         rows = [row for row in folder.rows if row.kind == kind]
         if rows:
-            head = tag("tr", tag("th", title, colspan=14 if costly else 13, scope="rowgroup"), class_="group")
+            head = tag("tr", tag("th", title, colspan=width, scope="rowgroup"), class_="group")
             bodies.append(
                 tag(
                     "tbody",
                     head,
                     "\n",
                     *[
-                        _line(row, _same_part(folder.rows, alone, row), scale, folder if costly else None)
+                        _line(row, _same_part(folder.rows, alone, row), scale, folder if costly else None, sources)
                         for row in rows
                     ],
                 )
@@ -174,7 +176,7 @@ def table(folder: Folder) -> Html:
     whole = tag(
         "table",
         caption,
-        _head(scale, costly),
+        _head(scale, costly, bool(sources)),
         *bodies,
         class_=" ".join(["results", *["single"] * single, *["costly"] * costly]),
     )
@@ -195,10 +197,19 @@ def table(folder: Folder) -> Html:
             ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
             *last,
         ),
+        _source_note(sources),
     )
 
 
-def _head(scale: Scale, costly: bool) -> Html:
+def _source_note(sources: dict[str, int]) -> Html | None:
+    """What the numbers in the column of published figures mean."""
+    if not sources:
+        return None
+    said = "; ".join(f"{number}: {source}" for source, number in sources.items())
+    return note(tag("b", "published"), f": top-1 accuracy in the literature, by its own protocol. {said}.")
+
+
+def _head(scale: Scale, costly: bool, published: bool) -> Html:
     def spread(text: str, columns: int) -> Html:
         return tag("th", text, colspan=columns, scope="colgroup")
 
@@ -208,7 +219,7 @@ def _head(scale: Scale, costly: bool) -> Html:
     first = [
         tag("td"),
         *[tag("td", class_="names")] * 2,
-        spread("Test accuracy, %", 4),
+        spread("Test accuracy, %", 5 if published else 4),
         spread("Macro-F1, %", 2),
         tag("td"),
         *([spread("Size", 2), spread("Training", 2)] if costly else [spread("Size", 3)]),
@@ -216,12 +227,29 @@ def _head(scale: Scale, costly: bool) -> Html:
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
     unseen = tag("span", "at best, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
-    second += [column(name) for name in ("best", "last", "difference", "best", "last", "n", "params", "MACs")]
+    names = ["best", "last", "difference", *["published"] * published, "best", "last", "n", "params", "MACs"]
+    second += [column(name) for name in names]
     second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
 
 
-def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | None) -> Html:
+def _sources(rows: Sequence[TableRow]) -> dict[str, int]:
+    """Where published figures were read, numbered from 1."""
+    found = dict.fromkeys(row.reference["source"] for row in rows if row.reference)
+    return {source: number for number, source in enumerate(found, start=1)}
+
+
+def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
+    """A cell with the published figure, where the table has such a column."""
+    if not sources:
+        return []
+    if row.reference is None:
+        return [tag("td", "–", class_="number")]
+    mark = tag("sup", sources[row.reference["source"]])
+    return [tag("td", f"{row.reference['accuracy']:g}", mark, class_="number")]
+
+
+def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | None, sources: dict[str, int]) -> Html:
     def number(content: Html | str) -> Html:
         return tag("td", content, class_="number")
 
@@ -251,6 +279,7 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         number(_figure(row.accuracy_best)),
         number(_figure(row.accuracy_last)),
         number(_paired_cell(paired, row)),
+        *_published(row, sources),
         number(_figure(row.macro_f1_best)),
         number(_figure(row.macro_f1_last)),
         number(count),

@@ -43,6 +43,7 @@ class TableRow:
 
     ``size_ratio``: parameters of the biggest teacher over this row's. ``adapters``: parameters that the methods train
     besides the student, and that no student file holds. ``part``: of a two-branch student, what the row is about.
+    ``reference``: what others published, ``accuracy`` in percent and ``source``.
     ``values`` holds every fold and seed.
     """
 
@@ -63,6 +64,7 @@ class TableRow:
     missing: int
     values: list[dict[str, Any]]
     part: str = ""
+    reference: dict[str, Any] | None = None
 
 
 def collect(out: Path) -> list[TableRow]:
@@ -118,6 +120,7 @@ def _row(out: Path, row: dict[str, Any]) -> TableRow:
         missing=missing,
         values=values,
         part=part,
+        reference=row.get("reference"),
     )
 
 
@@ -145,7 +148,7 @@ def write_tables(out: Path, rows: list[TableRow]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     head = ["method", "teachers", "student", "part", "n", "missing"]
     head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
-    writer.writerow([*head, "parameters", "macs", "adapters", "size_ratio"])
+    writer.writerow([*head, "parameters", "macs", "adapters", "size_ratio", "published", "published_by"])
     for row in rows:
         line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.part, row.n, row.missing]
         for metric in METRICS:
@@ -153,7 +156,8 @@ def write_tables(out: Path, rows: list[TableRow]) -> None:
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
         costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]
-        writer.writerow([*line, *costs, ratio])
+        published = [row.reference["accuracy"], row.reference["source"]] if row.reference else ["", ""]
+        writer.writerow([*line, *costs, ratio, *published])
     write_atomic(out / "table.csv", text.getvalue())
     write_json(out / "table.json", [asdict(row) for row in rows])
     write_json(out / "timing.json", timing(out))

@@ -63,6 +63,7 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "student": row.student,
                 "checkpoints": row.checkpoints,
                 "part": row.part,
+                "reference": None if row.reference is None else row.reference.model_dump(),
                 "cells": [{"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()],
             }
             for row in plan.rows

@@ -19,13 +19,14 @@ from overtone import engine, models, tap
 from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_settings, view_type
-from overtone.methods import MethodConfig
+from overtone.methods import MethodConfig, check_terms_left
 from overtone.methods import find as find_method
 from overtone.recipe import (
     ModelOptions,
     ModelSettings,
     PhaseSettings,
     Recipe,
+    ReferenceSettings,
     TeacherSettings,
     TrainSettings,
     WeightSettings,
@@ -85,6 +86,7 @@ class Row:
     student: str
     checkpoints: tuple[str, ...] = ()
     part: str = ""
+    reference: ReferenceSettings | None = None
     cells: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -146,7 +148,8 @@ class _Planner:
             identity = base if number == 1 else f"{base}.{number}"
             taken.add(identity)
             self.settings[identity] = settings
-            rows.append(Row(identity, "method", label, settings.teachers, self.recipe.student.model))
+            student = self.recipe.student.model
+            rows.append(Row(identity, "method", label, settings.teachers, student, reference=settings.reference))
         return rows
 
     def _branch_rows(self, methods: list[Row]) -> list[Row]:
@@ -161,7 +164,11 @@ class _Planner:
         rows = []
         for part, model in parts.items():
             for row in methods:
-                rows.append(replace(row, id=f"{row.id}.{part}", kind="branch", student=model, part=part, cells={}))
+                rows.append(
+                    replace(
+                        row, id=f"{row.id}.{part}", kind="branch", student=model, part=part, reference=None, cells={}
+                    )
+                )
                 self.settings[rows[-1].id] = self.settings[row.id]
         return rows
 
@@ -173,9 +180,10 @@ class _Planner:
                 f"teacher-{name}",
                 "teacher",
                 f"teacher {name}",
-                (),
+                self._taught_by(name),
                 teachers[name].model,
                 (teachers[name].checkpoint,),
+                reference=teachers[name].reference,
             )
             for name in self.names
         ]
@@ -183,6 +191,14 @@ class _Planner:
             checkpoints = tuple(teachers[name].checkpoint for name in self.names)
             rows.append(Row("ensemble", "ensemble", "ensemble", tuple(self.names), "", checkpoints))
         return rows
+
+    def _taught_by(self, name: str) -> tuple[str, ...]:
+        """The teachers of a teacher that is itself distilled."""
+        method = self.recipe.teachers[name].method
+        return () if method is None else resolve_row(method, self._undistilled(name)).teachers
+
+    def _undistilled(self, name: str) -> list[str]:
+        return [other for other in self.names if other != name and self.recipe.teachers[other].method is None]
 
     def _cells_of(self, row: Row, fold: Fold, seed: int) -> tuple[str, ...]:
         if row.kind == "teacher":
@@ -202,8 +218,7 @@ class _Planner:
         teacher: TeacherSettings = self.recipe.teachers[name]
         settings = None
         if teacher.method is not None:
-            others = [other for other in self.names if other != name and self.recipe.teachers[other].method is None]
-            settings = resolve_row(teacher.method, others)
+            settings = resolve_row(teacher.method, self._undistilled(name))
         warm = settings is not None and bool(settings.warm_start)
         start = self._cell("twin", teacher, None, fold, seed, (), None) if warm else None
         return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start)
@@ -239,6 +254,8 @@ class _Planner:
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         self._check_weights(title, weights, model.epochs)
+        for name in methods:
+            check_terms_left(name, weights, title)
         least = max([1, *(find_method(name).LEAST_BATCH for name in methods)])
         if train.batch < least:
             raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 from overtone.errors import InputError, close
 from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, configure, default_weights
 from overtone.methods import find as find_method
-from overtone.recipe import MethodSettings, PhaseSettings, WeightSettings
+from overtone.recipe import MethodSettings, PhaseSettings, ReferenceSettings, WeightSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class RowSettings:
     checkpoint: str | None
     warm_start: bool | None
     phases: tuple[PhaseSettings, ...] = ()
+    reference: ReferenceSettings | None = None
 
 
 def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
@@ -83,6 +84,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         row.checkpoint,
         row.warm_start,
         tuple(row.phases) if row.phases is not None else _phases(methods),
+        row.reference,
     )
 
 
