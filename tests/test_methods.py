@@ -1097,7 +1097,7 @@ def test_every_row_of_the_pages_is_valid():
     pages = sorted((Path(__file__).parents[1] / "docs" / "methods").glob("*.md"))
     assert {page.stem for page in pages} == {"README", *METHODS}
     for page in pages:
-        rows = re.findall(r"^ {4,}- (\{.*\})", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        rows = re.findall(r"^ {4}(?:  )?- (\{.*\})", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert rows or page.stem == "README"
         for row in rows:
             given = recipe.MethodSettings.model_validate(yaml.safe_load(row))

@@ -26,7 +26,7 @@ from overtone.report.sections import recipe_text
 from overtone.study import Figure
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
-SECTIONS = ("results", "cells", "curves", "confusion", "window", "split", "environment", "recipe")
+SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
 VOID = {"br", "meta", "col"}
 
 
