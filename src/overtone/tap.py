@@ -1,7 +1,8 @@
 """Tap: run any model and get its logits, its feature maps by name, and their shapes.
 
-Built-in models declare their stages. A foreign model is tapped by forward hooks on the last module at each spatial
-size that a probe pass sees; ``at`` names other places. Shapes are always found by a probe, never typed.
+Built-in models declare their stages. A foreign model is tapped by forward hooks: where timm declares its stages, else
+on the last module at each spatial size that a probe pass sees, or on some blocks of a transformer; ``at`` names other
+places. Shapes are always found by a probe, never typed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
+from overtone.tokens import as_map, blocks_of, declared_by_timm
 from overtone.types import Input, Output, Spec, StageSpec, class_maps, shape_of
 
 
@@ -133,7 +135,10 @@ class Tap(nn.Module):
                 f"tap: {', '.join(f'{s} ({self.at[s]})' for s in missing)} stayed empty in this step: the module was "
                 "not run, or returned no tensor"
             )
-        return Output(logits, stages, stages.pop("embedding", None))
+        embedding = stages.pop("embedding", None)
+        if isinstance(x, Tensor):
+            stages = {name: as_map(caught, x, self.model) for name, caught in stages.items()}
+        return Output(logits, stages, embedding)
 
 
 def _no_inplace(model: nn.Module) -> None:
@@ -149,7 +154,7 @@ def _classifier(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
-VERSION = 2
+VERSION = 3
 """Of how a foreign model's stages are found; part of the key of a cell that leaves it to the probe."""
 FIRST = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
@@ -192,6 +197,15 @@ class _Layout:
         if not self.last:
             self.moved.add(shape[1:] + shape[:1])
         return not self.last
+
+
+def _stages_of(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """What timm declares; else what a pass shows: maps of several sizes, or a transformer's equal blocks."""
+    declared = declared_by_timm(model)
+    if declared is not None:
+        return declared
+    found = _find_stages(model, example)
+    return (blocks_of(model, example) or found) if len(found) < 2 and example.dim() == 4 else found
 
 
 def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
@@ -252,7 +266,7 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
     tap.eval()
     try:
         if not tap.declared and not tap.at and isinstance(example, Tensor):
-            tap.attach(_find_stages(tap.model, example))
+            tap.attach(_stages_of(tap.model, example))
         with torch.no_grad():
             return _spec(tap(example), example, axes)
     finally:

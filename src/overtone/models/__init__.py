@@ -152,7 +152,9 @@ def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | N
     if ":" in name:
         if options.pool != "average":
             raise InputError(f"model {name!r}: pool: {options.pool} is for built-in models, this one pools by itself")
-        return build_foreign(name, shapes[0], classes)
+        return build_foreign(name, shapes[0], classes, options.arguments)
+    if options.arguments:
+        raise InputError(f"model {name!r}: arguments are for models that are not built in; its name says all")
     model = _built_in(name, shapes[0], classes)
     if options.pool == "attention":
         with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,15 @@ CHANNELS = ("channels", "in_channels", "in_chans", "input_channels", "n_channels
 CLASSES = ("classes", "num_classes", "n_classes", "out_features")
 
 
-def build_foreign(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+def build_foreign(
+    name: str, input_shape: Sequence[int], classes: int, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
     """A model of somebody else's, untrained.
 
     A class of your own is called with the number of channels and of classes, by the usual parameter names
     (``channels``, ``in_channels``, ``in_chans``; ``classes``, ``num_classes``) or in this order; one that has a
-    parameter ``input_shape`` gets that too.
+    parameter ``input_shape`` gets that too, and all get the further ``arguments``. timm's models that are made for one
+    size of images (transformers) are made for this one.
 
     Raises:
         InputError: for a missing package, an unknown name (the nearest is given), a class that cannot be called so, or
@@ -31,9 +34,9 @@ def build_foreign(name: str, input_shape: Sequence[int], classes: int) -> nn.Mod
     """
     prefix, _, rest = name.partition(":")
     if prefix in ("torchvision", "timm"):
-        model = _from_library(prefix, rest, input_shape, classes)
+        model = _from_library(prefix, rest, input_shape, classes, dict(arguments or {}))
     else:
-        model = _from_class(name, input_shape, classes)
+        model = _from_class(name, input_shape, classes, dict(arguments or {}))
     _try(model, name, input_shape, classes)
     return model
 
@@ -50,7 +53,9 @@ def fingerprint(name: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
-def _from_library(library: str, name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+def _from_library(
+    library: str, name: str, input_shape: Sequence[int], classes: int, arguments: dict[str, Any]
+) -> nn.Module:
     if len(input_shape) != 3:
         raise InputError(f"model {library}:{name} takes images (C, H, W), but its view gives {tuple(input_shape)}")
     try:
@@ -70,10 +75,18 @@ def _from_library(library: str, name: str, input_shape: Sequence[int], classes: 
         raise InputError(
             f"model {library}:{name}: {library} has no model {name!r}; {nearest(name, known).split(' known:')[0]}"
         )
-    if library == "timm":
-        made: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=input_shape[0])
-        return made
-    model = torchvision.models.get_model(name, weights=None, num_classes=classes)
+    given = {"num_classes": classes, **arguments}
+    try:
+        if library == "timm":
+            config = timm.get_pretrained_cfg(name)
+            if config is not None and config.fixed_input_size:
+                given.setdefault("img_size", tuple(input_shape[1:]))
+            made: nn.Module = timm.create_model(name, pretrained=False, in_chans=input_shape[0], **given)
+            return made
+        model = torchvision.models.get_model(name, weights=None, **given)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        said = ", ".join(f"{key}={value}" for key, value in given.items())
+        raise InputError(f"model {library}:{name} cannot be made with {said}: {error}") from error
     _first_convolution(model, input_shape[0], f"{library}:{name}")
     return model
 
@@ -101,7 +114,7 @@ def _first_convolution(model: nn.Module, channels: int, name: str) -> None:
     raise InputError(f"model {name!r} cannot be given {channels} input channels")
 
 
-def _from_class(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+def _from_class(name: str, input_shape: Sequence[int], classes: int, arguments: dict[str, Any]) -> nn.Module:
     kind = import_object(name, "model")
     if not callable(kind):
         raise InputError(f"model {name!r} is no class or function, got {type(kind).__name__}")
@@ -113,7 +126,7 @@ def _from_class(name: str, input_shape: Sequence[int], classes: int) -> nn.Modul
     given.update({n: classes for n in names if n in CLASSES})
     given.update({n: tuple(input_shape) for n in names if n == "input_shape"})
     try:
-        model = kind(**given) if given else kind(input_shape[0], classes)
+        model = kind(**given, **arguments) if given else kind(input_shape[0], classes, **arguments)
     except Exception as error:
         called = ", ".join(f"{n}={v}" for n, v in given.items()) or f"{input_shape[0]}, {classes}"
         raise InputError(

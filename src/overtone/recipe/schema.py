@@ -264,15 +264,12 @@ class ModelOptions(_Part):
     Attributes:
         pool: how the last map becomes a vector: its average, or an average with learned weights (attention).
         modality_dropout: probability that a training sample of a two-branch model loses one of its two inputs.
+        arguments: passed on to a model that is not built in, ``{patch_size: 4}``.
     """
 
     pool: Literal["average", "attention"] = "average"
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    def __str__(self) -> str:
-        """What differs from the default, for tables: ``attention pooling``."""
-        said = ["attention pooling"] if self.pool == "attention" else []
-        return ", ".join([*said, *([f"modality dropout {self.modality_dropout:g}"] * bool(self.modality_dropout))])
+    arguments: dict[str, Any] = {}
 
 
 def _several_views(value: Any) -> Any:
@@ -305,7 +302,7 @@ class ModelSettings(ModelOptions):
     @property
     def options(self) -> ModelOptions:
         """The model's options alone."""
-        return ModelOptions(pool=self.pool, modality_dropout=self.modality_dropout)
+        return ModelOptions(pool=self.pool, modality_dropout=self.modality_dropout, arguments=self.arguments)
 
 
 def _more(rest: list[Any], extras: Any) -> list[Any]:
