@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from overtone.cli import app
 from overtone.explain import agreement, look, read
 from overtone.files import read_json
+from overtone.frequency import radial_spectrum
 from overtone.models import build
 from overtone.student import Header, SeenView, Student
 from overtone.tap import Tap
@@ -184,3 +186,46 @@ def test_agreement_equals_a_count_by_hand(study: Path) -> None:
     assert found.none_right == sum(not a and not b for a, b in zip(signal, gaf, strict=True))
     expected = sum(s and a and not b for s, a, b in zip(alone, signal, gaf, strict=True))
     assert found.students["none"][0] == expected
+
+
+@pytest.mark.parametrize("size", [(7,), (8,), (6, 6), (5, 8), (1, 4)])
+def test_a_radial_spectrum_equals_a_slow_loop(size: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    rings = min(size) // 2 + 1
+    amplitude = torch.fft.fftn(x, dim=tuple(range(2, x.dim())), norm="ortho").abs().mean(1)
+    sums, counts = torch.zeros(2, rings), torch.zeros(rings)
+    for place in np.ndindex(*size):
+        shares = [2 * min(k, n - k) / n for k, n in zip(place, size, strict=True)]
+        ring = min(round(float(np.hypot.reduce([*shares, 0.0])) * (rings - 1)), rings - 1)
+        sums[:, ring] += amplitude[(slice(None), *place)]
+        counts[ring] += 1
+    assert torch.allclose(radial_spectrum(x), sums / counts, atol=1e-6)
+
+
+def test_a_constant_map_has_all_its_amplitude_at_frequency_0() -> None:
+    spectrum = radial_spectrum(torch.full((1, 2, 8, 8), 3.0))
+    assert float(spectrum[0, 0]) == pytest.approx(24)  # 3 * sqrt(64)
+    assert float(spectrum[0, 1:].abs().max()) < 1e-5
+
+
+def test_frequency_attention_shows_its_maps_filter_and_rates() -> None:
+    case, batch = cases.make("fam_layer", {}), cases.batch_of(3)
+    method, outputs = case.method.eval(), case.outputs(batch)
+    with torch.no_grad():
+        student = case.distillation.student.eval()(batch.views["signal"])
+        found = method.pictures(student, outputs, batch)
+        step = method(student, outputs, batch, cases.PROGRESS)
+    stage = student.stages["stage1"]
+    assert torch.equal(found["signal/stage1/map.before"], stage.abs().mean(1))
+    level = method.levels["signal"][-1]
+    wanted = outputs["signal"].stages[level.teacher]
+    assert torch.equal(found[f"signal/{level.student}/map.teacher"], wanted.abs().mean(1))
+    assert found[f"signal/{level.student}/map.after"].shape == wanted.abs().mean(1).shape
+    attention = method.adapters["signal"][-1].head.frequency_attention
+    shown = found[f"signal/{level.student}/filter"][0]
+    middle = shown.shape[0] // 2
+    expected = torch.fft.fftshift(attention.filter.dense().abs().mean((0, 1)))
+    assert torch.equal(shown, expected)
+    assert float(shown[middle]) == 0  # the mask removes frequency 0
+    assert method.gauges()[f"signal/{level.student}/g1"] == 0.5
+    assert step.keys() == set(method.terms)

@@ -302,6 +302,11 @@ class _Run:
         n = sums.pop("n")
         first = (self.epoch - 1) * self.steps
         phase = phase_at(job.phases, self.epoch, job.epochs)
+        gauges = {
+            f"{name}.{key}": value
+            for name, method in job.distillation.methods.items()
+            for key, value in cast(Method, method).gauges().items()
+        }
         row = {
             "epoch": self.epoch,
             **({"phase": phase.name} if phase is not None else {}),
@@ -311,6 +316,7 @@ class _Run:
             "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
             "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
             "val": on_val,
+            **({"gauges": gauges} if gauges else {}),
         }
         self.fitted.rows.append(row)
         if on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie

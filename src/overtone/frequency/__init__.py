@@ -8,6 +8,7 @@ from overtone.frequency.filter import SpectralFilter, resize
 from overtone.frequency.lift import lift
 from overtone.frequency.local import LocalAttention
 from overtone.frequency.masks import dense_mask, high_pass, published_mask
+from overtone.frequency.radial import radial_spectrum
 from overtone.frequency.transforms import Fourier, Orthogonal, Transform, make_transform
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "lift",
     "make_transform",
     "published_mask",
+    "radial_spectrum",
     "resize",
 ]

@@ -88,6 +88,10 @@ class Method(nn.Module):
         """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
         return {}
 
+    def gauges(self) -> dict[str, float]:
+        """Learned numbers worth following over the epochs, by name; none unless it has some."""
+        return {}
+
     @abstractmethod
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
@@ -19,9 +21,10 @@ from overtone.frequency import (
 from overtone.frequency.attention import Branches
 from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
-from overtone.frequency.transforms import Name
+from overtone.frequency.transforms import Fourier, Name
 from overtone.losses import spectrum_distance
 from overtone.methods.levels import DistanceConfig, Level, LevelMethod
+from overtone.types import Batch, Output
 
 
 class FrequencyConfig(DistanceConfig):
@@ -113,6 +116,40 @@ def _is_deaf(config: FrequencyConfig, size: tuple[int, ...]) -> bool:
 
 class FrequencyMethod(LevelMethod):
     """A method whose adapters end in a :class:`Head`, called ``head``."""
+
+    def gauges(self) -> dict[str, float]:
+        """How much the global and the local branch count: ``TEACHER/STAGE/g1`` and ``g2``."""
+        found = {}
+        for key, attention in self._attentions():
+            for name, rate in (("g1", "rate_global"), ("g2", "rate_local")):
+                if hasattr(attention, rate):
+                    found[f"{key}/{name}"] = float(getattr(attention, rate).detach())
+        return found
+
+    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+        """See :class:`LevelMethod`; and ``TEACHER/STAGE/filter``, the learned filter's mean magnitude, (B, *size).
+
+        Frequency 0 is in the middle, and what the mask removes is 0; for the Fourier transform only.
+        """
+        found = super().pictures(student, teachers, batch)
+        for key, attention in self._attentions():
+            if (
+                attention.filter is None
+                or not isinstance(attention.filter.transform, Fourier)
+                or max(attention.size) < 2
+            ):
+                continue
+            magnitude = attention.filter.dense().abs().mean((0, 1))
+            found[f"{key}/filter"] = torch.fft.fftshift(magnitude).expand(len(batch.index), *magnitude.shape)
+        return found
+
+    def _attentions(self) -> list[tuple[str, FrequencyAttention]]:
+        """Every level's frequency attention, by ``TEACHER/STAGE``, from deep to shallow."""
+        return [
+            (f"{name}/{level.student}", cast(Head, adapter.head).frequency_attention)
+            for name, own in self.levels.items()
+            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True)
+        ]
 
     def compare(self, adapter: nn.Module, out: Tensor, wanted: Tensor) -> Tensor:
         """Under the head's mask, where it has one."""

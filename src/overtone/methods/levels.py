@@ -12,6 +12,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
+from overtone.frequency import radial_spectrum
 from overtone.losses import hierarchical_context, spectrum_distance
 from overtone.methods.base import Method, MethodConfig, pair_stages
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
@@ -194,6 +195,26 @@ class LevelMethod(Method):
             return self.make(config, own)
         except InputError as error:
             raise InputError(f"{self.NAME}, teacher {name!r}, {error}") from error
+
+    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+        """Of each teacher and stage: the student's map, what its adapter makes of it, the teacher's; and spectra.
+
+        ``TEACHER/STAGE/map.before|after|teacher`` are mean magnitudes over channels, (B, ...), and ``spectrum.*`` their
+        radial spectra, (B, R).
+        """
+        found = {}
+        for name, own in self.levels.items():
+            handed = None
+            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
+                before = level.map_of_student(student)
+                after, handed = adapter(before, handed)
+                if level.student == "embedding":
+                    continue
+                maps = {"before": before, "after": after, "teacher": level.map_of_teacher(teachers[name])}
+                for what, x in maps.items():
+                    found[f"{name}/{level.student}/map.{what}"] = x.abs().mean(1)
+                    found[f"{name}/{level.student}/spectrum.{what}"] = radial_spectrum(x)
+        return found
 
     @abstractmethod
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:

@@ -8,10 +8,21 @@ from typing import Any
 import numpy as np
 
 from overtone.explain import Agreement, Explained, agreement
-from overtone.report.figures import FloatArray, Heat, Panel, figure_box, heat_image, heat_line
+from overtone.report.figures import (
+    FloatArray,
+    Heat,
+    Line,
+    Panel,
+    figure_box,
+    heat_image,
+    heat_line,
+    legend,
+    line_panel,
+)
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
 
+LEVEL = {"before": "student", "after": "behind the adapter", "teacher": "teacher"}
 SIZE, SQUARE = (240, 180), (180, 180)
 MAPS = {
     "cam": "class activation map",
@@ -83,7 +94,8 @@ def _model(folder: Folder, found: Explained, sample: int, place: int, model: Map
         boxes += _pairs(folder, f"cross-{sample}-{place}", signal, found.arrays[f"{place}/cross"][sample])
     own = {k: v[sample] for k, v in found.arrays.items() if k.startswith(f"{place}/picture/")}
     boxes += _evidence(f"own-{sample}-{place}", own, place)
-    return tag("div", head, verdict, tag("div", *boxes, class_="maps"), class_="look")
+    levels = _levels(folder, f"level-{sample}-{place}", own, place)
+    return tag("div", head, verdict, tag("div", *boxes, class_="maps"), *levels, class_="look")
 
 
 def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
@@ -141,6 +153,54 @@ def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[
         figure_box(title, _plane(f"{identity}-{number}", title, held, span))
         for number, ((title, held), span) in enumerate(zip(shown.items(), spans, strict=True))
     ]
+
+
+def _levels(folder: Folder, identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
+    """What a method on maps compares, a line of boxes for each stage: maps, their spectra, and a learned filter."""
+    prefix = f"{place}/picture/"
+    names = [key.removeprefix(prefix).rpartition("/")[0] for key in own if key.endswith("map.before")]
+    lines: list[Html] = []
+    for number, level in enumerate(names):
+        boxes = []
+        for what, said in LEVEL.items():
+            held = own[f"{prefix}{level}/map.{what}"].astype(np.float64)
+            key = f"{identity}-{number}-{what}"
+            if held.ndim == 1:
+                axis, end = _time(folder)
+                drawn = heat_line(Panel(key, axis, "", said, SIZE), None, Heat(held, False), end)
+            else:
+                drawn = heat_image(Panel(key, "", "", said, SQUARE), None, Heat(held, False), folder.of_images)
+            boxes.append(figure_box(said, drawn))
+        boxes.append(_spectra(f"{identity}-{number}-s", own, f"{prefix}{level}"))
+        if f"{prefix}{level}/filter" in own:
+            boxes.append(_filter(f"{identity}-{number}-f", own[f"{prefix}{level}/filter"].astype(np.float64)))
+        title = tag("h4", level.partition(".")[2].replace("/", ", "), tag("span", "mean magnitudes", class_="sub"))
+        lines += [title, tag("div", *boxes, class_="maps")]
+    return lines
+
+
+def _spectra(identity: str, own: Mapping[str, FloatArray], level: str) -> Html:
+    """Amplitude by frequency of the three maps, from 0 to Nyquist, and how far student and teacher are apart."""
+    lines = []
+    for number, (what, said) in enumerate(LEVEL.items()):
+        y = own[f"{level}/spectrum.{what}"].astype(np.float64)
+        lines.append(Line(said, np.linspace(0, 1, len(y)), y, number))
+    after, teacher = lines[1].y, lines[2].y
+    parted = None
+    if len(after) == len(teacher):
+        apart = np.sqrt(np.mean((after - teacher) ** 2)) / max(float(np.sqrt(np.mean(teacher**2))), 1e-12)
+        parted = note(f"Behind the adapter {apart:.0%} away from the teacher’s.")
+    panel = Panel(identity, "share of Nyquist", "amplitude", "radial spectra", SIZE)
+    return figure_box("radial spectra", legend(lines), line_panel(panel, lines), *([parted] if parted else []))
+
+
+def _filter(identity: str, held: FloatArray) -> Html:
+    """The learned filter's magnitude with its mask: frequency 0 in the middle; what the mask removes is 0."""
+    title = "learned filter, frequency 0 in the middle"
+    if held.ndim == 1:
+        line = Line("mean magnitude", np.linspace(-1, 1, len(held), endpoint=False), held, 0)
+        return figure_box(title, line_panel(Panel(identity, "share of Nyquist", "magnitude", title, SIZE), [line]))
+    return figure_box(title, heat_image(Panel(identity, "", "", title, SQUARE), None, Heat(held, False), False))
 
 
 def agreements(folder: Folder) -> Html | None:

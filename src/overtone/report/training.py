@@ -94,6 +94,11 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
             panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
         )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
+    gauges = list(dict.fromkeys(key for run in runs for row in run for key in row.get("gauges", {})))
+    if gauges:
+        drawn = [_line(key.partition(".")[2], runs, _gauge(key), n) for n, key in enumerate(gauges)]
+        inner = line_panel(panel("g", "learned value", "Learned rates"), drawn, whole_x=True, marks=marks)
+        found.append(figure_box("Global (g1) and local branch (g2) of frequency attention", legend(drawn), inner))
     if phases:
         said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
         found.append(note(f"Phases, parted by dashed lines: {said}."))
@@ -111,6 +116,10 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
         else:
             found.append((row["epoch"], row["epoch"], row["phase"]))
     return found
+
+
+def _gauge(key: str) -> Callable[[dict[str, Any]], float | None]:
+    return lambda row: row.get("gauges", {}).get(key)
 
 
 def _unweighted(term: str) -> Callable[[dict[str, Any]], float | None]:
