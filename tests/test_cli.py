@@ -20,8 +20,12 @@ from typer.testing import CliRunner, Result
 
 from overtone import data, files, load_student, recipe
 from overtone.cli import app
+from overtone.data import load as load_data
+from overtone.engine import make_accelerator
 from overtone.recipe import load as load_recipe
 from overtone.recipe import shipped
+from overtone.study import make_plan
+from overtone.study.cell import Workshop, build_cell
 
 runner = CliRunner()
 
@@ -196,16 +200,52 @@ SMALL = {
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
     "cifar100": [
-        *("data.classes=4", "data.train_per_class=20", "data.test_per_class=5"),
+        *("data.classes=4", "data.train_per_class=10", "data.test_per_class=5"),
         *("split.val=8", "train.batch=16", "seeds=[0]"),
     ],
 }
 """What makes a recipe small enough for a test, by how its name begins, besides one epoch and small images."""
+SMALL_MODELS = {
+    "cifar100-r56": ("resnet8", "resnet8"),
+    "cifar100-r110": ("resnet8", "resnet8"),
+    "cifar100-r32x4-r8x4": ("resnet8", "resnet8"),
+    "cifar100-wrn": ("wrn10-0.25", "wrn10-0.25"),
+    "cifar100-vgg": ("vgg8-0.125", "vgg8-0.125"),
+    "cifar100-r50": ("mobilenetv1-0.25", "mobilenetv2-0.25"),
+    "cifar100-r32x4-shufflev2": ("resnet8", "resnet8"),
+}
+"""Smaller teachers and students of the same number of stages for the literature's pairs."""
+
+
+def small_settings(name: str) -> list[str]:
+    """What makes a pair of the literature small: a few images, small models."""
+    if not name.startswith("cifar100-"):
+        return []
+    teacher, student = next((m for start, m in SMALL_MODELS.items() if name.startswith(start)), (None, None))
+    models = [f"student.model={student}", *(f"teachers.{t}.model={teacher}" for t in load_recipe(name).teachers)]
+    return [*SMALL["cifar100"], *(models if teacher else [])]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("cifar100-") and "mini" not in name])
+def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path) -> None:
+    """The models as they are in the recipe: their stages pair, and every adapter is built."""
+    few = [*SMALL["cifar100"]]
+    study = load_recipe(name, few)
+    plan = make_plan(study, load_data(study.data))
+    shop = Workshop(plan, tmp_path, make_accelerator())
+    cells = [plan.cells[row.cells[0, 0][0]] for row in plan.rows if row.kind == "method"]
+    built = build_cell(shop, cells[-1], fresh_teachers=True)
+    (levels,) = built.distillation.methods["fam_review"].levels.values()
+    assert len(levels) == len(built.student_spec.depth_stages()) + 1
+    assert study.methods[0].name == "none"
+    assert [row.reference is not None for row in plan.rows if row.label == "kd"] == [True]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_shipped_recipes_pass_check(name: str) -> None:
-    result = overtone("check", name)
+    # The pairs of the literature are large; of their data a few images tell as much here.
+    result = overtone("check", name, *(word for setting in small_settings(name) for word in ("--set", setting)))
     assert result.exit_code == 0, everything(result)
 
 
@@ -223,7 +263,7 @@ def test_shipped_recipes_run_short(name: str, tmp_path: Path) -> None:
     if name.startswith("uci_har"):
         _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")
     small = next(small for start, small in SMALL.items() if name.startswith(start))
-    settings = [setting.format(folder=tmp_path) for setting in small]
+    settings = small_settings(name) or [setting.format(folder=tmp_path) for setting in small]
     epochs = 5 if "progressive" in str(study.methods) else 1  # its phases are fifths
     settings = [*settings, f"student.epochs={epochs}", *(f"teachers.{teacher}.epochs=1" for teacher in study.teachers)]
     settings += [f"views.{view}.size=8" for view in study.views]
@@ -232,9 +272,7 @@ def test_shipped_recipes_run_short(name: str, tmp_path: Path) -> None:
     assert result.exit_code == 0, everything(result)
     rows = (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]
     ensemble = len(study.teachers) > 1
-    parts = (
-        3 if isinstance(study.student.view, tuple) else 1
-    )  # the whole, the signal branch, the whole without an image
+    parts = 3 if isinstance(study.student.view, tuple) else 1  # the signal branch and the whole without an image
     assert len(rows) == parts * len(study.methods) + len(study.teachers) + ensemble
     assert [row.split(",")[0] for row in rows][-1] == (
         "ensemble" if ensemble else f"teacher {list(study.teachers)[-1]}"
