@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,6 +33,24 @@ class AttentionPool(nn.Module):
     def forward(self, final: Tensor) -> Tensor:
         """(B, c, ...) -> (B, c)."""
         return (final.flatten(2) * self.weights(final).unsqueeze(1)).sum(2)
+
+
+def through(stages: Iterable[Iterable[nn.Module]], stem: Tensor) -> dict[str, Tensor]:
+    """Stages of blocks that end in front of their ReLU: ``stem``, ``stageK.pre``, ``stageK`` and ``final``, in order.
+
+    Args:
+        stages: each a row of blocks.
+        stem: what enters the first, (B, c, ...).
+    """
+    maps = {"stem": stem}
+    x = stem
+    for number, blocks in enumerate(stages, start=1):
+        for block in blocks:
+            before = block(x)
+            x = before.relu()
+        maps[f"stage{number}.pre"], maps[f"stage{number}"] = before, x
+    maps["final"] = x
+    return maps
 
 
 class Tapped(nn.Module, ABC):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.models.base import Staged
+from overtone.models.base import Staged, through
 from overtone.models.layers import CONV, NORM
 
 WIDTHS, BLOCKS, EXPANSION = (64, 128, 256, 512), (3, 4, 6, 3), 4
@@ -66,15 +65,8 @@ class BottleneckResNet(Staged):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Every stage."""
-        maps = {"stem": self.stem(x)}
-        x = maps["stem"]
-        for number, stage in enumerate(self.stages, start=1):
-            for block in cast(nn.Sequential, stage):
-                before = block(x)
-                x = F.relu(before)
-            maps[f"stage{number}.pre"], maps[f"stage{number}"] = before, x
-        maps["final"] = x
-        maps["embedding"] = self.pool(x)
+        maps = through(cast(list[nn.Sequential], self.stages), self.stem(x))
+        maps["embedding"] = self.pool(maps["final"])
         return maps
 
     def classify(self, embedding: Tensor) -> Tensor:

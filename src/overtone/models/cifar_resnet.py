@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.models.base import Staged
+from overtone.models.base import Staged, through
 from overtone.models.layers import CONV, NORM
 
 Shortcut = Literal["projection", "padding"]
@@ -105,15 +105,9 @@ class CifarResNet(Staged):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Every stage."""
-        maps: dict[str, Tensor] = {}
-        x = maps["stem"] = F.relu(self.bn1(self.conv1(x)))
-        for number in range(1, len(WIDTHS) + 1):
-            for block in cast(nn.Sequential, getattr(self, f"layer{number}")):
-                before = block(x)
-                x = F.relu(before)
-            maps[f"stage{number}.pre"], maps[f"stage{number}"] = before, x
-        maps["final"] = x
-        maps["embedding"] = self.pool(x)
+        stages = [cast(nn.Sequential, getattr(self, f"layer{number}")) for number in range(1, len(WIDTHS) + 1)]
+        maps = through(stages, F.relu(self.bn1(self.conv1(x))))
+        maps["embedding"] = self.pool(maps["final"])
         return maps
 
     def classify(self, embedding: Tensor) -> Tensor:

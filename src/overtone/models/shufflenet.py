@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.models.base import Staged
+from overtone.models.base import Staged, through
 from overtone.models.layers import AVERAGE_POOL, CONV, NORM
 
 STEM = 24
@@ -75,15 +75,8 @@ class ShuffleNetV1(Staged):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Every stage."""
-        maps = {"stem": self.stem(x)}
-        x = maps["stem"]
-        for number, stage in enumerate(self.stages, start=1):
-            for block in cast(nn.Sequential, stage):
-                before = block(x)
-                x = before.relu()
-            maps[f"stage{number}.pre"], maps[f"stage{number}"] = before, x
-        maps["final"] = x
-        maps["embedding"] = self.pool(x)
+        maps = through(cast(list[nn.Sequential], self.stages), self.stem(x))
+        maps["embedding"] = self.pool(maps["final"])
         return maps
 
     def classify(self, embedding: Tensor) -> Tensor:
