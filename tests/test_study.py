@@ -268,7 +268,7 @@ def test_one_failing_cell_does_not_stop_the_others(tiny: dict[str, Any], tmp_pat
     assert rows["kd-signal"].n == 1
     assert (rows["aver-signal-gaf"].n, rows["aver-signal-gaf"].missing) == (0, 1)
     write_tables(tmp_path / "out", list(rows.values()))
-    assert "aver,signal+gaf,dscnn-4,0,1,,,," in (tmp_path / "out" / "table.csv").read_text()
+    assert "aver,signal+gaf,dscnn-4,,0,1,,,," in (tmp_path / "out" / "table.csv").read_text()
 
 
 def test_memory_equals_online(tiny: dict[str, Any], tmp_path: Path) -> None:

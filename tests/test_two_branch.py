@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -29,6 +30,9 @@ MODELS = [
     ),
     ("inceptiontime-4", SIGNAL),
     ("dscnn-4", SIGNAL),
+    ("resnet50-b", (3, 8, 8)),
+    ("mobilenetv1-0.25", (3, 32)),
+    ("shufflenetv2", (3, 8, 8)),
 ]
 
 
@@ -60,7 +64,8 @@ def some(shape, count=3):
 
 
 def test_every_family_is_here():
-    assert {family for family in FAMILIES for name, _ in MODELS if name.startswith(family)} == set(FAMILIES)
+    known = FAMILIES.items()
+    assert {f for f, family in known for name, _ in MODELS if re.fullmatch(family.pattern, name)} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("pool", ["average", "attention"])

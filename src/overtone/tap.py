@@ -267,11 +267,21 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
     try:
         if not tap.declared and not tap.at and isinstance(example, Tensor):
             tap.attach(_stages_of(tap.model, example))
+            _drop_points(tap, example)
         with torch.no_grad():
             return _spec(tap(example), example, axes)
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def _drop_points(tap: Tap, example: Tensor) -> None:
+    """Leave out declared stages that are a single position for such an input: a map of one value is no map."""
+    with torch.no_grad():
+        stages = tap(example).stages
+    kept = [path for name, path in tap.at.items() if stages[name].dim() < 3 or max(stages[name].shape[2:]) > 1]
+    if 0 < len(kept) < len(tap.at):
+        tap.attach({f"stage{number}": path for number, path in enumerate(kept, start=1)})
 
 
 def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
