@@ -1,8 +1,9 @@
 """Training and evaluation on Accelerate: the loop, schedules, checkpoints, the guard against what is not finite."""
 
 from overtone.engine.launch import make_accelerator
-from overtone.engine.loop import VERSION, Fitted, Job, Listener, evaluate, fit, parts_of, scores, without
+from overtone.engine.loop import VERSION, Fitted, Job, Listener, fit
 from overtone.engine.samples import FittedView, Samples
+from overtone.engine.scoring import evaluate, parts_of, scores, without
 
 __all__ = [
     "VERSION",

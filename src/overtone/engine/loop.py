@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from overtone.data import Fold
@@ -25,18 +24,17 @@ from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.phases import hold_still, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed
+from overtone.engine.scoring import evaluate, scores
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
 from overtone.methods import Method
 from overtone.recipe import PhaseSettings, TrainSettings, phase_at
-from overtone.tap import Tap
-from overtone.types import Batch, Input, Output, Progress, Seen, names_of
+from overtone.types import Batch, Output, Progress
 
 VERSION = 1
 """Raised whenever the loop gives other numbers for the same inputs."""
 
 COMMIT_SECONDS = 5.0
-EVAL_BATCH = 256
 StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -100,68 +98,6 @@ def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
         NotFiniteError: from the guard.
     """
     return _Run(job, accelerator, listener).to_the_end()
-
-
-def evaluate(
-    tap: Tap, samples: Samples, index: Tensor, view: Seen, accelerator: Accelerator, part: str | None = None
-) -> Tensor:
-    """Logits of some samples in their order, (N, C) on the CPU, the same on every process.
-
-    Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
-
-    Args:
-        tap, samples, index, view, accelerator: what is evaluated, and where.
-        part: of a two-branch model, one of :func:`parts_of`; the whole unless given.
-    """
-    share = -(-len(index) // accelerator.num_processes)
-    padded = index[torch.arange(share * accelerator.num_processes) % len(index)]
-    mine = padded[share * accelerator.process_index : share * (accelerator.process_index + 1)]
-    training = tap.training
-    tap.eval()
-    with torch.no_grad():
-        logits = torch.cat(
-            [
-                _logits(tap, samples.batch(chunk, names_of(view)).input(view), part).float()
-                for chunk in mine.split(EVAL_BATCH)
-            ]
-        )
-    tap.train(training)
-    gathered: Tensor = accelerator.gather(logits)
-    return gathered[: len(index)].cpu()
-
-
-WITHOUT = "without "
-"""Begins the name of a two-branch model's part that misses an input."""
-
-
-def parts_of(tap: Tap) -> tuple[str, ...]:
-    """What a two-branch model can do besides the whole: each branch by itself, and with an input missing."""
-    dropped = getattr(tap.model, "modality_dropout", 0)
-    return (*tap.branches, *(f"{WITHOUT}{name}" for name in tap.branches if dropped))
-
-
-def _logits(tap: Tap, x: Input, part: str | None) -> Tensor:
-    if part is None:
-        return tap(x).logits
-    if part.startswith(WITHOUT):
-        return tap(without(tap, x, part)).logits
-    return tap(x).branches[part].logits
-
-
-def without(tap: Tap, x: Input, part: str) -> tuple[Tensor | None, ...]:
-    """A two-branch model's inputs with the one missing that the part's name says: ``without image``."""
-    missing = part.removeprefix(WITHOUT)
-    return tuple(None if name == missing else own for name, own in zip(tap.branches, x, strict=True))
-
-
-def scores(logits: Tensor, target: Tensor) -> dict[str, float]:
-    """Accuracy and macro-F1 (over the classes that occur or are predicted), from 0 to 1."""
-    guess = logits.argmax(1).numpy()
-    truth = target.cpu().numpy()
-    return {
-        "accuracy": float(accuracy_score(truth, guess)),
-        "macro_f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
-    }
 
 
 class _Run:

@@ -1,0 +1,76 @@
+"""Logits and scores of a model, whole or in parts, on some samples."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+
+from overtone.engine.samples import Samples
+from overtone.tap import Tap
+from overtone.types import Input, Seen, names_of
+
+EVAL_BATCH = 256
+
+
+def evaluate(
+    tap: Tap, samples: Samples, index: Tensor, view: Seen, accelerator: Accelerator, part: str | None = None
+) -> Tensor:
+    """Logits of some samples in their order, (N, C) on the CPU, the same on every process.
+
+    Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
+
+    Args:
+        tap, samples, index, view, accelerator: what is evaluated, and where.
+        part: of a two-branch model, one of :func:`parts_of`; the whole unless given.
+    """
+    share = -(-len(index) // accelerator.num_processes)
+    padded = index[torch.arange(share * accelerator.num_processes) % len(index)]
+    mine = padded[share * accelerator.process_index : share * (accelerator.process_index + 1)]
+    training = tap.training
+    tap.eval()
+    with torch.no_grad():
+        logits = torch.cat(
+            [
+                _logits(tap, samples.batch(chunk, names_of(view)).input(view), part).float()
+                for chunk in mine.split(EVAL_BATCH)
+            ]
+        )
+    tap.train(training)
+    gathered: Tensor = accelerator.gather(logits)
+    return gathered[: len(index)].cpu()
+
+
+WITHOUT = "without "
+"""Begins the name of a two-branch model's part that misses an input."""
+
+
+def parts_of(tap: Tap) -> tuple[str, ...]:
+    """What a two-branch model can do besides the whole: each branch by itself, and with an input missing."""
+    dropped = getattr(tap.model, "modality_dropout", 0)
+    return (*tap.branches, *(f"{WITHOUT}{name}" for name in tap.branches if dropped))
+
+
+def _logits(tap: Tap, x: Input, part: str | None) -> Tensor:
+    if part is None:
+        return tap(x).logits
+    if part.startswith(WITHOUT):
+        return tap(without(tap, x, part)).logits
+    return tap(x).branches[part].logits
+
+
+def without(tap: Tap, x: Input, part: str) -> tuple[Tensor | None, ...]:
+    """A two-branch model's inputs with the one missing that the part's name says: ``without image``."""
+    missing = part.removeprefix(WITHOUT)
+    return tuple(None if name == missing else own for name, own in zip(tap.branches, x, strict=True))
+
+
+def scores(logits: Tensor, target: Tensor) -> dict[str, float]:
+    """Accuracy and macro-F1 (over the classes that occur or are predicted), from 0 to 1."""
+    guess = logits.argmax(1).numpy()
+    truth = target.cpu().numpy()
+    return {
+        "accuracy": float(accuracy_score(truth, guess)),
+        "macro_f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
+    }
