@@ -8,7 +8,9 @@ from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
+from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
+from overtone.data.pictures import PictureFiles
 from overtone.data.sp_sw_har import SpSwHar
 from overtone.data.split import Fold, check_classes, leaks, split
 from overtone.data.standardise import Standardiser
@@ -28,6 +30,8 @@ SOURCES: dict[str, type[Source]] = {
     "aeon": Aeon,
     "cifar10": Cifar10,
     "cifar100": Cifar100,
+    "imagefolder": ImageFolder,
+    "imagenet": ImageNet,
 }
 
 
@@ -70,6 +74,7 @@ def load(settings: DataSettings) -> Windows:
 __all__ = [
     "SOURCES",
     "Fold",
+    "PictureFiles",
     "Recordings",
     "Source",
     "Standardiser",

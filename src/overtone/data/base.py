@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from overtone.data.pictures import PictureFiles
 from overtone.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
@@ -88,7 +89,7 @@ class Windows:
 
     Attributes:
         x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand. Where the data
-            hold images, (N, C, H, W) bytes.
+            hold images, (N, C, H, W) bytes, perhaps decoded on demand.
         y: (N,) class numbers.
         group: (N,) number of each window's group in ``groups``.
         recording: (N,) number of the (whole) recording each window was cut from, in ``recordings`` if named.
@@ -99,6 +100,8 @@ class Windows:
         stride: samples between the starts of neighbouring windows.
         notes: what a reader of the page should know.
         official_test: (N,) which windows the data's own split tests, where it has one.
+        scale: mean and standard deviation of each channel where those of the training windows are not to be taken,
+            but published ones that others' weights were trained with.
     """
 
     x: npt.NDArray[Any]
@@ -115,6 +118,7 @@ class Windows:
     notes: tuple[str, ...] = ()
     official_test: npt.NDArray[np.bool_] | None = None
     recordings: tuple[str, ...] = ()
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -124,17 +128,27 @@ class Windows:
         """Of one window, without its channels: (T,), or (H, W) of images."""
         return tuple(self.x.shape[2:])
 
+    @property
+    def files(self) -> PictureFiles | None:
+        """The files that pictures are decoded from; None for data that are held as they are."""
+        x: object = self.x
+        return x if isinstance(x, PictureFiles) else None
+
     @cached_property
     def content(self) -> str:
         """A hash of everything in the windows: the part of a cell's key that stands for the data."""
         digest = hashlib.sha256()
         digest.update(str((self.x.shape, self.x.dtype.str)).encode())
-        for first in range(0, len(self.x), 4096):  # windows may be cut on demand
-            digest.update(np.ascontiguousarray(self.x[first : first + 4096]).data)
+        if self.files is not None:
+            digest.update(self.files.content.encode())
+        else:
+            for first in range(0, len(self.x), 4096):  # windows may be cut on demand
+                digest.update(np.ascontiguousarray(self.x[first : first + 4096]).data)
         for array in (self.y, self.group, self.recording, self.start):
             digest.update(str((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         digest.update(repr((self.groups, self.classes, self.channels, self.rate)).encode())
+        digest.update(repr(self.scale).encode() if self.scale is not None else b"")
         return digest.hexdigest()
 
 

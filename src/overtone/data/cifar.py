@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from overtone.data.base import Source, Windows
+from overtone.data.choice import chosen_classes, some_of_each
 from overtone.data.npz import read_arrays
 from overtone.data.places import VARIABLE, folders
 from overtone.data.plain_pickle import read_plain
@@ -71,7 +72,7 @@ class _Cifar(Source):
             train, test, names = self._sheets(place, f"{where}: {place}")
         else:
             train, test, names = self._archive(place, f"{where}: {place}")
-        chosen = self._chosen(names, where)
+        chosen = chosen_classes(self.classes, names, where)
         train, test = _some(train, chosen, self.train_per_class), _some(test, chosen, self.test_per_class)
         count = len(train.labels) + len(test.labels)
         return Windows(
@@ -141,20 +142,6 @@ class _Cifar(Source):
             images = np.concatenate([part.images for part in parts])
             sides.append(_Side(images, np.concatenate([part.labels for part in parts])))
         return sides[0], sides[1], names
-
-    def _chosen(self, names: list[str], where: str) -> list[int]:
-        if self.classes is None:
-            return list(range(len(names)))
-        if isinstance(self.classes, int):
-            if not 2 <= self.classes <= len(names):
-                raise InputError(f"{where}: classes must be 2 to {len(names)}, got {self.classes}")
-            return list(range(self.classes))
-        for name in self.classes:
-            if name not in names:
-                raise InputError(f"{where}: unknown class {name!r}; {nearest(name, names)}")
-        if len(set(self.classes)) < 2:
-            raise InputError(f"{where}: a classifier needs at least two classes, got {self.classes}")
-        return [names.index(name) for name in dict.fromkeys(self.classes)]
 
 
 class Cifar10(_Cifar):
@@ -287,9 +274,5 @@ def _side(images: Images, labels: npt.NDArray[np.int64], where: str) -> _Side:
 
 def _some(side: _Side, chosen: list[int], most: int | None) -> _Side:
     """Only the chosen classes, numbered in their order, and at most so many images of each; the order stays."""
-    kept = np.zeros(len(side.labels), dtype=bool)
-    for number in chosen:
-        kept[np.flatnonzero(side.labels == number)[:most]] = True
-    new = np.full(max(int(side.labels.max()), *chosen) + 1, -1)
-    new[chosen] = np.arange(len(chosen))
-    return _Side(side.images[kept], new[side.labels[kept]])
+    rows, labels = some_of_each(side.labels, chosen, most)
+    return _Side(side.images[rows], labels)

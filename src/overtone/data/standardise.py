@@ -13,6 +13,8 @@ from torch import Tensor
 from overtone.data.base import IntArray
 
 CHUNK = 4096
+VALUES = 2**24
+"""Windows, and values, summed up at a time."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Standardiser:
             train: numbers of those that count; all unless given.
         """
         train = np.arange(len(windows)) if train is None else train
-        chunks = np.array_split(train, -(-len(train) // CHUNK))
+        size = max(1, min(CHUNK, VALUES // math.prod(windows.shape[1:])))
+        chunks = np.array_split(train, -(-len(train) // size))
         count = len(train) * math.prod(windows.shape[2:])
         parts = (windows[chunk].reshape(len(chunk), windows.shape[1], -1) for chunk in chunks)
         mean = sum(part.sum(axis=(0, 2), dtype=np.float64) for part in parts) / count

@@ -1,4 +1,7 @@
-"""Augmentation of images in training, a pure function of (seed, epoch, sample) so that a resumed run repeats it."""
+"""Augmentation of images in training, a pure function of (seed, epoch, sample) so that a resumed run repeats it.
+
+Source of random crops: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, as torchvision has them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from overtone.data import Standardiser
@@ -44,6 +48,34 @@ class ImageAugment:
         chosen = x[sample, :, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
         black = self.standardise(x.new_zeros(1, x.shape[1], 1)).view(-1)
         return torch.where(inside.unsqueeze(3), chosen, black).permute(0, 3, 1, 2)  # from (B, H, W, C)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A random part of a picture, of between a least share of its area and all, scaled to one size.
+
+    Attributes:
+        least: the share.
+        seed: of one epoch; each sample draws from its own generator, whichever process reads it.
+    """
+
+    least: float
+    seed: int
+
+    def __call__(self, picture: Image.Image, side: int, number: int) -> Image.Image:
+        """A picture of side x side."""
+        from torchvision.transforms import v2
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix(self.seed, number))
+            cut: Image.Image = v2.RandomResizedCrop(side, scale=(self.least, 1.0))(picture)
+        return cut
+
+
+def random_crop(settings: AugmentSettings, seed: int, epoch: int) -> RandomCrop | None:
+    """How pictures in files are cut in an epoch; None where their middle is taken."""
+    least = settings.resized_crop
+    return RandomCrop(least, mix(seed, epoch, "crop")) if least else None
 
 
 def _draws(seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

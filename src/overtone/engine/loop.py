@@ -19,7 +19,7 @@ from overtone.data import Fold
 from overtone.distill import Distillation
 from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
-from overtone.engine.augment_images import ImageAugment
+from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.phases import hold_still, trained
 from overtone.engine.samples import Samples
@@ -149,8 +149,11 @@ class _Run:
                 checkpoint.restore_random_states(self.generators)
                 self.generators = None
             order = epoch_order(self.index, self.job.train.batch, self.job.seed, self.epoch)
-            while self.step < self.steps:
-                self._train_step(order[self.step])
+            shares = [self._share(numbers) for numbers in order[self.step :]]
+            augment = partial(self.augment, epoch=self.epoch) if self.augment else None
+            crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
+            for batch in self.job.samples.batches(shares, self.job.views, augment, crop):
+                self._train_step(batch)
                 self.step += 1
                 self.fitted.seconds = before + time.monotonic() - started
                 self._commit_now_and_then()
@@ -167,17 +170,18 @@ class _Run:
         phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
         return hold_still(model, trained(model, phase)) if phase is not None else []
 
-    def _train_step(self, batch_index: Tensor) -> None:
+    def _share(self, numbers: Tensor) -> Tensor:
+        """This process' part of a batch."""
+        share = len(numbers) // self.accelerator.num_processes
+        return numbers[share * self.accelerator.process_index : share * (self.accelerator.process_index + 1)]
+
+    def _train_step(self, batch: Batch) -> None:
         job, accelerator = self.job, self.accelerator
-        share = len(batch_index) // accelerator.num_processes
-        mine = batch_index[share * accelerator.process_index : share * (accelerator.process_index + 1)]
         done = (self.epoch - 1) * self.steps + self.step
         progress = Progress(self.epoch, job.epochs, done, self.steps * job.epochs)
         rate = learning_rate(job.train, done, self.steps, job.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        change = partial(self.augment, index=mine, epoch=self.epoch) if self.augment else None
-        batch = job.samples.batch(mine, job.views, change)
         teachers = {name: teacher(batch) for name, teacher in job.teachers.items()}  # in float32, as remembered ones
         with torch.autocast(accelerator.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             step = self.model(batch, teachers, progress)
@@ -195,11 +199,11 @@ class _Run:
             torch.nn.utils.clip_grads_with_norm_(parameters, job.train.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._add("n", len(mine))
-        self._add("total", float(step.total.detach()) * len(mine))
+        self._add("n", len(batch.target))
+        self._add("total", float(step.total.detach()) * len(batch.target))
         self._add("correct", float((step.output.logits.argmax(1) == batch.target).sum()))
         for term, value in step.terms.items():
-            self._add(f"term/{term}", float(value.detach()) * len(mine))
+            self._add(f"term/{term}", float(value.detach()) * len(batch.target))
         self.listener.step(progress, step.terms)
 
     def _guard(self, check: Callable[[], None], progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -12,13 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overtone.data import Fold, Standardiser, Windows
+from overtone.data import Fold, PictureFiles, Standardiser, Windows
+from overtone.data.base import IntArray
+from overtone.data.pictures import Crop
+from overtone.engine.reading import read_ahead
 from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError
 from overtone.types import Batch
 from overtone.views import State, View
 
 FIT_WINDOWS = 4096
+SCALE_PICTURES = 1024
+"""Pictures that mean and standard deviation are taken from, where they are read from files."""
+
+Augmentation = Callable[[Tensor, Tensor], Tensor]
+"""Changes windows (B, C, ...) of some numbers (B,)."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +45,18 @@ class Samples:
     Attributes:
         views: by name.
         target: (N,) class numbers.
-        standardise: fitted on the fold's training windows.
+        standardise: fitted on the fold's training windows, or as the data say.
+        files: of pictures that are not held in memory, or may be cut in another way in training.
+        held: whether the pictures are in memory too.
+        readers: processes that decode pictures ahead.
     """
 
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
+    files: PictureFiles | None = None
+    held: bool = True
+    readers: int = 0
 
     @classmethod
     def fit(
@@ -53,10 +67,12 @@ class Samples:
         device: torch.device,
         budget: int = 2**30,
         cache: Path | None = None,
+        readers: int = 0,
     ) -> Samples:
         """Fit standardisation and views on the fold's training windows, and prepare all windows.
 
-        Views are fitted on at most 4,096 training windows, evenly spaced.
+        Views are fitted on at most 4,096 training windows, standardisation of pictures in files on at most 1,024,
+        evenly spaced.
 
         Args:
             windows: the study's.
@@ -65,48 +81,91 @@ class Samples:
             device: where samples are rendered.
             budget: bytes that windows, and each view's diagrams, may take in memory.
             cache: a folder for what does not fit.
+            readers: processes that decode pictures ahead.
 
         Raises:
             InputError: for a view that cannot be made of such windows, or a full disk.
         """
-        standardise = Standardiser.fit(windows.x, fold.train)
+        standardise = _standardiser(windows, fold)
         source: Stored = FromWindows(windows.x, standardise, device)
-        if windows.x.nbytes <= budget:
+        fits = windows.x.nbytes <= budget
+        if fits:
             held = torch.from_numpy(np.asarray(windows.x[:])).to(device)
             source = standardise(held) if held.is_floating_point() else FromBytes(held, standardise)
-        chosen = fold.train[:: -(-len(fold.train) // FIT_WINDOWS)]
-        few = torch.from_numpy(chosen).to(device)
+        few = torch.from_numpy(_spaced(fold.train, FIT_WINDOWS)).to(device)
         fitted = {}
         for name, view in views.items():
             try:
-                state = view.fit(view.prepare(view.pick(source[few])))
+                keeps = type(view).fit is not View.fit  # else nothing need be read for it
+                state = view.fit(view.prepare(view.pick(source[few]))) if keeps else {}
                 stored = source if view.FOLLOWS else _prepared(source, view, windows, fold, device, budget, cache)
             except ValueError as error:  # views know nothing of our errors
                 raise InputError(f"views.{name}: {error}") from error
             fitted[name] = FittedView(view, state, stored)
-        return cls(fitted, torch.from_numpy(windows.y).to(device), standardise)
+        target = torch.from_numpy(windows.y).to(device)
+        return cls(fitted, target, standardise, windows.files, fits, readers)
 
-    def batch(self, index: Tensor, views: Iterable[str], augment: Callable[[Tensor], Tensor] | None = None) -> Batch:
-        """The samples of some numbers, rendered in some views.
+    def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
+        """The samples of some numbers, rendered in some views."""
+        return self._rendered(index.to(self.target.device), views, None, None)
+
+    def batches(
+        self,
+        chunks: Sequence[Tensor],
+        views: Iterable[str],
+        augment: Augmentation | None = None,
+        crop: Crop | None = None,
+    ) -> Iterator[Batch]:
+        """Several lots of samples in turn; pictures in files are decoded ahead.
 
         Args:
-            index: which samples.
+            chunks: the samples' numbers, (B,) each.
             views: which views.
-            augment: changes the windows (B, C, T) once, before every view that follows them is rendered.
+            augment: changes the windows once, before every view that follows them is rendered.
+            crop: cuts pictures in files in another way than out of their middle.
+
+        Raises:
+            InputError: for a picture that cannot be decoded.
         """
-        index = index.to(self.target.device)
+        device, views = self.target.device, tuple(views)
+        if self.files is None or (self.held and crop is None):
+            for chunk in chunks:
+                yield self._rendered(chunk.to(device), views, None, augment)
+            return
+        pictures = read_ahead(self.files, chunks, crop, self.readers, pin=device.type == "cuda")
+        for chunk, read in zip(chunks, pictures, strict=True):
+            windows = self.standardise(read.to(device, non_blocking=True))
+            yield self._rendered(chunk.to(device), views, windows, augment)
+
+    def _rendered(
+        self, index: Tensor, views: Iterable[str], windows: Tensor | None, augment: Augmentation | None
+    ) -> Batch:
+        """Samples in some views, from their windows where these have been read already."""
         rendered: dict[str, Tensor] = {}
-        windows: Tensor | None = None
+        changed = False
         for name in views:
             fitted = self.views[name]
-            stored = fitted.stored[index]
             if fitted.view.FOLLOWS:
-                if augment is not None:
-                    windows = augment(stored) if windows is None else windows
-                    stored = windows
-                stored = fitted.view.pick(stored)
-            rendered[name] = fitted.view.render(stored, fitted.state)
+                windows = fitted.stored[index] if windows is None else windows
+                if augment is not None and not changed:
+                    windows, changed = augment(windows, index), True
+                rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
+            else:
+                rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
         return Batch(rendered, self.target[index], index)
+
+
+def _spaced(numbers: IntArray, most: int) -> IntArray:
+    """At most so many of some numbers, evenly spaced."""
+    return numbers[:: -(-len(numbers) // most)]
+
+
+def _standardiser(windows: Windows, fold: Fold) -> Standardiser:
+    if windows.scale is not None:
+        return Standardiser(*windows.scale)
+    if windows.files is not None:  # decoded once for both passes
+        return Standardiser.fit(windows.files[_spaced(fold.train, SCALE_PICTURES)])
+    return Standardiser.fit(windows.x, fold.train)
 
 
 def _prepared(

@@ -33,8 +33,8 @@ def evaluate(
     with torch.no_grad():
         logits = torch.cat(
             [
-                _logits(tap, samples.batch(chunk, names_of(view)).input(view), part).float()
-                for chunk in mine.split(EVAL_BATCH)
+                _logits(tap, batch.input(view), part).float()
+                for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view))
             ]
         )
     tap.train(training)

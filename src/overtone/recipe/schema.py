@@ -207,7 +207,7 @@ class ViewSettings(_OpenPart):
 
 
 class AugmentSettings(_Part):
-    """Random changes of training windows, each off at 0. The last two are for images, the others for signals.
+    """Random changes of training windows, each off at 0. The last three are for images, the others for signals.
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
@@ -217,6 +217,8 @@ class AugmentSettings(_Part):
         channel_dropout: probability of a channel being silenced.
         crop: pixels by which an image is shifted at most, up or down and sideways; what comes in is black.
         flip: probability of a mirror image, left and right exchanged.
+        resized_crop: of pictures in files, a random part is cut out and scaled; the least share of the picture that it
+            may be (0.08 in most papers on ImageNet).
     """
 
     jitter: float = Field(default=0.0, ge=0, le=10)
@@ -226,6 +228,7 @@ class AugmentSettings(_Part):
     channel_dropout: float = Field(default=0.0, ge=0, lt=1)
     crop: int = Field(default=0, ge=0, le=64)
     flip: float = Field(default=0.0, ge=0, le=1)
+    resized_crop: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def active(self) -> bool:
@@ -234,7 +237,7 @@ class AugmentSettings(_Part):
 
     def misplaced(self, dims: int) -> list[str]:
         """What is switched on but not for such data: 1 for signals, 2 for images."""
-        images = {"crop", "flip"}
+        images = {"crop", "flip", "resized_crop"}
         return [name for name, value in self.model_dump().items() if value and (name in images) != (dims == 2)]
 
 
@@ -252,6 +255,7 @@ class TrainSettings(_Part):
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
+    readers: int | None = Field(default=None, ge=0, description="processes that decode pictures; by the cores if unset")
     autocast: Literal["none", "bf16", "fp16"] = "none"
     augment: AugmentSettings = AugmentSettings()
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")

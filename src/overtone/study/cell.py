@@ -23,6 +23,7 @@ from overtone.distill import Distillation
 from overtone.engine import Fitted, Job, Listener, Samples, evaluate, fit, parts_of, scores, without
 from overtone.engine.loop import StateDict
 from overtone.engine.phases import trained
+from overtone.engine.reading import readers
 from overtone.engine.schedule import reseed
 from overtone.engine.store import check_disk
 from overtone.errors import InputError
@@ -56,13 +57,15 @@ class Workshop:
     def samples(self, fold: int) -> Samples:
         """A fold's samples; only the latest fold's are kept."""
         if self._samples is None or self._fold != fold:
+            train = self.plan.recipe.train
             self._samples = Samples.fit(
                 self.plan.windows,
                 self.plan.folds[fold],
                 self.plan.views,
                 self.accelerator.device,
-                self.plan.recipe.train.memory_mb * 2**20,
+                train.memory_mb * 2**20,
                 self.folder / "cache",
+                readers(train.readers, train.threads, self.accelerator.num_processes),
             )
             self._fold = fold
         return self._samples

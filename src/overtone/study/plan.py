@@ -270,7 +270,7 @@ class _Planner:
             "seed": seed,
             "view": [x for v in views for x in (view_type(v), v.VERSION, view_settings(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
-            "train": train.model_dump(mode="json", exclude={"threads"}),
+            "train": train.model_dump(mode="json", exclude={"threads", "readers"}),
             "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
@@ -314,7 +314,12 @@ class _Planner:
         for name in train.augment.misplaced(len(self.windows.size)):
             raise InputError(
                 f"train.augment.{name} is for {'signals' if len(self.windows.size) == 2 else 'images'}, the data holds "
-                f"{'images, which take crop and flip' if len(self.windows.size) == 2 else 'signals'}"
+                f"{'images, which take crop, flip and resized_crop' if len(self.windows.size) == 2 else 'signals'}"
+            )
+        if train.augment.resized_crop and self.windows.files is None:
+            raise InputError(
+                "train.augment.resized_crop cuts pictures in files (imagefolder, imagenet); these images are held in "
+                "one size, which crop shifts"
             )
         side = min(self.windows.size)
         if 4 * train.augment.crop > side:

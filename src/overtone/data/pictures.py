@@ -1,0 +1,83 @@
+"""Pictures in files, decoded when they are asked for, so that a set larger than memory needs no copy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from overtone.errors import InputError
+
+Bytes = npt.NDArray[np.uint8]
+Crop = Callable[[Image.Image, int, int], Image.Image]
+"""Cuts a picture: (picture, side, its number in the set) -> a picture of side x side."""
+
+BORDER = 256 / 224
+"""The shorter side before the middle is cut out, in multiples of the side that is left: as ImageNet is scored."""
+
+
+def middle(picture: Image.Image, side: int, number: int) -> Image.Image:
+    """The middle of a picture whose shorter side was scaled to 8/7 of ``side``; one that has the size stays whole."""
+    from torchvision.transforms import v2
+
+    if picture.size == (side, side):
+        return picture
+    cut: Image.Image = v2.functional.center_crop(v2.functional.resize(picture, [round(BORDER * side)]), [side])
+    return cut
+
+
+class PictureFiles:
+    """Looks like an array (N, 3, S, S) of bytes; indexing it decodes files and cuts out the middle.
+
+    Args:
+        folder: above all files.
+        names: of the files, below it.
+        side: S.
+        where: the source, for messages.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, folder: Path, names: Sequence[str], side: int, where: str) -> None:
+        self.folder, self.names, self.side, self.where = folder, names, side, where
+        self.shape = (len(names), 3, side, side)
+        self.nbytes = int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Bytes:
+        """One picture (3, S, S), or those of a slice or an array of numbers (n, 3, S, S)."""
+        if isinstance(index, (int, np.integer)):
+            return self.read(int(index))
+        numbers = np.arange(len(self))[index]
+        out = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
+        for row, number in enumerate(numbers):
+            out[row] = self.read(int(number))
+        return out
+
+    def read(self, number: int, crop: Crop = middle) -> Bytes:
+        """A picture's (3, S, S), cut as told.
+
+        Raises:
+            InputError: for a file that cannot be decoded.
+        """
+        try:
+            with Image.open(self.folder / self.names[number]) as picture:
+                cut = crop(picture.convert("RGB"), self.side, number)
+        except Exception as error:  # a damaged picture can fail in any way
+            raise InputError(f"{self.where}: {self.names[number]} cannot be read as a picture ({error})") from error
+        return np.asarray(cut).transpose(2, 0, 1)
+
+    @property
+    def content(self) -> str:
+        """A hash of names and sizes of all files: reading them through would take longer than an epoch."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for name in self.names:
+            digest.update(f"{name} {(self.folder / name).stat().st_size}\n".encode())
+        return digest.hexdigest()
