@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 from overtone import data, load_student, recipe
 from overtone.engine import loop
 from overtone.errors import InputError
-from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.models import build
+from overtone.study import Plan, StudyListener, cell, collect, execute, make_plan, write_tables
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
@@ -348,3 +349,13 @@ def test_maps_that_a_last_relu_cannot_reach_are_told(tiny: dict[str, Any], metho
     )
     assert len(told) == 1
     assert re.fullmatch(pattern, told[0]), told
+
+
+@pytest.mark.parametrize(("name", "last"), [("wrn16-1", True), ("wrn10-0.25", False)])
+def test_channels_last_but_where_torch_would_corrupt_its_memory(name: str, last: bool) -> None:
+    """The first shortcut of a wide ResNet of width 0.25 is a strided 1x1 convolution of four channels."""
+    model = cell._on(torch.device("cpu"), build(name, (3, 16, 16), 5))
+    weights = [p for p in model.parameters() if p.dim() == 4 and p.shape[2:] == (3, 3)]
+    assert [w.is_contiguous(memory_format=torch.channels_last) for w in weights] == [last] * len(weights)
+    for _ in range(3):
+        model(torch.randn(4, 3, 16, 16)).sum().backward()
