@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import Tensor
 
-from overtone.data import Recordings, TableColumns, Windows, cut
+from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
 from overtone.data.npz import read_arrays
+from overtone.data.pictures import picture_names
 from overtone.data.resample import Stream, regular
 from overtone.data.table import Table, TimeUnit, read_table
 from overtone.errors import InputError, nearest
@@ -46,13 +47,14 @@ class Given:
 
 
 def read_windows(path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool) -> Given:
-    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled) or a text table, as the student was trained on.
+    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a text table, or pictures, as the student was
+    trained on.
 
     Items of X that are longer than a window are cut further. A table's samples are brought to the student's rate where
     it has a time column.
 
     Args:
-        path: the file.
+        path: the file, or a folder of pictures.
         student: says channels, rate and window.
         columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
@@ -74,9 +76,9 @@ def read_windows(path: Path, student: Student, columns: Columns, stride: str | N
 
 
 def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
-    """Images of 0 to 255, (N, C, H, W)."""
+    """Images of 0 to 255, (N, C, H, W), or pictures in files."""
     if path.suffix != ".npz":
-        raise InputError(f"{where}: this student takes images; give a .npz with X (N, C, H, W)")
+        return _pictures(path, header, labelled, where)
     held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
     x = _filled(held["X"], "images", where)
     wanted = (len(header.channels), *header.size)
@@ -88,8 +90,34 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
     if x.max() <= 1:
         notes.append(f"{where}: X looks as if it were scaled to 0..1; this student takes 0 to 255")
     y, told = _labels(held["y"], len(x), header, where) if labelled else (np.zeros(len(x), dtype=np.int64), [])
+    names = tuple(str(number) for number in range(len(x)))
+    return Given(_of_images(x, y, header, where, (*notes, *told)), names)
+
+
+def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
+    """A picture, or all below a folder; the folder that a picture lies in names its class."""
+    channels, (height, width) = len(header.channels), header.size
+    if channels != 3 or height != width:
+        raise InputError(
+            f"{where}: this student takes images of {height} x {width} pixels and {channels} channels; give a .npz "
+            "with X (N, C, H, W)"
+        )
+    if not path.exists():
+        raise InputError(f"{where}: there is no such file or folder")
+    folder, names = (path, picture_names(path, where)) if path.is_dir() else (path.parent, [path.name])
+    if not names:
+        raise InputError(
+            f"{where}: there is no picture; this student takes a picture, a folder of them, or a .npz with X "
+            "(N, C, H, W)"
+        )
+    labels = _numbers([(folder / name).parent.name for name in names], header, where) if labelled else None
+    y = np.zeros(len(names), dtype=np.int64) if labels is None else labels
+    return Given(_of_images(cast(Any, PictureFiles(folder, names, height, where)), y, header, where, ()), tuple(names))
+
+
+def _of_images(x: npt.NDArray[Any], y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
     zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
-    windows = Windows(
+    return Windows(
         x=x,
         y=y,
         group=zeros,
@@ -101,9 +129,8 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
         rate=None,
         where=where,
         stride=1,
-        notes=(*notes, *told),
+        notes=notes,
     )
-    return Given(windows, tuple(str(number) for number in numbers))
 
 
 def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Recordings, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from overtone.data.base import IntArray, Source, Windows
 from overtone.data.choice import chosen_classes, some_of_each
-from overtone.data.pictures import PictureFiles
+from overtone.data.pictures import PictureFiles, check_torchvision
 from overtone.data.places import VARIABLE, folders
 from overtone.errors import InputError, nearest
 
@@ -58,7 +58,7 @@ class ImageFolder(Source):
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
 
     def load(self) -> Windows:
-        """All pictures' names, training before test; none is decoded yet.
+        """All pictures' names, side by side; none is decoded yet.
 
         Raises:
             InputError: for a missing folder or package, sides that differ in their classes, or settings that leave
@@ -116,12 +116,16 @@ class ImageFolder(Source):
         return root
 
     def _sides(self, root: Path) -> list[str]:
-        """Validation, training and test side, as far as they are there: with three of them, in this order, the group
-        that follows the test side is the validation side. A folder of classes is one side without a name.
+        """Training and test side, or all three. A folder of classes is one side without a name.
+
+        Of three, validation comes first: where a recipe names no validation group, it is the one that follows the test
+        group, round the end.
         """
         there = _folders(root)
-        sides = [name for group in (VAL, TRAIN, TEST) for name in group if name in there]
-        return sides if set(TRAIN) & set(sides) and len(sides) > 1 else [""]
+        train, val, test = ([name for name in names if name in there] for names in (TRAIN, VAL, TEST))
+        if not train or not val + test:
+            return [""]
+        return [*val, *train, *test] if val and test else [*train, *val, *test]
 
 
 class ImageNet(ImageFolder):
@@ -157,10 +161,9 @@ def _folders(place: Path) -> list[str]:
 
 def _read(folder: Path, root: Path, where: str) -> _Side:
     """One side's pictures, class by class, as torchvision finds them."""
-    try:
-        from torchvision.datasets import ImageFolder as Folder
-    except ImportError:
-        raise InputError(f"{where}: reading pictures needs torchvision: pip install overtone[torchvision]") from None
+    check_torchvision(where)
+    from torchvision.datasets import ImageFolder as Folder
+
     try:
         held = Folder(str(folder))
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,29 @@ def middle(picture: Image.Image, side: int, number: int) -> Image.Image:
         return picture
     cut: Image.Image = v2.functional.center_crop(v2.functional.resize(picture, [round(BORDER * side)]), [side])
     return cut
+
+
+def check_torchvision(where: str) -> None:
+    """Say what to install where torchvision is missing.
+
+    Raises:
+        InputError: for that.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        raise InputError(f"{where}: reading pictures needs torchvision: pip install overtone[torchvision]")
+
+
+def picture_names(folder: Path, where: str) -> list[str]:
+    """All pictures below a folder, by their endings.
+
+    Raises:
+        InputError: if torchvision is missing.
+    """
+    check_torchvision(where)
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 class PictureFiles:

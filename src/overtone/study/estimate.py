@@ -65,5 +65,6 @@ def measure(shop: Workshop, cell: Cell, built: Built, steps: int = 3) -> Measure
         step.total.backward()
         optimizer.step()
         taken.append(time.perf_counter() - started)
-    held = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in built.teachers)
+    remembered = {} if cell.train.augment.active else built.teachers
+    held = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in remembered)
     return Measured(min(taken), 4 * parameters(built.distillation.student), held)
