@@ -570,3 +570,12 @@ def test_ctrl_c_reaches_a_whole_group_while_workers_start(recipe_file: Path, tmp
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
     assert "Traceback" not in printed
+
+
+def test_filters_that_are_too_large_are_told_by_check(recipe_file: Path) -> None:
+    row = "methods=[{name: fam_layer, teachers: [signal], max_parameters: 400}]"
+    result = overtone("check", recipe_file, "--set", row)
+    assert result.exit_code == 2
+    text = everything(result)
+    assert "fam_layer, teacher 'signal', its filters of form full would have " in text
+    assert "max_parameters allows 400. Use" in text

@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import pickle
+import time
 import warnings
 from typing import Any
 
@@ -28,6 +29,7 @@ from overtone.frequency import (
     lift,
     local,
     make_transform,
+    parameter_count,
     published_mask,
     resize,
 )
@@ -1223,6 +1225,20 @@ def test_spectrum_distance_of_silent_maps_has_a_gradient() -> None:
     assert bool(torch.isfinite(x.grad).all())
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [(3, 3), (2, 5)])
+def test_parameters_are_counted_without_a_filter(size: tuple[int, ...], channels: tuple[int, int]) -> None:
+    settings: list[dict[str, Any]] = [{"published": True}]
+    for transform, form in itertools.product(TRANSFORMS, ("full", "depthwise", "low_rank:2")):
+        for mask in ({}, {"radius": 0.4, "shape": "disc"}, {"radius": 0.0}, {"shape": "gaussian"}, {"radius": 2.0}):
+            settings.append({"transform": transform, "form": form, **mask})
+    for each in settings:
+        real = sum(parameter.numel() for parameter in quiet(*channels, size, **each).parameters())
+        assert parameter_count(*channels, size, **each) == real, each
+    with pytest.raises(ValueError, match="rank must be 1 to"):
+        parameter_count(*channels, size, form="low_rank:9")
+
+
 # ---- methods ----------------------------------------------------------------------------------------------------
 
 ALL = ["fam_layer", "fam_review", "review"]
@@ -1384,6 +1400,44 @@ def test_settings_of_the_module_are_refused_before_training(name: str) -> None:
     ):
         with pytest.raises(InputError):
             configure(name, setting)
+
+
+RESNET_50 = spec_of((256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7), embedding=2048, given=(3, 224, 224))
+MOBILENET = spec_of((128, 56, 56), (256, 28, 28), (512, 14, 14), (1024, 7, 7), embedding=1024, given=(3, 224, 224))
+
+
+@pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
+def test_filters_that_are_too_large_are_refused_before_they_are_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counts are those of ``docs/frequency.md``."""
+    with monkeypatch.context() as without:
+        without.setattr("overtone.methods.frequency.FrequencyAttention", None)  # no filter can be made
+        started = time.perf_counter()
+        with pytest.raises(
+            InputError,
+            match=rf"{name}, teacher 'r50', its filters of form full would have 412,680,192 parameters, 4\.6 GiB in .*"
+            r"max_parameters allows 268,435,456\. Use form: low_rank:64 \(144,064,512\) or depthwise \(6,383,104\), or",
+        ):
+            made(name, MOBILENET, {"r50": RESNET_50})
+        assert time.perf_counter() - started < 1
+        with pytest.raises(
+            InputError, match=r"form low_rank:4 would .* MiB .* Use form: low_rank:1 \(2,251,008\), or raise"
+        ):
+            made(name, MOBILENET, {"r50": RESNET_50}, form="low_rank:4", max_parameters=3_000_000)
+    with pytest.raises(InputError, match=r"GiB in training .* Use fewer stages, or raise max_parameters"):
+        made(name, MOBILENET, {"r50": RESNET_50}, published=True)
+    for form, count in {"low_rank:8": 18_008_064, "depthwise": 6_383_104}.items():
+        with pytest.raises(InputError, match=rf"Use form: .*{form} \({count:,}\)"):
+            made(name, MOBILENET, {"r50": RESNET_50}, max_parameters=min(count * 2 - 1, 30_000_000))
+        method = made(name, MOBILENET, {"r50": RESNET_50}, max_parameters=count, form=form)
+        heads = [adapter.head.frequency_attention.filter for adapter in method.adapters["r50"]]
+        assert sum(p.numel() for head in heads for p in head.parameters()) == count
+    made(name, MOBILENET, {"r50": RESNET_50}, branches="local")
+
+
+def test_the_largest_number_of_parameters_is_no_part_of_a_key() -> None:
+    assert configure("fam_layer", {"max_parameters": 5}).model_dump() == configure("fam_layer", {}).model_dump()
 
 
 @pytest.mark.parametrize("name", ["fam_layer", "fam_review"])

@@ -4,7 +4,7 @@ These modules import torch and nothing else of Overtone, so they can be used alo
 """
 
 from overtone.frequency.attention import FrequencyAttention
-from overtone.frequency.filter import SpectralFilter, resize
+from overtone.frequency.filter import SpectralFilter, parameter_count, resize
 from overtone.frequency.lift import lift
 from overtone.frequency.local import LocalAttention
 from overtone.frequency.masks import dense_mask, high_pass, published_mask
@@ -22,6 +22,7 @@ __all__ = [
     "high_pass",
     "lift",
     "make_transform",
+    "parameter_count",
     "published_mask",
     "radial_spectrum",
     "resize",

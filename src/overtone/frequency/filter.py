@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from overtone.frequency.checks import fits, map_size, mask_radius, one_of, whole
 from overtone.frequency.masks import RADIUS, SHAPE, Shape, high_pass, published_mask
-from overtone.frequency.transforms import Fourier, Name, make_transform
+from overtone.frequency.transforms import Fourier, Name, Transform, make_transform
 
 SIZES_KEPT = 8
 """Of how many other sizes the Fourier transform is kept."""
@@ -66,7 +66,7 @@ class SpectralFilter(nn.Module):
         self.transform_name = transform
         self.transform = make_transform(transform, self.size)
         self._others: dict[tuple[tuple[int, ...], torch.device], Fourier] = {}
-        gain = self._gain(self.transform.frequencies)
+        gain = _gain(self.transform, shape, self.radius, published)
         if not gain.any():
             warnings.warn(
                 f"overtone: the high-pass mask ({shape}, radius {radius}) lets nothing of a map of size {self.size} "
@@ -77,14 +77,6 @@ class SpectralFilter(nn.Module):
         passed = gain[gain > 0]
         self.register_buffer("gain", passed if (passed != 1).any() else None, persistent=False)
         self._make_parameters(len(passed), self.transform.parts)
-
-    def _gain(self, frequencies: Tensor) -> Tensor:
-        if not self.published:
-            return high_pass(frequencies, self.shape, self.radius)
-        assert isinstance(self.transform, Fourier)
-        mask = published_mask(self.size)  # lopsided, so that of some pairs u, -u only one is removed
-        dense = (mask + _mirrored(mask, len(self.size))) / 2
-        return dense[(..., slice(self.size[-1] // 2 + 1))].flatten()[self.transform.kept]
 
     def _make_parameters(self, count: int, parts: int) -> None:
         inputs, outputs = self.in_channels, self.out_channels
@@ -212,7 +204,7 @@ class SpectralFilter(nn.Module):
         with torch.inference_mode(False):
             other = Fourier(size)
             if not self.published:
-                other.keep(self._gain(other.frequencies) > 0)
+                other.keep(_gain(other, self.shape, self.radius, False) > 0)
             other.to(device)
         while len(self._others) >= SIZES_KEPT:
             del self._others[next(iter(self._others))]
@@ -228,6 +220,32 @@ class SpectralFilter(nn.Module):
         mask = "published" if self.published else f"{self.shape} {self.radius}"
         channels = f"{self.in_channels} -> {self.out_channels}"
         return f"{channels}, size {self.size}, {self.transform_name}, {self.form}, {mask}"
+
+
+def parameter_count(
+    in_channels: int,
+    out_channels: int,
+    size: int | Sequence[int],
+    *,
+    transform: Name = "fft",
+    shape: Shape = SHAPE,
+    radius: float = RADIUS,
+    form: str = "full",
+    published: bool = False,
+) -> int:
+    """Number of parameters of a :class:`SpectralFilter` of these settings, which is not made for it.
+
+    Raises:
+        ValueError: as :class:`SpectralFilter`.
+    """
+    check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
+    used = make_transform(transform, map_size(size))
+    numbers = int((_gain(used, shape, radius, published) > 0).sum()) * used.parts
+    if form == "full":
+        return numbers * in_channels * out_channels
+    if form == "depthwise":
+        return numbers * out_channels + (in_channels * out_channels if in_channels != out_channels else 0)
+    return numbers * int(form.partition(":")[2]) * (in_channels + out_channels)
 
 
 def check_settings(
@@ -281,6 +299,15 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
         pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
         x = pool(x, smaller)  # type: ignore[arg-type]
     return x if smaller == tuple(size) else F.interpolate(x, size, mode="nearest")
+
+
+def _gain(transform: Transform, shape: Shape, radius: float, published: bool) -> Tensor:
+    """How much of each of a transform's coefficients passes, (n,)."""
+    if not published:
+        return high_pass(transform.frequencies, shape, radius)
+    mask = published_mask(transform.size)  # lopsided, so that of some pairs u, -u only one is removed
+    dense = (mask + _mirrored(mask, len(transform.size))) / 2
+    return dense[(..., slice(transform.size[-1] // 2 + 1))].flatten()[transform.kept]
 
 
 def _mirrored(x: Tensor, dims: int) -> Tensor:

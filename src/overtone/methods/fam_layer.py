@@ -10,7 +10,7 @@ from overtone.errors import InputError
 from overtone.frequency import lift, resize
 from overtone.frequency.lift import Lift
 from overtone.methods.base import MethodConfig
-from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, make_local_attention
+from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, check_filters, make_local_attention
 from overtone.methods.levels import Level, LevelsConfig
 from overtone.types import Spec
 
@@ -45,6 +45,7 @@ class FamLayer(FrequencyMethod):
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""
         assert isinstance(config, FamLayerConfig)
+        check_filters(config, own)
         return nn.ModuleList(_LayerAdapter(config, level) for level in own)
 
 

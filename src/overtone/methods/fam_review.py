@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from overtone.frequency import resize
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
-from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, make_local_attention
+from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, check_filters, make_local_attention
 from overtone.methods.levels import Level, LevelsConfig
 
 
@@ -27,6 +27,7 @@ class FamReview(FrequencyMethod):
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; what is handed on is the fused map."""
         assert isinstance(config, FrequencyConfig)
+        check_filters(config, own)
         deeper = [None, *(level.student_shape[0] for level in own)]
         return nn.ModuleList(
             _ReviewAdapter(config, level, channels) for level, channels in zip(own, deeper, strict=False)

@@ -16,6 +16,7 @@ from overtone.frequency import (
     dense_mask,
     high_pass,
     make_transform,
+    parameter_count,
     published_mask,
 )
 from overtone.frequency.attention import Branches
@@ -25,6 +26,9 @@ from overtone.frequency.transforms import Fourier, Name
 from overtone.losses import spectrum_distance
 from overtone.methods.levels import DistanceConfig, Level, LevelMethod
 from overtone.types import Batch, Output
+
+BYTES = 12
+"""A parameter's memory in training: itself, its gradient and its momentum, in float32."""
 
 
 class FrequencyConfig(DistanceConfig):
@@ -36,6 +40,8 @@ class FrequencyConfig(DistanceConfig):
             cannot be reached.
         transform, shape, radius, form, branches, published: of :class:`overtone.FrequencyAttention`.
         masked: compare spectra under the module's high-pass mask; with ``distance: spectrum`` only.
+        max_parameters: of the filters of one teacher's levels together; more are refused before they are made. No part
+            of a cell's key, since it changes no number.
     """
 
     attention: bool = True
@@ -47,6 +53,7 @@ class FrequencyConfig(DistanceConfig):
     branches: Branches = "both"
     published: bool = False
     masked: bool = False
+    max_parameters: int = Field(default=2**28, ge=1, exclude=True)
 
     @field_validator("form")
     @classmethod
@@ -64,7 +71,11 @@ class FrequencyConfig(DistanceConfig):
 
     def module_settings(self) -> dict[str, Any]:
         """What :class:`overtone.FrequencyAttention` takes."""
-        names = ("transform", "shape", "radius", "form", "branches", "published")
+        return {**self.filter_settings(), "branches": self.branches}
+
+    def filter_settings(self) -> dict[str, Any]:
+        """What :class:`overtone.frequency.SpectralFilter` takes."""
+        names = ("transform", "shape", "radius", "form", "published")
         return {name: getattr(self, name) for name in names}
 
 
@@ -112,6 +123,53 @@ def _is_deaf(config: FrequencyConfig, size: tuple[int, ...]) -> bool:
         return False
     frequencies = make_transform(config.transform, size).frequencies
     return not bool(high_pass(frequencies, config.shape, config.radius).any())
+
+
+def check_filters(config: FrequencyConfig, own: list[Level]) -> None:
+    """Count the parameters that the filters of a teacher's levels will have, before any is made.
+
+    Raises:
+        InputError: for more than ``max_parameters``, with the forms that fit; for settings that do not fit a level.
+    """
+    count = 0 if config.branches == "local" else _filter_parameters(config, own)
+    if count <= config.max_parameters:
+        return
+    fitting = {} if config.published else _fitting_forms(config, own)
+    forms = " or ".join(f"{form} ({held:,})" for form, held in fitting.items())
+    raise InputError(
+        f"its filters of form {config.form} would have {count:,} parameters, {_memory(count)} in "
+        f"training with their gradients and momentum in float32; max_parameters allows {config.max_parameters:,}. Use "
+        f"{f'form: {forms}' if forms else 'fewer stages'}, or raise max_parameters"
+    )
+
+
+def _memory(count: int) -> str:
+    size = BYTES * count
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _filter_parameters(config: FrequencyConfig, own: list[Level], form: str | None = None) -> int:
+    """Parameters of the filters of all levels; of another form than the config's where one is given."""
+    settings = {**config.filter_settings(), **({"form": form} if form else {})}
+    total = 0
+    for level in own:
+        channels, (out_channels, *size) = level.student_shape[0], level.teacher_shape
+        try:
+            total += parameter_count(channels, out_channels, size, **settings)
+        except ValueError as error:
+            raise InputError(f"{level.student}: {error}") from error
+    return total
+
+
+def _fitting_forms(config: FrequencyConfig, own: list[Level]) -> dict[str, int]:
+    """Smaller forms that ``max_parameters`` allows, with their parameters: the largest low rank, and depthwise."""
+    of_rank_1 = _filter_parameters(config, own, "low_rank:1")
+    channels = (n for level in own for n in (level.student_shape[0], level.teacher_shape[0]))
+    largest = min(*channels, config.max_parameters // of_rank_1)
+    rank = 1 << largest.bit_length() >> 1  # the largest power of two up to it; 0 for 0
+    found = {f"low_rank:{rank}": rank * of_rank_1} if rank else {}
+    depthwise = _filter_parameters(config, own, "depthwise")
+    return {**found, "depthwise": depthwise} if depthwise <= config.max_parameters else found
 
 
 class FrequencyMethod(LevelMethod):
