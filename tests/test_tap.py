@@ -20,6 +20,14 @@ from overtone.teachers import Teacher, TeacherMemory, memory_bytes
 from overtone.types import Batch
 
 
+def test_a_model_that_gives_no_numbers_can_be_probed() -> None:
+    """A few steps of training may leave one, which is looked into on the page all the same."""
+    model = build("wrn10-0.5", (3, 32), 4)
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("nan"))
+    assert not probe(Tap(model), torch.zeros(2, 3, 32)).has_cam
+
+
 def foreign(dims=1, inplace=True):
     """A plain network of nobody's: maps of three sizes, dropout, batch statistics."""
     torch.manual_seed(0)

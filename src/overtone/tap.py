@@ -7,6 +7,7 @@ places. Shapes are always found by a probe, never typed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -311,12 +312,16 @@ def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Sp
 
 
 def _has_cam(output: Output) -> bool:
-    """Whether the class activation maps average to the logits: the head is a (weighted) mean and a linear layer."""
+    """Whether the class activation maps average to the logits: the head is a (weighted) mean and a linear layer.
+
+    Not told of a model that gives no finite numbers, as one may after a few steps.
+    """
     if output.head is None or "final" not in output.stages:
         return False
     maps, bias = class_maps(output)
     logits = maps.flatten(2).mean(2) + bias
-    return bool(torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3 * float(output.logits.abs().max() + 1)))
+    largest = float(output.logits.abs().max())
+    return math.isfinite(largest) and bool(torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3 * (largest + 1)))
 
 
 def parameters(module: nn.Module) -> int:
