@@ -17,13 +17,14 @@ from torch import nn
 
 from overtone.data import Fold, Standardiser
 from overtone.distill import Distillation
-from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, scores
+from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop, scores
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed
 from overtone.errors import InputError, NotFiniteError
 from overtone.methods import configure, find
 from overtone.recipe import TrainSettings, WeightSettings
 from overtone.tap import Tap
+from overtone.teachers import Teacher
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
 from overtone.views import Signal
 
@@ -339,6 +340,43 @@ def test_clipping_bounds_the_step(tmp_path):
     fit(job, Accelerator(cpu=True), Silent())
     moved = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)]).norm()
     assert 0 < moved <= 4 * 1e-3 + 1e-6  # four steps
+
+
+def taught_job(folder, compiled):
+    """A student with a tapped stage and a teacher that runs beside it."""
+    torch.manual_seed(0)
+    student, taught = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, CLASSES)) for _ in range(2))
+    teacher = Teacher("big", Tap(nn.Sequential(nn.Flatten(), taught), {}), "signal")
+    job = job_of(folder, student, compile=compiled)
+    spec = Spec((1, 4), CLASSES, {}, 5)
+    data = DataInfo(("a", "b", "c"), torch.arange(8), torch.arange(8) % CLASSES, None)
+    method = find("kd")(configure("kd", {}), spec, {"big": spec}, data)
+    tap = Tap(nn.Sequential(nn.Flatten(), student), {"stage1": "1.1"})
+    weights = {"ce": WeightSettings(value=0.5), "kd.kl": WeightSettings(value=0.5, warmup=2)}
+    return replace(job, distillation=Distillation(tap, {"kd": method}, weights), teachers={"big": teacher})
+
+
+def test_compiled_training_equals_eager(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    compiled, eager = (
+        fit(taught_job(tmp_path / name, name == "compiled"), Accelerator(cpu=True), Silent())
+        for name in ("compiled", "eager")
+    )
+    assert [row["terms"] for row in compiled.rows] == [pytest.approx(row["terms"], rel=1e-5) for row in eager.rows]
+    assert set(compiled.last) == set(eager.last)  # names of parameters stay
+    for name, value in eager.last.items():
+        torch.testing.assert_close(compiled.last[name], value)
+
+
+def test_the_guard_sees_into_compiled_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    job = taught_job(tmp_path, True)
+    with torch.no_grad():
+        job.distillation.student.model[1][0].bias[2] = float("nan")
+    with pytest.raises(NotFiniteError, match=r"first in layer 'student\.model\.1\.0'"):
+        fit(job, Accelerator(cpu=True), Silent())
 
 
 @pytest.mark.parametrize(("batch", "message"), [(9, "fold 0 has 8 training windows, fewer than one batch of 9")])

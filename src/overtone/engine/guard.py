@@ -84,7 +84,7 @@ def _first_layer(
 
     hooks = [m.register_forward_hook(watch(n)) for n, m in distillation.named_modules() if n]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # compiled code runs no new hook
             distillation(batch, teachers, progress)
     finally:
         for hook in hooks:

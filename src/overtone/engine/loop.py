@@ -29,12 +29,15 @@ from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
 from overtone.methods import Method
 from overtone.recipe import PhaseSettings, TrainSettings, phase_at
-from overtone.types import Batch, Output, Progress
+from overtone.tap import Tap
+from overtone.teachers import Teacher
+from overtone.types import Batch, Output, Progress, Step
 
 VERSION = 1
 """Raised whenever the loop gives other numbers for the same inputs."""
 
 COMMIT_SECONDS = 5.0
+BACKEND = "inductor"
 StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -136,6 +139,9 @@ class _Run:
         self.generators: dict[str, Any] | None = None
         self.committed = time.monotonic()
         self._resume()
+        if train.compile:
+            for tap in (job.distillation.student, *(t.tap for t in job.teachers.values() if isinstance(t, Teacher))):
+                compile_tap(tap, accelerator.device)
         self.model = accelerator.prepare_model(job.distillation)
 
     def to_the_end(self) -> Fitted:
@@ -199,12 +205,18 @@ class _Run:
             torch.nn.utils.clip_grads_with_norm_(parameters, job.train.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._add("n", len(batch.target))
-        self._add("total", float(step.total.detach()) * len(batch.target))
-        self._add("correct", float((step.output.logits.argmax(1) == batch.target).sum()))
-        for term, value in step.terms.items():
-            self._add(f"term/{term}", float(value.detach()) * len(batch.target))
+        self._count(step, batch)
         self.listener.step(progress, step.terms)
+
+    def _count(self, step: Step, batch: Batch) -> None:
+        """Add a step to the epoch's sums; a GPU is waited for once."""
+        means = {"total": step.total, **{f"term/{term}": value for term, value in step.terms.items()}}
+        correct = (step.output.logits.argmax(1) == batch.target).sum()
+        *values, right = torch.stack([*(value.detach().float() for value in means.values()), correct.float()]).tolist()
+        samples = len(batch.target)
+        sums = {"n": samples, "correct": right, **{k: v * samples for k, v in zip(means, values, strict=True)}}
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
     def _guard(self, check: Callable[[], None], progress: Progress) -> None:
         """Run a check that may raise; where one process raises, all do, or the others would wait for it forever."""
@@ -224,9 +236,6 @@ class _Run:
             return here
         flag = torch.tensor([float(here)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
-
-    def _add(self, name: str, value: float) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value
 
     def _end_epoch(self) -> None:
         job = self.job
@@ -324,6 +333,16 @@ class _Run:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(held["scaler"])
         self.fitted = Fitted(**held["fitted"])
+
+
+def compile_tap(tap: Tap, device: torch.device) -> None:
+    """Compile a model's pass, as CUDA graphs on a GPU, where small networks wait for launches more than for arithmetic.
+
+    In place, so that names of parameters stay; its taps are hooked already. Adapters are left as they are: compilers do
+    not fuse complex numbers.
+    """
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    tap.compile(backend=BACKEND, mode=mode)
 
 
 def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim.Optimizer:

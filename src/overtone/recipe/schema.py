@@ -257,6 +257,7 @@ class TrainSettings(_Part):
     threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
     readers: int | None = Field(default=None, ge=0, description="processes that decode pictures; by the cores if unset")
     autocast: Literal["none", "bf16", "fp16"] = "none"
+    compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
