@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from conftest import DATA
+from test_images import write_archive
 from typer.testing import CliRunner, Result
 
 from overtone import data, files, load_student, recipe
@@ -24,7 +25,7 @@ from overtone.data import load as load_data
 from overtone.engine import make_accelerator
 from overtone.recipe import load as load_recipe
 from overtone.recipe import shipped
-from overtone.study import make_plan
+from overtone.study import cell, make_plan
 from overtone.study.cell import Workshop, build_cell
 
 runner = CliRunner()
@@ -189,11 +190,9 @@ def test_check_tells_the_time_sensibly(
 
 
 NEED_DATA = ("uci_har", "cifar100")  # how recipes begin whose data are not in any package
-RECIPES = [
-    pytest.param(name, marks=[pytest.mark.data] if name.startswith(NEED_DATA) else [])
-    for name in shipped()
-    if not name.startswith("imagenet")  # see test_imagenet.py
-]
+NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see test_imagenet.py
+RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in NAMES]
+SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith("uci_har") else []) for n in NAMES]
 SMALL = {
     "watch-methods": ["data.stride=250", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
@@ -204,7 +203,7 @@ SMALL = {
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
     "cifar100": [
-        *("data.classes=4", "data.train_per_class=10", "data.test_per_class=5"),
+        *("data.path={folder}", "data.classes=4", "data.train_per_class=10", "data.test_per_class=5"),
         *("split.val=8", "train.batch=16", "seeds=[0]"),
     ],
 }
@@ -223,7 +222,7 @@ SMALL_TRANSFORMER = {"depth": 4, "embed_dim": 24, "num_heads": 3}
 
 
 def small_settings(name: str) -> list[str]:
-    """What makes a pair of the literature small: a few images, small models."""
+    """What makes the models of a pair of the literature small."""
     if not name.startswith("cifar100-"):
         return []
     teacher, student = next((m for start, m in SMALL_MODELS.items() if name.startswith(start)), (None, None))
@@ -232,14 +231,19 @@ def small_settings(name: str) -> list[str]:
         who = "student" if name.endswith("vit_tiny") else "teachers.vit"
         models = [f"{who}.arguments.{key}={value}" for key, value in SMALL_TRANSFORMER.items()]
         models.append("teachers.r56.model=resnet8" if who == "student" else "student.model=resnet8")
-    return [*SMALL["cifar100"], *(models if teacher or "vit_tiny" in name else [])]
+    return models if teacher or "vit_tiny" in name else []
 
 
-@pytest.mark.data
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in the form of CIFAR-100: decoding all of the real ones takes longer than a recipe made short."""
+    return write_archive(tmp_path_factory.mktemp("photographs"))
+
+
 @pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("cifar100-") and "mini" not in name])
-def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path) -> None:
+def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path, photographs: Path) -> None:
     """The models as they are in the recipe: their stages pair, and every adapter is built."""
-    few = [*SMALL["cifar100"]]
+    few = [setting.format(folder=photographs) for setting in SMALL["cifar100"]]
     study = load_recipe(name, few)
     plan = make_plan(study, load_data(study.data))
     shop = Workshop(plan, tmp_path, make_accelerator())
@@ -272,14 +276,18 @@ def _every_tenth(source: Path, target: Path) -> None:
     np.savez(target, **{n: a if n in ("channels", "classes") else a[::10] for n, a in names.items()})
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_shipped_recipes_run_short(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SHORT)
+def test_shipped_recipes_run_short(
+    name: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every row of every recipe, with one epoch, small images and few samples."""
+    monkeypatch.setattr(cell, "EXAMPLES", 1)  # one window looked at: most of a short study's time goes into its page
     study = load_recipe(name)
     if name.startswith("uci_har"):
         _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")
+    folder = photographs if name.startswith("cifar100") else tmp_path
     small = next(small for start, small in SMALL.items() if name.startswith(start))
-    settings = small_settings(name) or [setting.format(folder=tmp_path) for setting in small]
+    settings = [*(setting.format(folder=folder) for setting in small), *small_settings(name)]
     epochs = 5 if "progressive" in str(study.methods) else 1  # its phases are fifths
     settings = [*settings, f"student.epochs={epochs}", *(f"teachers.{teacher}.epochs=1" for teacher in study.teachers)]
     settings += [f"views.{view}.size=8" for view in study.views]
