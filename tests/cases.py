@@ -20,6 +20,8 @@ from overtone.views import VIEWS, gramian_angular_field
 CLASSES, CHANNELS, LENGTH, IMAGE = 5, 3, 32, 8
 PROGRESS = Progress(epoch=1, epochs=2, step=0, steps=8)
 
+DEEPEST: dict[str, Any] = {"pairs": {"stage3": "stage3"}}
+"""Embedding and one stage: forms of frequency attention need no more; the case without settings has all stages."""
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("kd", {}),
     ("aver", {"average": "loss"}),
@@ -46,9 +48,9 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("at", {}),
     ("review", {}),
     ("fam_layer", {}),
-    ("fam_layer", {"lift": "gramian", "distance": "hcl", "shape": "gaussian"}),
-    ("fam_layer", {"lift": "repeat", "distance": "spectrum", "transform": "dct", "form": "low_rank:2"}),
-    ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True}),
+    ("fam_layer", {"lift": "gramian", "distance": "hcl", "shape": "gaussian", **DEEPEST}),
+    ("fam_layer", {"lift": "repeat", "distance": "spectrum", "transform": "dct", "form": "low_rank:2", **DEEPEST}),
+    ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True, **DEEPEST}),
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
     ("pskd", {}),
