@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/overtone run watch
 
 test: lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
