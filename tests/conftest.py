@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What imports left is for good: each cell collects garbage, which would look through a million objects of torch."""
+    """What imports left stays: each cell collects garbage, which would look through all objects of torch each time."""
     gc.collect()
     gc.freeze()
 

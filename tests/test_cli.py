@@ -194,12 +194,12 @@ NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see t
 RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in NAMES]
 SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith("uci_har") else []) for n in NAMES]
 SMALL = {
-    "watch-methods": ["data.stride=250", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
+    "watch-methods": ["data.stride=800", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
     "watch-crossmodal": [
-        *("data.stride=400", "split.folds=[0]", "train.batch=16", "student.model=two_branch-wrn10-0.25"),
+        *("data.stride=800", "split.folds=[0]", "train.batch=16", "student.model=two_branch-wrn10-0.25"),
     ],
-    "watch": ["data.stride=400", "split.folds=[0]"],
+    "watch": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
     "cifar100": [
@@ -263,9 +263,17 @@ CHECKED = [
 """All but the literature's pairs, which are large and start in the tests around this one."""
 
 
+FEWER = {"watch": "data.stride=200", "fam-ablation": "data.stride=200", "uci_har": "data.path={folder}/uci_har.npz"}
+"""Fewer windows for a check, by how a recipe's name begins: diagrams of all take longer than all of its rows."""
+
+
 @pytest.mark.parametrize("name", CHECKED)
-def test_shipped_recipes_pass_check(name: str) -> None:
-    result = overtone("check", name)
+def test_shipped_recipes_pass_check(name: str, tmp_path: Path) -> None:
+    """With the models, views and batches of the recipe."""
+    if name.startswith("uci_har"):
+        _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")
+    fewer = [setting.format(folder=tmp_path) for start, setting in FEWER.items() if name.startswith(start)]
+    result = overtone("check", name, *(word for setting in fewer for word in ("--set", setting)))
     assert result.exit_code == 0, everything(result)
 
 
@@ -291,6 +299,8 @@ def test_shipped_recipes_run_short(
     epochs = 5 if "progressive" in str(study.methods) else 1  # its phases are fifths
     settings = [*settings, f"student.epochs={epochs}", *(f"teachers.{teacher}.epochs=1" for teacher in study.teachers)]
     settings += [f"views.{view}.size=8" for view in study.views]
+    if name.startswith(("watch", "fam-ablation")):
+        settings += [f"teachers.{teacher}.model=wrn10-0.5" for teacher in study.teachers]  # of the same stages
     words = [word for setting in settings for word in ("--set", setting)]
     result = overtone("run", name, "--out", tmp_path / "out", *words)
     assert result.exit_code == 0, everything(result)
