@@ -231,6 +231,7 @@ def small_settings(name: str) -> list[str]:
         who = "student" if name.endswith("vit_tiny") else "teachers.vit"
         models = [f"{who}.arguments.{key}={value}" for key, value in SMALL_TRANSFORMER.items()]
         models.append("teachers.r56.model=resnet8" if who == "student" else "student.model=resnet8")
+        models.append(f"teachers.{'r56' if who == 'student' else 'vit'}.train.batch=16")  # they have one of their own
     return models if teacher or "vit_tiny" in name else []
 
 
