@@ -85,7 +85,10 @@ class Display(StudyListener):
         self.left = {cell.key: costs[cell.key] * cell.epochs for cell in cells if cell.key in costs}
         self.total = sum(self.left.values())
         self.started = time.monotonic()
-        todo = f"{len(self.left)} to train" if self.left else "nothing to train"
+        left = [cell for cell in cells if cell.key in costs]
+        given = sum(cell.given is not None for cell in left)
+        todo = f"{len(left) - given} to train" if len(left) > given else "nothing to train"
+        todo += f", {given} with given weights to score" if given else ""
         beside = f", {jobs} side by side" if jobs > 1 else ""
         self.console.print(
             f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, {todo}{beside}", highlight=False
@@ -116,8 +119,9 @@ class Display(StudyListener):
         """One line for a finished cell."""
         self._end(cell)
         test = 100 * result["test"]["best"]["accuracy"]
-        about = f"  best epoch {result['best_epoch']}/{cell.epochs}{self._time_left()}"
-        line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), (about, "dim"))
+        how = f"best epoch {result['best_epoch']}/{cell.epochs}" if cell.given is None else cell.given.said
+        about = (f"  {how}{self._time_left()}", "dim")
+        line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), about)
         self.console.print(line)
 
     def cell_failed(self, cell: Cell, message: str) -> None:

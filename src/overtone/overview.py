@@ -115,8 +115,10 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     """Cells, time, memory and disk of the whole study."""
     folds, seeds = len(plan.folds), len(plan.recipe.seeds)
     time = "less than a second" if cost.seconds < 1 else f"about {duration(cost.seconds)}"
+    given = sum(cell.given is not None for cell in plan.cells.values())
+    scored = f" and {given} with given weights to score" if given else ""
     console.print(
-        f"\n{len(plan.cells)} cells to train: {folds} folds x {seeds} seeds, {time} of training with "
+        f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
         f"{cost.jobs} side by side\nmemory a job, besides the program: windows {_bytes(cost.windows)}, diagrams "
         f"{_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
         "Everything fits; nothing was trained.",
@@ -189,8 +191,9 @@ def _show_models(console: Console, found: Check) -> None:
     for model in found.models:
         parts = list(model.spec.branches.values()) or [model.spec]
         shape = ", ".join("x".join(map(str, part.input)) for part in parts)
+        given = f", {escape(model.given)}" if model.given else ""
         console.print(
-            f"  [cyan]{escape(model.role)}[/cyan]: {escape(model.model)} on {escape(model.view)} {shape}, "
+            f"  [cyan]{escape(model.role)}[/cyan]: {escape(model.model)} on {escape(model.view)} {shape}{given}, "
             f"{short(model.parameters)} parameters, {short(model.macs)} MACs",
             highlight=False,
         )
@@ -201,7 +204,7 @@ def _show_models(console: Console, found: Check) -> None:
 def _show_rows(console: Console, found: Check) -> None:
     console.print()
     table = _table(
-        "terms on one training batch (teachers still untrained)",
+        "terms on one training batch (teachers untrained or given)",
         ("row", "term", "weight", "size", "gradient", "adapters"),
         ("weight", "size", "gradient", "adapters"),
     )

@@ -27,6 +27,8 @@ from overtone.models import Tapped, branch_names, build
 from overtone.recipe import ModelOptions
 from overtone.views import View
 
+HEADER = "overtone"
+"""The key of the header in a safetensors file's metadata."""
 OLD_NAMES = {"type": "view", "settings": "view_settings", "state": "view_state"}
 
 
@@ -196,7 +198,7 @@ def branch_header(header: Header, number: int) -> Header:
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
     """Write a student file atomically, from a bare model's state dict."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_atomic(path, save(tensors, metadata={"overtone": header.model_dump_json()}))
+    write_atomic(path, save(tensors, metadata={HEADER: header.model_dump_json()}))
 
 
 def read_header(path: Path) -> Header:
@@ -212,10 +214,10 @@ def read_header(path: Path) -> Header:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
-    if "overtone" not in metadata:
+    if HEADER not in metadata:
         raise InputError(f"{path} is a safetensors file, but Overtone did not write it (its header is missing)")
     try:
-        return Header.model_validate(json.loads(metadata["overtone"]))
+        return Header.model_validate(json.loads(metadata[HEADER]))
     except (ValidationError, ValueError) as error:
         raise InputError(f"{path}: its header was written by another version of Overtone ({error})") from error
 

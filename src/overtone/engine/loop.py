@@ -92,6 +92,11 @@ class Fitted:
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def last_accuracy(self) -> float:
+        """On the validation side; without an epoch the last weights are the best."""
+        return float(self.rows[-1]["val"]["accuracy"]) if self.rows else self.best_accuracy
+
 
 def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
     """Train a cell, from its checkpoint if there is one.

@@ -65,6 +65,11 @@ class Folder:
             self._results[key] = read_json(path) if path.exists() else None
         return self._results[key]
 
+    def given(self, key: str) -> str | None:
+        """``given weights (FILE)``; None for a cell that is trained."""
+        found: str | None = self.study["cells"][key].get("given")
+        return found
+
     def epochs(self, key: str) -> list[dict[str, Any]]:
         """A cell's rows of ``metrics.jsonl``; none where the file is missing or damaged."""
         try:

@@ -176,7 +176,12 @@ def environment(folder: Folder) -> Html:
     seeds = ", ".join(str(seed) for seed in folder.study["seeds"])
     where, content = folder.study["data"]["where"], folder.study["data"]["content"][:16]
     every = [
-        [cell["title"], key, (folder.result(key) or {}).get("best_epoch", "–"), f"{cell['seconds']:.1f}"]
+        [
+            cell["title"],
+            key,
+            folder.given(key) or (folder.result(key) or {}).get("best_epoch", "–"),
+            f"{cell['seconds']:.1f}",
+        ]
         for key, cell in held.items()
     ]
     return section(

@@ -49,7 +49,8 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
     keys = [keys[0] for _, _, keys in folder.cells_of(row) if folder.result(keys[0]) is not None]
     runs = {key: epochs for key in keys if (epochs := folder.epochs(key))}
     if not runs:
-        why = "no cell of this row is done" if not keys else "the rows of its epochs cannot be read"
+        given = next((said for key in keys if (said := folder.given(key))), None)
+        why = (given or "the rows of its epochs cannot be read") if keys else "no cell of this row is done"
         return details(row_title(row), note(f"No curves: {why}."), open_=opened)
     best = []
     for key, epochs in runs.items():

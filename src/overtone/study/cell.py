@@ -108,10 +108,10 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     Args:
         shop: the study.
         cell: which.
-        fresh_teachers: untrained teachers instead of those on disk, for ``overtone check``.
+        fresh_teachers: teachers as they are before training instead of those on disk, for ``overtone check``.
     """
     samples = shop.samples(cell.fold)
-    classes = len(shop.plan.windows.classes)
+    classes = shop.plan.windows.classes
     first = torch.from_numpy(shop.plan.folds[cell.fold].train[:2])
     device = shop.accelerator.device
 
@@ -122,7 +122,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         return [shop.plan.views[name].AXES for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
-    student = Tap(_on(device, build(cell.model, shape_of(example(cell.view)), classes, cell.options)), cell.at)
+    student = Tap(_on(device, _initial(cell, example(cell.view), classes)), cell.at)
     if cell.start is not None and not fresh_teachers:
         twin = load_student(shop.weights_file(cell.start, "best"))
         student.model.load_state_dict(twin.model.state_dict())
@@ -130,7 +130,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     for name, link in cell.teachers.items():
         made = shop.plan.cells[link.key]
         if fresh_teachers:
-            model = build(made.model, shape_of(example(made.view)), classes, made.options)
+            model = _initial(made, example(made.view), classes)
         else:
             model = load_student(shop.weights_file(link.key, link.checkpoint)).model
         teachers[name] = Teacher(name, Tap(_on(device, model), made.at), made.view)
@@ -152,6 +152,14 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         trained(student.model, phase)  # a pattern that fits nothing is told now
     distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
     return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
+
+
+def _initial(cell: Cell, example: Input, classes: tuple[str, ...]) -> torch.nn.Module:
+    """A cell's model as it is before training, or with the weights that are given."""
+    model = build(cell.model, shape_of(example), len(classes), cell.options)
+    if cell.given is not None:
+        cell.given.load_into(model, cell.model, classes)
+    return model
 
 
 def views_of(cell: Cell, built: Built) -> tuple[str, ...]:
@@ -211,8 +219,41 @@ def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callab
 def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
     """Train, test and write a cell. Its ``result.json`` is written last: a cell with one is done."""
     torch.set_num_threads(cell.train.threads)
-    samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
     built = build_cell(shop, cell)
+    fitted = _trained(shop, cell, built, listener) if cell.given is None else _given(shop, cell, built)
+    logits = _tested(shop, cell, built, fitted)
+    if shop.accelerator.is_main_process:
+        _write_pictures(shop, cell, built, fitted)
+        _write(shop, cell, built, fitted, logits)
+    shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
+    shop.accelerator.wait_for_everyone()
+    shop.accelerator.free_memory()
+
+
+def _given(shop: Workshop, cell: Cell, built: Built) -> Fitted:
+    """What training would leave: the given weights as best and last, and how they do on the validation side."""
+    samples, val = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].val)
+    student = built.distillation.student
+    logits = evaluate(student, samples, val, cell.view, shop.accelerator)
+    accuracy = scores(logits, samples.target[val.to(samples.target.device)].cpu())["accuracy"]
+    state = {name: tensor.detach().cpu().clone() for name, tensor in student.model.state_dict().items()}
+    return Fitted(best=state, best_accuracy=accuracy, last=state)
+
+
+def _tested(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> dict[str, Tensor]:
+    """Test logits at best and last, of the whole and of its parts; given weights, which are both, are scored once."""
+    samples, test = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].test)
+    student = built.distillation.student
+    logits = {}
+    for name, state in {"best": fitted.best, **({"last": fitted.last} if cell.given is None else {})}.items():
+        student.model.load_state_dict(state)
+        logits[name] = evaluate(student, samples, test, cell.view, shop.accelerator)
+        for part in parts_of(student):
+            logits[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, shop.accelerator, part)
+    return {**{name.replace("best", "last"): held for name, held in logits.items()}, **logits}
+
+
+def _trained(shop: Workshop, cell: Cell, built: Built, listener: Listener) -> Fitted:
     teachers, views = remember(shop, cell, built)
     job = Job(
         key=cell.key,
@@ -220,29 +261,15 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
         distillation=built.distillation,
         teachers=teachers,
         views=views,
-        samples=samples,
-        fold=fold,
+        samples=shop.samples(cell.fold),
+        fold=shop.plan.folds[cell.fold],
         train=cell.train,
         epochs=cell.epochs,
         seed=cell.seed,
         keep=shop.plan.keep.get(cell.key, frozenset()),
         phases=cell.phases,
     )
-    fitted = fit(job, shop.accelerator, listener)
-    test = torch.from_numpy(fold.test)
-    logits = {}
-    student = built.distillation.student
-    for name, state in {"best": fitted.best, "last": fitted.last}.items():
-        student.model.load_state_dict(state)
-        logits[name] = evaluate(student, samples, test, cell.view, shop.accelerator)
-        for part in parts_of(student):
-            logits[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, shop.accelerator, part)
-    if shop.accelerator.is_main_process:
-        _write_pictures(shop, cell, built, fitted)
-        _write(shop, cell, built, fitted, logits)
-    shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
-    shop.accelerator.wait_for_everyone()
-    shop.accelerator.free_memory()
+    return fit(job, shop.accelerator, listener)
 
 
 def example_numbers(plan: Plan) -> tuple[int, ...]:
@@ -302,7 +329,7 @@ def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Map
             "seed": cell.seed,
             "epochs": cell.epochs,
             "best_epoch": fitted.best_epoch,
-            "val": {"best": fitted.best_accuracy, "last": fitted.rows[-1]["val"]["accuracy"]},
+            "val": {"best": fitted.best_accuracy, "last": fitted.last_accuracy},
             **_scores(logits, target, len(windows.classes)),
             "parameters": parameters(model),
             "adapters": parameters(built.distillation) - parameters(model),

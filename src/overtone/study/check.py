@@ -62,7 +62,7 @@ class RowCheck:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A teacher or the student: what it sees and what it costs."""
+    """A teacher or the student: what it sees and what it costs; ``given`` says so where it is not trained."""
 
     role: str
     model: str
@@ -70,6 +70,7 @@ class ModelCheck:
     spec: Spec
     parameters: int
     macs: int
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Check:
 
 
 def check(plan: Plan) -> Check:
-    """Build everything once, with untrained teachers, and run one training batch through every row.
+    """Build everything once, with teachers that are untrained or given, and run one training batch through every row.
 
     Raises:
         InputError: for anything that could not be trained.
@@ -113,7 +114,8 @@ def check(plan: Plan) -> Check:
             if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
-            _check_batch(shop, cell)
+            if cell.given is None:
+                _check_batch(shop, cell)
             built = build_cell(shop, cell, fresh_teachers=True)
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
@@ -130,7 +132,7 @@ def check(plan: Plan) -> Check:
 def _cost(shop: Workshop, measured: dict[str, Measured]) -> Cost:
     plan = shop.plan
     jobs = min(default_jobs(plan.recipe.train.threads), len(plan.cells))
-    least = min(measured.values(), key=lambda m: m.step)
+    least = min((m for m in measured.values() if m.step), key=lambda m: m.step)
     seconds, disk = 0.0, 0
     for cell in plan.cells.values():
         found = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
@@ -208,7 +210,8 @@ def _model(role: str, cell: Cell, built: Built) -> ModelCheck:
     model = built.distillation.student.model
     spec = probe(built.distillation.student, built.example)
     seen = ", ".join(names_of(cell.view))
-    return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example))
+    given = "" if cell.given is None else cell.given.said
+    return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given)
 
 
 def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:

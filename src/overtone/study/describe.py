@@ -69,7 +69,12 @@ def describe(plan: Plan) -> dict[str, Any]:
             for row in plan.rows
         ],
         "cells": {
-            key: {"title": cell.title, "needs": cell.needs, "views": names_of(cell.view)}
+            key: {
+                "title": cell.title,
+                "needs": cell.needs,
+                "views": names_of(cell.view),
+                **({} if cell.given is None else {"given": cell.given.said}),
+            }
             for key, cell in plan.cells.items()
         },
     }

@@ -35,6 +35,7 @@ from overtone.recipe import (
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.types import Seen, names_of
 from overtone.views import VIEWS, View
+from overtone.weights import GivenWeights
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run. ``key`` hashes everything that decides its numbers."""
+    """One training run, or a model whose weights are ``given``. ``key`` hashes everything that decides its numbers."""
 
     key: str
     title: str
@@ -64,6 +65,7 @@ class Cell:
     teachers: Mapping[str, Link]
     start: str | None
     phases: tuple[PhaseSettings, ...] = ()
+    given: GivenWeights | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -121,6 +123,11 @@ class _Planner:
         self.cells: dict[str, Cell] = {}
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
+        self.given = {
+            name: GivenWeights.find(teacher.weights, f"teachers.{name}.weights")
+            for name, teacher in recipe.teachers.items()
+            if teacher.weights is not None
+        }
         for name in recipe.views:
             self._view(name)
         self.used: set[str] = set()
@@ -216,12 +223,14 @@ class _Planner:
         if name in path:
             raise InputError(f"teachers distil each other in a circle: {' -> '.join([*path, name])}")
         teacher: TeacherSettings = self.recipe.teachers[name]
-        settings = None
+        settings, given = None, self.given.get(name)
+        if given is not None:
+            teacher = teacher.model_copy(update={"epochs": 0})
         if teacher.method is not None:
             settings = resolve_row(teacher.method, self._undistilled(name))
         warm = settings is not None and bool(settings.warm_start)
         start = self._cell("twin", teacher, None, fold, seed, (), None) if warm else None
-        return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start)
+        return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start, given)
 
     def _cell(
         self,
@@ -232,6 +241,7 @@ class _Planner:
         seed: int,
         path: tuple[str, ...],
         start: str | None,
+        given: GivenWeights | None = None,
     ) -> str:
         seen = names_of(model.view)
         views = [self._view(name) for name in seen]
@@ -253,7 +263,8 @@ class _Planner:
             checkpoint = (settings.checkpoint if settings else None) or self.recipe.teachers[name].checkpoint
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
-        self._check_weights(title, weights, model.epochs)
+        if given is None:
+            self._check_weights(title, weights, model.epochs)
         for name in methods:
             check_terms_left(name, weights, title)
         least = max([1, *(find_method(name).LEAST_BATCH for name in methods)])
@@ -262,7 +273,8 @@ class _Planner:
                 f"{title}: train.batch {train.batch} is too small, its method needs {least} samples or more"
             )
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
-        self._check_augment(train, shown)
+        if given is None:
+            self._check_augment(train, shown)
         what: dict[str, Any] = {
             "engine": engine.VERSION,
             "data": self.windows.content,
@@ -277,11 +289,14 @@ class _Planner:
             "start": start,
             **({"phases": [phase.model_dump(mode="json") for phase in phases]} if phases else {}),
         }
+        if given is not None:  # whose numbers neither a seed nor training settings decide
+            decides = ("engine", "data", "split", "view", "model")
+            what = {**{part: what[part] for part in decides}, "given": given.content}
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.cells:
             self.cells[key] = Cell(
                 key=key,
-                title=f"{title} · fold {fold.number} · seed {seed}",
+                title=f"{title} · fold {fold.number}" + (f" · seed {seed}" if given is None else ""),
                 fold=fold.number,
                 seed=seed,
                 view=model.view,
@@ -295,6 +310,7 @@ class _Planner:
                 teachers=links,
                 start=start,
                 phases=phases,
+                given=given,
             )
         return key
 
@@ -341,6 +357,8 @@ class _Planner:
     def _keep(self, key: str, checkpoint: str, name: str) -> None:
         if not checkpoint.startswith("epoch:"):
             return
+        if self.cells[key].given is not None:
+            raise InputError(f"teacher {name!r}: checkpoint {checkpoint} does not exist, its weights are given")
         epoch = int(checkpoint.removeprefix("epoch:"))
         if epoch > self.cells[key].epochs:
             raise InputError(
