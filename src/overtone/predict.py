@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import Tensor
 
 from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
@@ -289,6 +288,8 @@ class Evaluation:
 
 def evaluate(student: Student, windows: Windows) -> Evaluation:
     """Accuracy, macro-F1 and confusion of a student."""
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score  # slow to import
+
     guess = probabilities(student, windows).argmax(1).numpy()
     return Evaluation(
         len(windows),

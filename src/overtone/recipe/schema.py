@@ -374,7 +374,8 @@ class MethodSettings(_OpenPart):
 class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names.
 
-    With ``weights``, a file of weights, it is not trained: these are its best and its last.
+    With ``weights``, a file of weights, it is not trained: these are its best and its last, and ``epochs`` and
+    ``train`` say nothing.
     """
 
     checkpoint: Checkpoint = "best"
@@ -382,31 +383,15 @@ class TeacherSettings(ModelSettings):
     method: Annotated[MethodSettings, _as_mapping("name")] | None = None
     weights: Annotated[str | None, Said("a file of weights (resnet34.pth)")] = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _left_out(cls, value: Any) -> Any:
-        """``--set teachers.NAME.epochs=null`` takes a setting out of a recipe whose teacher is given."""
-        if not isinstance(value, dict) or value.get("weights") is None:
-            return value
-        return {key: held for key, held in value.items() if key not in TRAINED or held is not None}
-
     @model_validator(mode="after")
     def _given(self) -> TeacherSettings:
-        for name in TRAINED if self.weights is not None else ():
-            if name in self.model_fields_set:
-                raise ValueError(
-                    f"a teacher with given weights is not trained; leave {name} out, or set it to null, got "
-                    f"{getattr(self, name)!r}"
-                )
+        if self.weights is not None and self.method is not None:
+            raise ValueError(f"a teacher with given weights is not distilled; leave out method, got {self.method.name}")
         if self.weights is not None and self.checkpoint.startswith("epoch:"):
             raise ValueError(
                 f"a teacher with given weights has no epochs; leave checkpoint out, got {self.checkpoint!r}"
             )
         return self
-
-
-TRAINED = ("epochs", "train", "method")
-"""Settings of a teacher that say how it is trained."""
 
 
 class StudentSettings(ModelSettings):

@@ -15,7 +15,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from overtone.data import table_columns
@@ -343,6 +342,8 @@ def _write(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Map
 
 def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
     """Test scores and confusion at best and last."""
+    from sklearn.metrics import confusion_matrix  # slow to import
+
     held = {name: logits[name] for name in ("best", "last")}
     return {
         "test": {name: scores(x, target) for name, x in held.items()},
