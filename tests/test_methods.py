@@ -621,6 +621,41 @@ def test_a_missing_embedding_is_refused(name, mine, theirs, who):
         vectors(name, {"t": 4, "image": theirs}, mine=mine)
 
 
+def test_aekd_by_the_published_solver():
+    """Its weights keep to the bounds, and their gradient is never shorter than that of the exact ones."""
+    student, teachers, target = (
+        numbers(6, 4),
+        torch.stack([numbers(6, 4, seed=s) for s in range(1, 6)]),
+        torch.arange(6),
+    )
+    spaces = [fusion.GradientSpace(4.0, 0.6, published) for published in (False, True)]
+    gradients = spaces[0].gradients(student, teachers).mean(1)
+    exact, published = (space(student, teachers, target)[:, 0].double() for space in spaces)
+    assert float(published.sum()) == pytest.approx(1, abs=1e-6)
+    assert published.min() >= 0
+    assert published.max() <= 0.6 + 1e-6
+    assert float((exact @ gradients).norm()) <= float((published @ gradients).norm()) * (1 + 1e-6)
+    alone = fusion.GradientSpace(4.0, 0.6, published=True)(student, teachers[:1], target)
+    assert close(alone, torch.ones_like(alone))
+
+
+def test_ebkd_published_leaves_nothing_of_one_teacher():
+    with pytest.raises(InputError, match="leaves nothing of a single teacher"):
+        vectors("ebkd", {"t": 4}, published=True)
+
+
+def test_sp_counts_all_pairs_that_are_given():
+    spec = Spec((3, 32), 4, {f"stage{n}": StageSpec((4, 8), (4.0,)) for n in (1, 2, 3)}, 4)
+    needs = find("sp").needs(configure("sp", {"pairs": {"stage3": "stage1", "stage1": "stage3"}}), spec, {"t": spec})
+    assert needs.teachers["t"] == {"stage1", "stage3"}
+    assert find("sp").needs(configure("sp", {}), spec, {"t": spec}).teachers["t"] == {"stage3"}
+
+
+def test_a_preset_is_no_extra():
+    with pytest.raises(InputError, match="'eskd' is a preset, which names a whole row: put it first"):
+        find("eskd")
+
+
 def test_ebkd_published_scale():
     student, teachers = numbers(6, 4), {n: numbers(6, 4, seed=s) for s, n in enumerate("abc", 1)}
     sound, published = (vectors("ebkd", dict.fromkeys("abc", 4), published=p) for p in (False, True))

@@ -13,11 +13,20 @@ import pytest
 import torch
 from torch import nn
 
+import overtone
 from overtone.errors import InputError, OvertoneError
 from overtone.models import build
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher, TeacherMemory, memory_bytes
 from overtone.types import Batch
+
+
+def test_a_model_of_vectors_has_no_stages() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+    spec = probe(Tap(model), torch.zeros(4, 6))
+    assert (spec.stages, spec.embedding) == ({}, 8)
+    kd = overtone.Distillation.between(model, copy.deepcopy(model), method="kd", example=torch.zeros(4, 6))
+    assert kd(torch.randn(4, 6), torch.arange(4)).terms["kd.kl"] == 0
 
 
 def test_a_model_that_gives_no_numbers_can_be_probed() -> None:

@@ -10,11 +10,13 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 
 import overtone
 from overtone.errors import InputError
+from overtone.explain import look
 from overtone.models import build
 from overtone.recipe import ModelOptions
-from overtone.student import Header, SeenView, load_student, save_student
+from overtone.student import Header, SeenView, Student, load_student, save_student
 from overtone.tap import Tap, probe
 from overtone.tokens import as_map, spaced
+from overtone.views import VIEWS
 
 
 def vit(size: tuple[int, int] = (16, 16), depth: int = 6) -> nn.Module:
@@ -114,6 +116,40 @@ def test_a_transformer_is_made_for_the_images_size_and_kept_in_its_file(tmp_path
     save_student(tmp_path / "student.safetensors", model.state_dict(), header)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(load_student(tmp_path / "student.safetensors").model(x), model.eval()(x))
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_grad_cam_of_a_transformer(pool: str) -> None:
+    """By its patches: of the last block whose patches the logits depend on, which a class token's do not."""
+    name, options = "timm:vit_tiny_patch16_224", ModelOptions(arguments={**SMALL, "global_pool": pool})
+    torch.manual_seed(0)
+    header = Header(
+        builder=name,
+        input_shape=(3, 16, 16),
+        classes=tuple("abcde"),
+        channels=("r", "g", "b"),
+        rate=None,
+        window=(16, 16),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        options=options,
+        views=(SeenView(type="image", settings={}, state={}),),
+    )
+    student = Student(build(name, (3, 16, 16), 5, options), header, [VIEWS["image"]()]).eval()
+    x, target = torch.randn(2, 3, 16, 16), torch.tensor([1, 3])
+    found = look(student, x, target).maps[""]["grad-cam"]
+    blocks = list(student.model.blocks)
+    caught: list[torch.Tensor] = []
+    block = blocks[-1] if pool == "avg" else blocks[round(len(blocks) * 3 / 4) - 1]
+    hook = block.register_forward_hook(lambda *held: caught.append(held[-1]))
+    with torch.enable_grad():
+        score = student.model(student.inputs(x)[0])[torch.arange(2), target].sum()
+    hook.remove()
+    (gradient,) = torch.autograd.grad(score, caught)
+    prefix = student.model.num_prefix_tokens
+    expected = (caught[0][:, prefix:] * gradient[:, prefix:].mean(1, keepdim=True)).sum(2).relu()
+    assert expected.max() > 0
+    torch.testing.assert_close(found.flatten(1), expected.detach())
 
 
 @pytest.mark.parametrize(

@@ -104,24 +104,52 @@ class GradientSpace:
     Args:
         temperature: T.
         tolerance: C, from 1 / K (all equal) to 1.
+        published: solve as the published code does, by :func:`support_vectors`; else exactly.
 
     Source: Du et al., "Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space", NeurIPS 2020.
     """
 
-    def __init__(self, temperature: float, tolerance: float) -> None:
-        self.temperature, self.tolerance = temperature, tolerance
+    def __init__(self, temperature: float, tolerance: float, published: bool = False) -> None:
+        self.temperature, self.tolerance, self.published = temperature, tolerance, published
 
     @torch.no_grad()
     def __call__(self, student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
         """(K, B), the same for every sample."""
-        batch = self.gradients(student, teachers).mean(1).double()  # (K, C)
-        weights = least_norm((batch @ batch.T).tolist(), max(self.tolerance, 1 / len(teachers)))
+        batch = self.gradients(student, teachers).mean(1)  # (K, C)
+        most = max(self.tolerance, 1 / len(teachers))
+        if self.published:
+            weights = support_vectors(batch @ batch.T, most)
+        else:
+            weights = least_norm((batch.double() @ batch.double().T).tolist(), most)
         return teachers.new_tensor(weights).unsqueeze(1).expand(-1, teachers.shape[1])
 
     def gradients(self, student: Tensor, teachers: Tensor) -> Tensor:
         """Of every teacher's mean loss, at the student's logits: (K, B, C)."""
         T = self.temperature
         return T * ((student / T).softmax(-1) - (teachers / T).softmax(-1)) / len(student)
+
+
+def support_vectors(gram: Tensor, most: float) -> list[float]:
+    """The same weights as :func:`least_norm` up to what a one-class support vector machine makes of them.
+
+    It stops at an absolute tolerance, which is coarse beside gradients' products: weights of three or more teachers may
+    be off by thousandths.
+
+    Args:
+        gram: (K, K), of the precision that is worked in.
+        most: at least 1 / K.
+    """
+    from sklearn.svm import OneClassSVM  # slow to import
+
+    count = len(gram)
+    share = min(1 / (most * count), 1.0)
+    if share == 1:  # every weight is at its bound, which leaves the machine without a margin
+        return [1 / count] * count
+    machine = OneClassSVM(kernel="precomputed", nu=share, tol=1e-6).fit(gram.cpu().numpy())
+    weights = [0.0] * count
+    for teacher, coefficient in zip(machine.support_, machine.dual_coef_[0], strict=True):
+        weights[int(teacher)] = float(coefficient) / (count * share)
+    return weights
 
 
 def least_norm(gram: list[list[float]], most: float) -> list[float]:

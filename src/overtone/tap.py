@@ -227,7 +227,9 @@ def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
 
     def watch(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not is_map(output) or not layout.leave(module, output.shape[1:]) or min(output.shape[2:]) <= 1:
+            if not is_map(output) or not layout.leave(module, output.shape[1:]):
+                return
+            if min(output.shape[2:], default=1) <= 1:  # a vector has no positions
                 return
             # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
             if not isinstance(module, ADAPTIVE) or _product(output.shape) <= _product(args[0].shape):

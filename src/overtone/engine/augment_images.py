@@ -67,7 +67,7 @@ class RandomCrop:
         from torchvision.transforms import v2
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix(self.seed, number))
+            torch.default_generator.manual_seed(mix(self.seed, number))  # not a GPU's, which training draws from
             cut: Image.Image = v2.RandomResizedCrop(side, scale=(self.least, 1.0))(picture)
         return cut
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from overtone.student import Student
 from overtone.tap import Tap, probe
+from overtone.tokens import as_map
 from overtone.types import Input, Output, Spec, class_maps
 
 
@@ -34,9 +38,9 @@ class Look:
 def look(student: Student, windows: Tensor, target: Tensor) -> Look:
     """Where a trained model looks for the true class.
 
-    ``cam`` where the model's head is an average and a linear layer; else ``grad-cam`` stands alone. Grad-CAM is taken
-    one stage before the deepest, which is finer: at the deepest it equals the positive part of such a ``cam``, but for
-    a factor.
+    ``cam`` where the model's head is an average and a linear layer; else ``grad-cam`` stands alone. Beside a ``cam``,
+    Grad-CAM is taken one stage before the deepest, which is finer: at the deepest it equals the positive part of such
+    a ``cam``, but for a factor.
 
     Args:
         student: any trained model of a study.
@@ -47,11 +51,12 @@ def look(student: Student, windows: Tensor, target: Tensor) -> Look:
     x: Input = tuple(part for part in given if part is not None) if student.branches else _one(given)
     tap = Tap(student.model)
     spec = probe(tap, x)
-    with torch.enable_grad():
+    with torch.enable_grad(), _caught(tap) as caught:
         output = tap(x)
         parts = dict(output.branches) or {"": output}
         specs = dict(spec.branches) or {"": spec}
-        found = _grad_cam(output, parts, specs, target)
+        as_maps = partial(as_map, x=x, model=tap.model) if isinstance(x, Tensor) else _same
+        found = _grad_cam(output, parts, specs, target, caught, as_maps)
     for name, part in parts.items():
         if specs[name].has_cam:
             found[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
@@ -66,26 +71,66 @@ def look(student: Student, windows: Tensor, target: Tensor) -> Look:
     return Look(output.logits.detach().softmax(1), seen, maps, cross)
 
 
+def _same(held: Tensor) -> Tensor:
+    return held
+
+
 def _one(given: tuple[Tensor | None, ...]) -> Tensor:
     (x,) = given
     assert x is not None
     return x
 
 
+@contextmanager
+def _caught(tap: Tap) -> Iterator[dict[str, Tensor]]:
+    """What the tapped modules of a foreign model give, as they give it; nothing of a model that declares its stages.
+
+    The score depends on these, not on the maps that a tap makes of a transformer's tokens.
+    """
+    held: dict[str, Tensor] = {}
+
+    def catch(stage: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, args: Any, given: Tensor) -> None:
+            held[stage] = given
+
+        return hook
+
+    hooks = [tap.model.get_submodule(path).register_forward_hook(catch(stage)) for stage, path in tap.at.items()]
+    try:
+        yield held
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _grad_cam(
-    output: Output, parts: Mapping[str, Output], specs: Mapping[str, Spec], target: Tensor
+    output: Output,
+    parts: Mapping[str, Output],
+    specs: Mapping[str, Spec],
+    target: Tensor,
+    caught: Mapping[str, Tensor],
+    as_maps: Callable[[Tensor], Tensor],
 ) -> dict[str, dict[str, Tensor]]:
-    """Grad-CAM of the true class' logit: ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2)."""
-    stages = {}
+    """Grad-CAM of the true class' logit: ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2).
+
+    At the deepest stage that the logit depends on: a transformer that classifies by its class token does not depend on
+    the patches of its last block.
+    """
+    candidates = []
     for name, part in parts.items():
         depths = specs[name].depth_stages()
-        if depths:
-            stages[name] = part.stages[depths[-2 if specs[name].has_cam and len(depths) > 1 else -1]]
-    score = output.logits[torch.arange(len(target)), target].sum()
-    gradients = torch.autograd.grad(score, list(stages.values()), allow_unused=True) if stages else ()
+        above = 1 if specs[name].has_cam and len(depths) > 1 else 0
+        candidates += [(name, caught.get(stage, part.stages[stage])) for stage in depths[: len(depths) - above][::-1]]
     found: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
-    for (name, stage), gradient in zip(stages.items(), gradients, strict=True):
-        if gradient is not None:
-            weights = gradient.flatten(2).mean(2)  # (B, c)
+    if not candidates:
+        return found
+    score = output.logits[torch.arange(len(target)), target].sum()
+    gradients = torch.autograd.grad(score, [tensor for _, tensor in candidates], allow_unused=True)
+    for (name, tensor), gradient in zip(candidates, gradients, strict=True):
+        if gradient is None or "grad-cam" in found[name]:
+            continue
+        stage, slope = as_maps(tensor), as_maps(gradient)
+        if slope.any():
+            weights = slope.flatten(2).mean(2)  # (B, c)
             found[name]["grad-cam"] = torch.einsum("bc,bc...->b...", weights, stage).relu()
     return found

@@ -73,6 +73,10 @@ def find(name: str) -> type[Method]:
     Raises:
         InputError: for an unknown name; the nearest is given.
     """
+    if name in PRESETS:
+        raise InputError(
+            f"method {name!r} is a preset, which names a whole row: put it first, and other methods in extras"
+        )
     if name not in METHODS:
         raise InputError(f"unknown method {name!r}; {nearest(name, ['none', *METHODS, *PRESETS])}")
     return METHODS[name]

@@ -14,9 +14,15 @@ from overtone.types import DataInfo, Spec
 
 
 class AEKDConfig(MultiTeacherConfig):
-    """``tolerance``: the largest weight of a teacher; raised to 1 / K where that is more."""
+    """Settings of ``aekd``.
+
+    Attributes:
+        tolerance: the largest weight of a teacher; raised to 1 / K where that is more.
+        published: the published code's solver, a support vector machine that stops short of the minimum.
+    """
 
     tolerance: float = Field(default=0.6, gt=0, le=1)
+    published: bool = False
 
 
 class AEKD(MultiTeacherKD):
@@ -33,4 +39,4 @@ class AEKD(MultiTeacherKD):
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, AEKDConfig)
-        self.fusion = GradientSpace(config.temperature, config.tolerance)
+        self.fusion = GradientSpace(config.temperature, config.tolerance, config.published)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from overtone.errors import InputError
 from overtone.fusion import entropy
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
@@ -31,4 +32,9 @@ class EBKD(MultiTeacherKD):
         assert isinstance(config, EBKDConfig)
         self.fusion = entropy
         if config.published:
+            if len(teachers) < 2:
+                raise InputError(
+                    "ebkd: published: true weighs by (K - 1) / K, which leaves nothing of a single teacher; leave it "
+                    "out"
+                )
             self.scale = (len(teachers) - 1) / len(teachers)

@@ -20,7 +20,7 @@ class SPConfig(MethodConfig):
 
     Attributes:
         stages: ``last`` as in the paper, or ``all`` (the mean over the stages) as in the wearables literature.
-        pairs: student stage -> teacher stage, where depth does not pair them.
+        pairs: student stage -> teacher stage, where depth does not pair them; all of them count.
         teachers: ``each`` gives one term a teacher, ``merged`` one term against the sum of their Gram matrices.
         shares: weights of that sum, by teacher.
     """
@@ -35,6 +35,7 @@ class SP(Method):
     """Terms ``gram.TEACHER`` (each) or ``gram`` (merged); modalities and widths may differ."""
 
     NAME: ClassVar[str] = "sp"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
     SEES: ClassVar[str] = "maps of any kind"
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
@@ -46,7 +47,7 @@ class SP(Method):
     @classmethod
     def _pairs(cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]) -> dict[str, list[tuple[str, str]]]:
         pairs = {name: pair_stages(student, spec, config.pairs) for name, spec in teachers.items()}
-        if config.stages == "last":
+        if config.stages == "last" and config.pairs is None:
             pairs = {name: found[-1:] for name, found in pairs.items()}
         return pairs
 

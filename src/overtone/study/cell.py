@@ -170,7 +170,9 @@ def views_of(cell: Cell, built: Built) -> tuple[str, ...]:
 def _on(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
     """The model on its device; image convolutions run 1.2 to 1.5 times faster with channels last, on CPUs too."""
     model = model.to(device)
-    return model if _corrupts(model) else model.to(memory_format=torch.channels_last)
+    if device.type == "cpu" and _corrupts(model):
+        return model
+    return model.to(memory_format=torch.channels_last)
 
 
 def _corrupts(model: torch.nn.Module) -> bool:

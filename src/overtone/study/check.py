@@ -164,8 +164,9 @@ def class_warnings(plan: Plan) -> list[str]:
 def _warnings(row: RowCheck) -> list[str]:
     name = f"{row.label} from {', '.join(row.teachers)}" if row.teachers else row.label
     found = []
+    weighed = sum(term.weight > 0 for term in row.terms)
     for term in row.terms:
-        if len(row.terms) > 1 and term.share > NEARLY_ALL:
+        if weighed > 1 and term.share > NEARLY_ALL:
             found.append(f"{name}: {term.name} carries {100 * term.share:.0f} % of the gradient; weigh it less")
         if len(row.terms) > 1 and term.weight > 0 and term.share < NEARLY_NONE and not term.inward:
             found.append(f"{name}: {term.name} carries next to none of the gradient ({100 * term.share:.2g} %)")
@@ -201,8 +202,8 @@ def _check_batch(shop: Workshop, cell: Cell) -> None:
     for fold in shop.plan.folds.values():
         if len(fold.train) < cell.train.batch:
             raise InputError(
-                f"fold {fold.number} has {len(fold.train)} training windows, fewer than one batch of "
-                f"{cell.train.batch}; set train.batch lower"
+                f"{cell.title.partition(' · ')[0]}: fold {fold.number} has {len(fold.train)} training samples, fewer "
+                f"than one batch of {cell.train.batch}; set train.batch lower (the study's, or the model's own)"
             )
 
 

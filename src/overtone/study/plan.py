@@ -282,7 +282,7 @@ class _Planner:
             "seed": seed,
             "view": [x for v in views for x in (view_type(v), v.VERSION, view_settings(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
-            "train": train.model_dump(mode="json", exclude={"threads", "readers"}),
+            "train": _decides(train),
             "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
             "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
@@ -406,3 +406,15 @@ def _varied(model: ModelSettings) -> list[Any]:
     """Options that are set, and how a foreign model's stages are found where the recipe does not name them."""
     options = model.options.model_dump(exclude_defaults=True)
     return [*([tap.VERSION] if ":" in model.model and model.at is None else []), *([options] if options else [])]
+
+
+def _decides(train: TrainSettings) -> dict[str, Any]:
+    """What decides numbers of how a model is trained. Settings that came later are left out while they are off, so that
+    they do not make other cells of finished ones.
+    """
+    held = train.model_dump(mode="json", exclude={"threads", "readers"})
+    if not train.compile:
+        del held["compile"]
+    if not train.augment.resized_crop:
+        del held["augment"]["resized_crop"]
+    return held
