@@ -144,7 +144,10 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     )  # their own stream: a method with adapters starts from the same student as one without
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
-        methods[name], read = make_method(name, config, spec, teacher_specs, info)
+        try:
+            methods[name], read = make_method(name, config, spec, teacher_specs, info)
+        except InputError as error:
+            raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
     for phase in cell.phases:

@@ -22,8 +22,8 @@ from overtone.study.cell import Built, Workshop, build_cell, views_of
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import default_jobs
-from overtone.tap import macs, parameters, probe
-from overtone.types import Output, Progress, Spec, names_of
+from overtone.tap import Tap, macs, parameters, probe
+from overtone.types import Input, Output, Progress, Spec, names_of
 
 NEARLY_ALL, NEARLY_NONE = 0.97, 0.005
 """Shares of the gradient that are worth a warning, where a row has several terms."""
@@ -221,6 +221,9 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
     reseed(cell.seed, "check")
     chosen = index[torch.randperm(len(index))[: cell.train.batch]]
     batch = samples.batch(chosen, views_of(cell, built))
+    for name, teacher in built.teachers.items():
+        if shop.plan.cells[cell.teachers[name].key].given is None:
+            _settle(teacher.tap, batch.input(teacher.view))
     teachers = {name: teacher(batch) for name, teacher in built.teachers.items()}
     distillation = built.distillation.train()
     # The epoch at which every weight is at its fullest, so that no term hides behind its warm-up.
@@ -247,6 +250,21 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
     )
+
+
+def _settle(tap: Tap, x: Input) -> None:
+    """Give an untrained teacher's batch normalisation the statistics of a batch, as training would.
+
+    With those it starts with, the maps of a deep residual network grow a thousandfold from stage to stage, and terms
+    on maps would look as if they outweighed all others.
+    """
+    for module in tap.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    tap.train()
+    with torch.no_grad():
+        tap(x)
+    tap.eval()
 
 
 def _inward(term: str, methods: Mapping[str, Method]) -> bool:
