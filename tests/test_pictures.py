@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ from typer.testing import CliRunner
 
 from overtone import data, recipe
 from overtone.cli import app
-from overtone.data import PictureFiles, Standardiser, Windows, split
+from overtone.data import PictureFiles, Standardiser, Windows, leaks, split
+from overtone.data.pictures import picture_names
 from overtone.distill import Distillation
 from overtone.engine import Job, Listener, Samples, loop
 from overtone.engine.augment_images import random_crop
@@ -109,6 +111,118 @@ def test_some_classes_and_some_pictures(folder: Path) -> None:
     assert np.bincount(windows.y[~windows.official_test]).tolist() == [5, 5]
     assert np.bincount(windows.y[windows.official_test]).tolist() == [2, 2]
     assert {name.split("/")[1] for name, y in zip(windows.recordings, windows.y, strict=True) if y == 0} == {"newt"}
+
+
+@pytest.mark.parametrize(("train", "val"), [("Train", "Val"), ("TRAINING", "test"), ("train", "Testing")])
+def test_names_of_sides_may_be_capitalised(train: str, val: str, folder: Path) -> None:
+    (folder / "train").rename(folder / train)
+    (folder / "val").rename(folder / val)
+    windows = load(folder)
+    assert windows.classes == CLASSES
+    assert windows.official_test.sum() == 12
+    assert {windows.recordings[n].split("/")[0] for n in np.flatnonzero(windows.official_test)} == {val}
+
+
+def test_imagenet_may_be_capitalised(folder: Path) -> None:
+    (folder / "train").rename(folder / "Train")
+    assert load(folder, "imagenet").official_test.sum() == 12
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("val", "vall", "train needs val or test beside it; is that 'vall'[?] found: train, vall"),
+        ("val", "other", "train needs val or test beside it; found: other, train"),
+        ("train", "Trian", "val needs train beside it; is that 'Trian'[?] found: Trian, val"),
+    ],
+)
+def test_a_side_without_its_partner_is_refused(old: str, new: str, message: str, folder: Path) -> None:
+    (folder / old).rename(folder / new)
+    with pytest.raises(InputError, match=message):
+        load(folder)
+
+
+def test_a_side_is_there_once(folder: Path) -> None:
+    draw(folder / "valid" / "cat" / "0.png", (20, 20), 1)
+    with pytest.raises(InputError, match="val and valid are the same side; keep one"):
+        load(folder)
+
+
+def test_a_class_may_be_called_train(folder: Path) -> None:
+    (folder / "train" / "newt").rename(folder / "train" / "train")
+    assert load(folder / "train").classes == ("cat", "dog", "train")
+
+
+def test_chosen_classes_need_not_be_told_of_others(folder: Path) -> None:
+    """A class that one side lacks, or that is empty, is no matter where others are chosen."""
+    before = load(folder, classes=["newt", "cat"])
+    (folder / "val" / "dog").rename(folder / "val" / ".dog")
+    (folder / "val" / "eel").mkdir()
+    windows = load(folder, classes=["newt", "cat"])
+    assert windows.content == before.content
+    assert np.array_equal(windows.y, before.y)
+    with pytest.raises(InputError, match=r"1 of 2 classes are not in val, such as 'dog' .*data\.classes"):
+        load(folder, classes=2)  # the first two of all names: cat and dog
+
+
+def test_hidden_folders_are_no_classes(folder: Path) -> None:
+    before = load(folder).content
+    draw(folder / "train" / ".ipynb_checkpoints" / "a.png", (20, 20), 1)
+    draw(folder / "train" / "cat" / ".ipynb_checkpoints" / "a.png", (20, 20), 1)
+    draw(folder / ".cache" / "a" / "a.png", (20, 20), 1)
+    assert load(folder).content == before
+    assert load(folder / "train").classes == CLASSES
+    assert len(picture_names(folder, "here")) == 48
+    draw(folder / "train" / "eel" / ".a.png", (20, 20), 1)
+    draw(folder / "val" / "eel" / "a.png", (20, 20), 1)
+    with pytest.raises(InputError, match=r"only hidden files are in .*eel"):
+        load(folder)
+
+
+def test_three_sides_by_window_are_refused(folder: Path) -> None:
+    for name in CLASSES:
+        draw(folder / "test" / name / "0.png", (20, 20), 1)
+    message = r"sides are val, train, test, .* train on val too; use split: \{scheme: official\}.*val is the validation"
+    with pytest.raises(InputError, match=message):
+        split(load(folder), SplitSettings(by="window", scheme="official"))
+
+
+def test_a_folder_of_classes_is_told_how_it_is_dealt(folder: Path) -> None:
+    windows = load(folder / "train")
+    for settings in (SplitSettings(by="window", scheme="official"), SplitSettings(scheme="official"), SplitSettings()):
+        with pytest.raises(InputError, match=r"use split: \{by: window, scheme: kfold, test: 5\}"):
+            split(windows, settings)
+    settings = SplitSettings(by="window", scheme="kfold", test=5)
+    assert len(split(windows, settings)) == 5
+    (told,) = leaks(windows, settings)
+    assert told.startswith("split by window: pictures that belong together may be in training and test")
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "imagenet"])
+def test_archives_are_unpacked_first(name: str, folder: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed" / "set.zip"
+    packed.parent.mkdir()
+    packed.write_bytes(b"PK")
+    for path in (packed, packed.parent):
+        with pytest.raises(InputError, match=r"unpack set\.zip first"):
+            load(path, name)
+    for label in CLASSES:
+        (folder / "val" / label).rename(tmp_path / label)
+    packed.rename(folder / "val" / "val.tar.gz")
+    with pytest.raises(
+        InputError, match=r"unpack val\.tar\.gz first|val must hold a folder a class; torchvision unpacks"
+    ):
+        load(folder, name)
+    (folder / "val" / "val.tar.gz").unlink()
+    with pytest.raises(InputError, match="val must hold a folder a class"):
+        load(folder, name)
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "imagenet"])
+def test_without_any_path_it_is_said_what_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVERTONE_DATA", raising=False)
+    with pytest.raises(InputError, match=r"neither data\.path nor OVERTONE_DATA is set"):
+        data.load(DataSettings.model_validate({"name": name}))
 
 
 def test_content_follows_names_and_sizes(folder: Path) -> None:
@@ -263,7 +377,7 @@ def test_resumed_equals_undisturbed(stop: int, folder: Path, tmp_path: Path, mon
         assert torch.equal(resumed.last[name], value), name
 
 
-def test_a_study_of_pictures(folder: Path, tmp_path: Path) -> None:
+def test_a_study_of_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From folders to tables, a page and predictions of further pictures."""
     settings = recipe.validate(
         {
@@ -298,6 +412,17 @@ def test_a_study_of_pictures(folder: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["predict", student, str(given)])
         assert done.exit_code == 2
         assert message in " ".join((done.output + done.stderr).split())
+    (tmp_path / "more.zip").write_bytes(b"PK")
+    done = CliRunner().invoke(app, ["predict", student, str(tmp_path / "more.zip")])
+    assert done.exit_code == 2
+    assert "unpack more.zip first" in " ".join((done.output + done.stderr).split())
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "torchvision" else find(name, *more)
+    )
+    done = CliRunner().invoke(app, ["predict", student, str(folder / "val" / "cat" / "00.png")])
+    assert done.exit_code == 2
+    assert "pip install overtone[torchvision]" in " ".join((done.output + done.stderr).split())
 
 
 def test_crops_of_images_that_are_held_are_refused(tiny: dict[str, Any], folder: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
 from overtone.data.npz import read_arrays
-from overtone.data.pictures import picture_names
+from overtone.data.pictures import check_torchvision, check_unpacked, picture_names
 from overtone.data.resample import Stream, regular
 from overtone.data.table import Table, TimeUnit, read_table
 from overtone.errors import InputError, nearest
@@ -103,7 +103,10 @@ def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
         )
     if not path.exists():
         raise InputError(f"{where}: there is no such file or folder")
+    check_torchvision(where)
     folder, names = (path, picture_names(path, where)) if path.is_dir() else (path.parent, [path.name])
+    if not names or path.is_file():
+        check_unpacked(path, where, "then give the folder that it leaves")
     if not names:
         raise InputError(
             f"{where}: there is no picture; this student takes a picture, a folder of them, or a .npz with X "

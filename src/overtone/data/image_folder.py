@@ -16,9 +16,9 @@ from pydantic import Field
 
 from overtone.data.base import IntArray, Source, Windows
 from overtone.data.choice import chosen_classes, some_of_each
-from overtone.data.pictures import PictureFiles, check_torchvision
+from overtone.data.pictures import PictureFiles, check_torchvision, check_unpacked, hidden
 from overtone.data.places import VARIABLE, folders
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, close, nearest
 
 TRAIN = ("train", "training")
 VAL = ("val", "valid", "validation")
@@ -37,13 +37,14 @@ class ImageFolder(Source):
     """Pictures of one class in a folder, such folders in ``train`` and ``val`` (or ``test``), or all in one.
 
     With ``train`` and one other side, that side is the official test side. With three, ``test`` is it, and sides are
-    groups: ``split: {scheme: official, val: [val]}`` takes ``val`` for validation.
+    groups: ``split: {scheme: official, val: [val]}`` takes ``val`` for validation. Sides' names may be capitalised, and
+    ``training``, ``valid``, ``validation`` and ``testing`` are known too. Hidden folders and files are left out.
 
     Attributes:
         path: the folder.
         size: side of what models see, in pixels. Pictures are scaled to 8/7 of it and their middle is cut out; in
             training, ``train.augment.resized_crop`` cuts elsewhere.
-        classes: only these classes, by name, or the first so many.
+        classes: only these classes, by name, or the first so many. Every side needs each of them.
         train_per_class, test_per_class: only the first so many pictures of each class.
     """
 
@@ -56,6 +57,7 @@ class ImageFolder(Source):
     SOURCE: ClassVar[str] = "your own pictures: folder/train/CLASS/*.jpg, folder/val/CLASS/*.jpg (torchvision)"
     NAME: ClassVar[str] = "imagefolder"
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
+    UNPACK: ClassVar[str] = "then set data.path to the folder that it leaves"
 
     def load(self) -> Windows:
         """All pictures' names, side by side; none is decoded yet.
@@ -67,23 +69,31 @@ class ImageFolder(Source):
         where = f"data {self.NAME!r}"
         root = self._root(where)
         where = f"{where}: {root}"
-        found = {name: _read(root / name if name else root, root, where) for name in self._sides(root)}
-        names = sorted({label for side in found.values() for label in side.labels})
-        tested = next((name for name in (*TEST, *VAL) if name in found), None)
+        check_torchvision(where)
+        sides = self._sides(root)
+        there = {side: _folders(root / side) for side in sides}
+        for side in sides:
+            if not there[side]:
+                check_unpacked(root / side, where, self.UNPACK)
+                raise InputError(f"{where}: {side} must hold a folder a class, but holds none; sort its pictures so")
+        names = sorted({name for found in there.values() for name in found})
+        tested = next((side for known in (TEST, VAL) for side in sides if side.lower() in known), None)
         kept = chosen_classes(self.classes, names, where)
+        numbers = {names[c]: c for c in kept}
         groups: list[IntArray] = []
         files: list[str] = []
         labels: list[IntArray] = []
-        for number, (name, side) in enumerate(found.items()):
-            _same_classes(side, names, name, where)
-            y = np.asarray([names.index(label) for label in side.labels], dtype=np.int64)
-            most = self.test_per_class if name == tested else self.train_per_class
+        for number, side in enumerate(sides):
+            _same_classes(there[side], list(numbers), side, where)
+            found = _read(root / side, root, list(numbers), where)
+            y = np.asarray([numbers[label] for label in found.labels], dtype=np.int64)
+            most = self.test_per_class if side == tested else self.train_per_class
             rows, own = some_of_each(y, kept, most)
-            files += [side.names[row] for row in rows]
+            files += [found.names[row] for row in rows]
             labels.append(own)
             groups.append(np.full(len(rows), number))
         group, y = np.concatenate(groups), np.concatenate(labels)
-        count, sides = len(files), list(found)
+        count = len(files)
         return Windows(
             x=cast(Any, PictureFiles(root, files, self.size, where)),
             y=y,
@@ -103,29 +113,53 @@ class ImageFolder(Source):
 
     def _root(self, where: str) -> Path:
         """The folder of the sides, or of the classes."""
-        places = [self.path] if self.path is not None else []
-        if self.path is None or not _folders(self.path):
-            places = folders(self.path, self.NAME)
-        root = next((place for place in places if place.is_dir() and _folders(place)), None)
-        if root is None:
-            looked = ", ".join(map(str, places)) or "nowhere"
+        places = folders(self.path, self.NAME)
+        found = [place for place in places if _folders(place)]
+        with_sides = [place for place in found if any(name.lower() in TRAIN for name in _folders(place))]
+        if found:
+            return [*with_sides, *found][0]
+        if not places:
             raise InputError(
-                f"{where}: no folder with a folder a class was found (looked: {looked}); set data.path"
-                + ("" if self.NAME == ImageFolder.NAME else f", or {VARIABLE} to the folder above {self.NAME}")
+                f"{where}: neither data.path nor {VARIABLE} is set; set data.path to the folder of train and val, or "
+                f"{VARIABLE} to the folder above {self.NAME}"
             )
-        return root
+        for place in places:
+            check_unpacked(place, where, self.UNPACK)
+        raise InputError(
+            f"{where}: no folder with a folder a class was found (looked: {', '.join(map(str, places))}); set data.path"
+            + ("" if self.NAME == ImageFolder.NAME else f", or {VARIABLE} to the folder above {self.NAME}")
+        )
 
     def _sides(self, root: Path) -> list[str]:
         """Training and test side, or all three. A folder of classes is one side without a name.
 
         Of three, validation comes first: where a recipe names no validation group, it is the one that follows the test
         group, round the end.
+
+        Raises:
+            InputError: for two folders of one side, or a side without its partner. A folder that is called like a side
+                but holds no folders is no side without partner: there are pictures of trains.
         """
         there = _folders(root)
-        train, val, test = ([name for name in names if name in there] for names in (TRAIN, VAL, TEST))
-        if not train or not val + test:
-            return [""]
-        return [*val, *train, *test] if val and test else [*train, *val, *test]
+        train, val, test = ([name for name in there if name.lower() in known] for known in (TRAIN, VAL, TEST))
+        where = f"data {self.NAME!r}: {root}"
+        for same in (train, val, test):
+            if len(same) > 1:
+                raise InputError(f"{where}: {' and '.join(same)} are the same side; keep one of them")
+        if train and val + test:
+            return [*val, *train, *test] if val and test else [*train, *val, *test]
+        alone = [name for name in (*train, *val, *test) if _folders(root / name)]
+        if alone:
+            wanted = (*VAL, *TEST) if train else TRAIN
+            others = [name for name in there if name not in alone]
+            near = next((name for name in (close(side, others) for side in wanted) if name), None)
+            raise InputError(
+                f"{where}: {' and '.join(alone)} needs {'val or test' if train else 'train'} beside it; "
+                + (f"is that {near!r}? " if near else "")
+                + f"found: {', '.join(there)}. Rename the other side's folder, or set data.path to {root / alone[0]} "
+                "and deal its pictures"
+            )
+        return [""]
 
 
 class ImageNet(ImageFolder):
@@ -141,42 +175,51 @@ class ImageNet(ImageFolder):
         (123.675, 116.28, 103.53),  # 0.485, 0.456, 0.406 of 255: what published weights were trained with
         (58.395, 57.12, 57.375),  # 0.229, 0.224, 0.225 of 255
     )
+    UNPACK: ClassVar[str] = (
+        'torchvision unpacks the published archives so: torchvision.datasets.ImageNet(folder, split="val")'
+    )
 
     def _sides(self, root: Path) -> list[str]:
-        missing = [side for side in ("train", "val") if not (root / side).is_dir() or not _folders(root / side)]
+        there = {name.lower(): name for name in _folders(root)}
+        missing = [side for side in ("train", "val") if side not in there or not _folders(root / there[side])]
         if missing:
             raise InputError(
-                f"data 'imagenet': {root}: {' and '.join(missing)} must hold a folder a class; torchvision unpacks the "
-                'published archives so: torchvision.datasets.ImageNet(folder, split="val")'
+                f"data 'imagenet': {root}: {' and '.join(missing)} must hold a folder a class; {self.UNPACK}"
             )
-        return ["train", "val"]
+        return [there["train"], there["val"]]
 
 
 def _folders(place: Path) -> list[str]:
     """Names of the folders in a folder, without hidden ones."""
     if not place.is_dir():
         return []
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not hidden(entry.name))
 
 
-def _read(folder: Path, root: Path, where: str) -> _Side:
-    """One side's pictures, class by class, as torchvision finds them."""
-    check_torchvision(where)
+def _read(folder: Path, root: Path, classes: Sequence[str], where: str) -> _Side:
+    """One side's pictures of some classes, class by class, as torchvision finds them, without hidden ones."""
     from torchvision.datasets import ImageFolder as Folder
 
+    class Chosen(Folder):  # type: ignore[misc]
+        def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+            return list(classes), {name: number for number, name in enumerate(classes)}
+
     try:
-        held = Folder(str(folder))
+        held = Chosen(str(folder))
     except FileNotFoundError as error:
         raise InputError(f"{where}: {error}") from error
-    names = [str(Path(path).relative_to(root)) for path, _ in held.samples]
-    return _Side(names, [held.classes[label] for _, label in held.samples])
+    found = [(str(Path(path).relative_to(root)), classes[label]) for path, label in held.samples]
+    found = [(name, label) for name, label in found if not hidden(name)]
+    bare = sorted(set(classes) - {label for _, label in found})
+    if bare:
+        raise InputError(f"{where}: only hidden files are in {folder / bare[0]}; put pictures there, or delete it")
+    return _Side([name for name, _ in found], [label for _, label in found])
 
 
-def _same_classes(side: _Side, names: Sequence[str], name: str, where: str) -> None:
-    gone = [label for label in names if label not in set(side.labels)]
+def _same_classes(there: Sequence[str], chosen: Sequence[str], side: str, where: str) -> None:
+    gone = [name for name in chosen if name not in there]
     if gone:
-        told = nearest(gone[0], sorted(set(side.labels)))
         raise InputError(
-            f"{where}: {len(gone)} of {len(names)} classes are not in {name}, such as {gone[0]!r} ({told}); every side "
-            "needs every class"
+            f"{where}: {len(gone)} of {len(chosen)} classes are not in {side}, such as {gone[0]!r} "
+            f"({nearest(gone[0], there)}); every side needs every class. data.classes takes some of them only"
         )

@@ -21,6 +21,9 @@ Crop = Callable[[Image.Image, int, int], Image.Image]
 BORDER = 256 / 224
 """The shorter side before the middle is cut out, in multiples of the side that is left: as ImageNet is scored."""
 
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+"""Endings of files that must be unpacked first."""
+
 
 def middle(picture: Image.Image, side: int, number: int) -> Image.Image:
     """The middle of a picture whose shorter side was scaled to 8/7 of ``side``; one that has the size stays whole."""
@@ -42,8 +45,31 @@ def check_torchvision(where: str) -> None:
         raise InputError(f"{where}: reading pictures needs torchvision: pip install overtone[torchvision]")
 
 
+def check_unpacked(place: Path, where: str, how: str) -> None:
+    """Say what to unpack where pictures are looked for in an archive, or in a folder that holds one.
+
+    Args:
+        place: the file or folder, in which nothing else of use was found.
+        where: the source, for messages.
+        how: what to do, beside unpacking.
+
+    Raises:
+        InputError: for an archive.
+    """
+    entries = sorted(place.iterdir()) if place.is_dir() else [place]
+    packed = [entry.name for entry in entries if entry.is_file() and entry.name.lower().endswith(ARCHIVES)]
+    if packed:
+        what = f"holds archives ({', '.join(packed[:3])})" if place.is_dir() else "is an archive"
+        raise InputError(f"{where}: {place} {what}; unpack {packed[0]} first, {how}")
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder, or a folder that it is in, is hidden, such as ``.ipynb_checkpoints``."""
+    return any(part.startswith(".") for part in Path(name).parts)
+
+
 def picture_names(folder: Path, where: str) -> list[str]:
-    """All pictures below a folder, by their endings.
+    """All pictures below a folder, by their endings, without hidden ones.
 
     Raises:
         InputError: if torchvision is missing.
@@ -52,7 +78,8 @@ def picture_names(folder: Path, where: str) -> list[str]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     found = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
-    return sorted(str(path.relative_to(folder)) for path in found)
+    names = (str(path.relative_to(folder)) for path in found)
+    return sorted(name for name in names if not hidden(name))
 
 
 class PictureFiles:

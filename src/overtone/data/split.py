@@ -21,6 +21,9 @@ TENTH = 0.1
 SHARE = 0.2
 """Of the training groups, for validation where every group is one window."""
 
+DEALT = "split: {by: window, scheme: kfold, test: 5}"
+"""What works for any images."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -48,8 +51,9 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
     """
     if settings.scheme == "official" and settings.by == "window":
         return [_official_windows(windows, settings)]
-    if settings.by != "window" and len(windows.size) == 2 and len(windows.groups) == 1:
-        raise InputError(f"{windows.where}: these images have no groups; use split: {{by: window, scheme: official}}")
+    if settings.by != "window" and _images(windows) and len(windows.groups) == 1:
+        known = DEALT if windows.official_test is None else "split: {by: window, scheme: official}"
+        raise InputError(f"{windows.where}: these images have no groups; use {known}")
     units = _units(windows, settings)
     if settings.scheme == "official":
         held_out = [_official(windows, units)]
@@ -117,7 +121,8 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     """What a reader must know about a split that lets something of the test side into training."""
     if settings.by == "group" or settings.scheme == "official":
         return []
-    found = [f"split by {settings.by}: the same people may be in training and test, which flatters every row"]
+    who = "pictures that belong together" if _images(windows) else "the same people"
+    found = [f"split by {settings.by}: {who} may be in training and test, which flatters every row"]
     if settings.by == "window" and settings.allow_overlap:
         found.append(
             "overlapping windows were dealt at random to training and test (allow_overlap), which flatters more"
@@ -125,10 +130,19 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     return found
 
 
+def _images(windows: Windows) -> bool:
+    return len(windows.size) == 2
+
+
+def _none_official(windows: Windows) -> InputError:
+    known = DEALT if _images(windows) else "split.scheme: kfold, leave_groups_out or holdout"
+    return InputError(f"{windows.where}: there is no official split in it; use {known}")
+
+
 def _official(windows: Windows, units: _Units) -> list[str]:
     """The groups that the data's own split tests."""
     if windows.official_test is None:
-        raise InputError(f"{windows.where}: there is no official split in it; use another split.scheme")
+        raise _none_official(windows)
     tested = {units.names[u] for u in np.unique(units.of[windows.official_test])}
     trained = {units.names[u] for u in np.unique(units.of[~windows.official_test])}
     both = sorted(tested & trained)
@@ -140,7 +154,13 @@ def _official(windows: Windows, units: _Units) -> list[str]:
 def _official_windows(windows: Windows, settings: SplitSettings) -> Fold:
     """The data's own split of single windows; those for validation are taken evenly of each class."""
     if windows.official_test is None:
-        raise InputError(f"{windows.where}: there is no official split in it; use another split.scheme")
+        raise _none_official(windows)
+    if _images(windows) and len(windows.groups) > 1:  # three folders; the one for validation comes first
+        raise InputError(
+            f"{windows.where}: its sides are {', '.join(windows.groups)}, and by: window would train on "
+            f"{windows.groups[0]} too; use split: {{scheme: official}} (by groups), where {windows.groups[0]} is the "
+            "validation side"
+        )
     if settings.folds not in (None, [0]):
         raise InputError(f"split.folds: the official split has one fold, 0; got {settings.folds}")
     test, rest = np.flatnonzero(windows.official_test), np.flatnonzero(~windows.official_test)
