@@ -18,7 +18,10 @@ import yaml
 
 from overtone import recipe as recipes
 from overtone.errors import InputError
+from overtone.explain import Explained
 from overtone.report import write_page
+from overtone.report.explained import looks
+from overtone.report.figures import Panel, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
@@ -27,7 +30,7 @@ from overtone.study import Figure
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
 SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
-VOID = {"br", "meta", "col"}
+VOID = {"br", "meta", "col", "img"}
 
 
 @dataclass
@@ -431,6 +434,69 @@ def test_figures_of_the_table_are_those_of_the_study(tmp_path: Path) -> None:
     figure = Figure.of([0.61, 0.613, 0.62, 0.623])
     assert figure is not None
     assert str(figure) in text
+
+
+def level_page(out: Path, **arrays: np.ndarray) -> str:
+    """The part of the page about one model that compares one stage with its teacher's."""
+    about = {
+        "fold": 0,
+        "seed": 0,
+        "samples": [{"number": 3, "label": 0, "group": "p00", "side": "test"}],
+        "models": [{"title": "fam", "model": "dscnn-8", "probabilities": [[0.5, 0.3, 0.2]], "branches": []}],
+    }
+    held = {f"0/picture/fam.t/stage1/{name.replace('_', '.')}": value[None] for name, value in arrays.items()}
+    return looks(Folder.read(Fake(out).write()), Explained(about, held))
+
+
+def captions(page: str) -> list[str]:
+    return re.findall("<figcaption>(.*?)</figcaption>", page)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_levels_show_frequency_attention_its_mask_and_distances(tmp_path: Path, dims: int) -> None:
+    small, large = (4,) * dims, (8,) * dims
+    generator = np.random.default_rng(0)
+    maps = {"before": small, "into": large, "out": large, "after": large, "teacher": large}
+    arrays = {f"map_{name}": generator.random(size) for name, size in maps.items()}
+    arrays |= {
+        "spectrum_before": np.array([2.0, 1.0, 0.0]),  # 2 - 2 x at a share x of Nyquist
+        "spectrum_after": np.array([1.0, 1.0, 1.0, 1.0, 2.0]),
+        "spectrum_teacher": np.array([1.0, 1.0, 1.0, 1.0, 1.0]),
+    }
+    without = level_page(tmp_path / "old", **{name: x for name, x in arrays.items() if name[4:] not in ("into", "out")})
+    assert captions(without)[:3] == ["student", "behind the adapter", "teacher"]
+    mask = np.ones(large)
+    mask[(slice(3, 6),) * dims] = 0
+    shown = level_page(tmp_path / "new", **arrays, filter=mask * 0.25, mask=mask)
+    assert captions(shown) == [
+        "student",
+        "into frequency attention",
+        "out of frequency attention",
+        "behind the adapter",
+        "teacher",
+        "radial spectra",
+        "learned filter, magnitude 0 to 0.25",
+    ]
+    before = np.sqrt(np.mean((np.array([2.0, 1.5, 1.0, 0.5, 0.0]) - 1) ** 2))
+    assert f"student {before:.0%}, behind the adapter {np.sqrt(1 / 5):.0%}." in shown
+    assert "root mean square of their difference" in shown
+    assert ("The line is the mask’s edge" if dims == 2 else "The mask’s 0 to 1") in shown
+    everything = level_page(tmp_path / "all", **arrays, filter=mask, mask=np.ones(large))
+    assert ("The mask lets every frequency pass." in everything) == (dims == 2)
+
+
+def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:
+    inside = np.ones((4, 4), dtype=bool)
+    inside[1:3, 2] = False
+    panel = Panel("p", "", "", "area", (120, 120))
+    drawn = image_panel(panel, np.zeros((4, 4)), (0.0, 4.0, 0.0, 4.0), "YlOrRd", (0.0, 1.0), inside=inside)
+    plain = image_panel(panel, np.zeros((4, 4)), (0.0, 4.0, 0.0, 4.0), "YlOrRd", (0.0, 1.0))
+    lines = [re.findall(r"[\d.]+", path) for path in re.findall(r'<path d="([^"]*)"[^>]*stroke: #333', drawn)]
+    found = {tuple(round((float(v) - 10) / 25) for v in line) for line in lines}
+    down = {(2, 3, 2, 2), (2, 2, 2, 1), (3, 3, 3, 2), (3, 2, 3, 1)}  # from (x, y) to (x, y), y downwards
+    across = {(2, 3, 3, 3), (2, 1, 3, 1)}
+    assert found == down | across
+    assert "#333" not in plain
 
 
 def _chromium() -> str:

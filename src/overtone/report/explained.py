@@ -16,14 +16,22 @@ from overtone.report.figures import (
     figure_box,
     heat_image,
     heat_line,
+    image_panel,
     legend,
     line_panel,
 )
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
 
-LEVEL = {"before": "student", "after": "behind the adapter", "teacher": "teacher"}
-SIZE, SQUARE = (240, 180), (180, 180)
+LEVEL = {
+    "before": "student",
+    "into": "into frequency attention",
+    "out": "out of frequency attention",
+    "after": "behind the adapter",
+    "teacher": "teacher",
+}
+SPECTRA = ("before", "after", "teacher")
+SIZE, SQUARE, FILTER = (240, 180), (180, 180), (214, 210)
 MAPS = {
     "cam": "class activation map",
     "grad-cam": "Grad-CAM",
@@ -41,7 +49,8 @@ def looks(folder: Folder, found: Explained | None) -> Html:
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
     models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, at their best epoch.")
-    return section("looks", title, *_about(), models, *samples(folder, found))
+    compared = _about_levels() if any(name.endswith("/map.before") for name in found.arrays) else None
+    return section("looks", title, *_about(), compared, models, *samples(folder, found))
 
 
 def _about() -> tuple[Html, ...]:
@@ -51,11 +60,23 @@ def _about() -> tuple[Html, ...]:
             tag("b", "class activation map"),
             ", the share of each position in the class’ logit (red for, blue against); ",
             tag("b", "Grad-CAM"),
-            " one stage earlier, where the gradient points; ",
+            ", where the gradient points at the deepest stage, or one stage earlier where a class activation map shows "
+            "the deepest; ",
             tag("b", "attention"),
             " of models that pool by it. Each map has its own scale, so forms can be compared, sizes cannot. Of a "
             "two-branch student, a branch’s activation map is of its own head, Grad-CAM of the fused one.",
         ),
+    )
+
+
+def _about_levels() -> Html:
+    return note(
+        "Of methods that compare maps: each stage of the student, what its adapter makes of it, and the teacher’s "
+        "stage, as mean magnitudes over channels; of ",
+        tag("b", "frequency attention"),
+        " also what goes into the module and what comes out of it. The distance between two radial spectra is the root "
+        "mean square of their difference over the rings of frequency, relative to the teacher’s root mean square; of "
+        "maps of other sizes, the student’s spectrum is interpolated at the teacher’s shares of Nyquist.",
     )
 
 
@@ -163,6 +184,8 @@ def _levels(folder: Folder, identity: str, own: Mapping[str, FloatArray], place:
     for number, level in enumerate(names):
         boxes = []
         for what, said in LEVEL.items():
+            if f"{prefix}{level}/map.{what}" not in own:
+                continue
             held = own[f"{prefix}{level}/map.{what}"].astype(np.float64)
             key = f"{identity}-{number}-{what}"
             if held.ndim == 1:
@@ -173,34 +196,52 @@ def _levels(folder: Folder, identity: str, own: Mapping[str, FloatArray], place:
             boxes.append(figure_box(said, drawn))
         boxes.append(_spectra(f"{identity}-{number}-s", own, f"{prefix}{level}"))
         if f"{prefix}{level}/filter" in own:
-            boxes.append(_filter(f"{identity}-{number}-f", own[f"{prefix}{level}/filter"].astype(np.float64)))
+            learned, mask = own[f"{prefix}{level}/filter"].astype(np.float64), own.get(f"{prefix}{level}/mask")
+            boxes.append(_filter(f"{identity}-{number}-f", learned, mask))
         title = tag("h4", level.partition(".")[2].replace("/", ", "), tag("span", "mean magnitudes", class_="sub"))
         lines += [title, tag("div", *boxes, class_="maps")]
     return lines
 
 
 def _spectra(identity: str, own: Mapping[str, FloatArray], level: str) -> Html:
-    """Amplitude by frequency of the three maps, from 0 to Nyquist, and how far student and teacher are apart."""
+    """Amplitude by frequency of three maps, from 0 to Nyquist, and how far the student's are from the teacher's."""
     lines = []
-    for number, (what, said) in enumerate(LEVEL.items()):
+    for number, what in enumerate(SPECTRA):
         y = own[f"{level}/spectrum.{what}"].astype(np.float64)
-        lines.append(Line(said, np.linspace(0, 1, len(y)), y, number))
-    after, teacher = lines[1].y, lines[2].y
-    parted = None
-    if len(after) == len(teacher):
-        apart = np.sqrt(np.mean((after - teacher) ** 2)) / max(float(np.sqrt(np.mean(teacher**2))), 1e-12)
-        parted = note(f"Behind the adapter {apart:.0%} away from the teacher’s.")
+        lines.append(Line(LEVEL[what], np.linspace(0, 1, len(y)), y, number))
+    before, after, teacher = lines
+    parted = f"From the teacher’s: student {_apart(before, teacher)}, behind the adapter {_apart(after, teacher)}."
     panel = Panel(identity, "share of Nyquist", "amplitude", "radial spectra", SIZE)
-    return figure_box("radial spectra", legend(lines), line_panel(panel, lines), *([parted] if parted else []))
+    return figure_box("radial spectra", legend(lines), line_panel(panel, lines), note(parted))
 
 
-def _filter(identity: str, held: FloatArray) -> Html:
-    """The learned filter's magnitude with its mask: frequency 0 in the middle; what the mask removes is 0."""
-    title = "learned filter, frequency 0 in the middle"
+def _apart(mine: Line, teacher: Line) -> str:
+    """The distance between two spectra: the root mean square difference, relative to the teacher's."""
+    difference = np.interp(teacher.x, mine.x, mine.y) - teacher.y
+    return f"{np.sqrt(np.mean(difference**2)) / max(float(np.sqrt(np.mean(teacher.y**2))), 1e-12):.0%}"
+
+
+def _filter(identity: str, held: FloatArray, mask: FloatArray | None) -> Html:
+    """The learned filter's magnitude with its mask on it: frequency 0 in the middle; what the mask removes is 0."""
+    title = f"learned filter, magnitude {held.min():.2g} to {held.max():.2g}"
     if held.ndim == 1:
-        line = Line("mean magnitude", np.linspace(-1, 1, len(held), endpoint=False), held, 0)
-        return figure_box(title, line_panel(Panel(identity, "share of Nyquist", "magnitude", title, SIZE), [line]))
-    return figure_box(title, heat_image(Panel(identity, "", "", title, SQUARE), None, Heat(held, False), False))
+        x = 2 * (np.arange(len(held)) - len(held) // 2) / len(held)
+        panel = Panel(identity, "share of Nyquist", "magnitude", title, SIZE)
+        lines = [Line("mean magnitude", x, held, 0)]
+        if mask is None:
+            return figure_box(title, legend(lines), line_panel(panel, lines))
+        lines.append(Line("mask", x, mask * held.max(), 1, dashed=True))
+        said = note("The mask’s 0 to 1 is drawn as 0 to the largest magnitude.")
+        return figure_box(title, legend(lines), line_panel(panel, lines), said)
+    sides = [-(2 * (n // 2) + 1) / n for n in held.shape]  # a bin reaches half its width beyond its frequency
+    extent = (sides[1], sides[1] + 2, sides[0], sides[0] + 2)
+    panel = Panel(identity, "share of Nyquist", "share of Nyquist", title, FILTER)
+    span = Heat(held, False).span
+    if mask is None:
+        return figure_box(title, image_panel(panel, held, extent, "YlOrRd", span))
+    passed = mask >= 0.5
+    edge = "The mask lets every frequency pass." if passed.all() else "The line is the mask’s edge, where half passes."
+    return figure_box(title, image_panel(panel, held, extent, "YlOrRd", span, inside=passed), note(edge))
 
 
 def agreements(folder: Folder) -> Html | None:

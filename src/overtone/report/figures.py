@@ -156,9 +156,10 @@ def image_panel(
     panel: Panel,
     image: FloatArray,
     extent: tuple[float, float, float, float],
-    colours: Literal["RdBu_r", "viridis"],
+    colours: Literal["RdBu_r", "YlOrRd", "viridis"],
     span: tuple[float, float],
     power: float = 1.0,
+    inside: npt.NDArray[np.bool_] | None = None,
 ) -> Html:
     """An image whose row 0 is at the bottom, so that both axes grow away from the corner.
 
@@ -169,6 +170,7 @@ def image_panel(
         colours: a colour map's name.
         span: the values at the colour map's two ends.
         power: colours follow this power of the value's share of the span.
+        inside: an area, (H, W), whose edge is drawn as a line between the pixels.
     """
     with mpl.rc_context(RC):
         figure, axes = _axes(panel)
@@ -176,7 +178,20 @@ def image_panel(
         axes.imshow(image, origin="lower", extent=extent, cmap=colours, norm=norm, interpolation="none", aspect="auto")
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        if inside is not None:
+            _edge(axes, inside, extent)
         return _svg(figure, panel)
+
+
+def _edge(axes: Axes, inside: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]) -> None:
+    """A line wherever a pixel that is inside (H, W) meets one that is not."""
+    x = np.linspace(extent[0], extent[1], inside.shape[1] + 1)
+    y = np.linspace(extent[2], extent[3], inside.shape[0] + 1)
+    row, column = np.nonzero(inside[:, 1:] != inside[:, :-1])
+    axes.vlines(x[column + 1], y[row], y[row + 1], color="#333", linewidth=1.6)
+    row, column = np.nonzero(inside[1:] != inside[:-1])
+    axes.hlines(y[row + 1], x[column], x[column + 1], color="#333", linewidth=1.6)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
 
 
 @dataclass(frozen=True)
