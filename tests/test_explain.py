@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from overtone.cli import app
 from overtone.explain import agreement, look, read
 from overtone.files import read_json
-from overtone.frequency import radial_spectrum
+from overtone.frequency import SpectralFilter, dense_mask, radial_spectrum, resize
 from overtone.models import build
 from overtone.student import Header, SeenView, Student
 from overtone.tap import Tap
@@ -227,5 +227,54 @@ def test_frequency_attention_shows_its_maps_filter_and_rates() -> None:
     expected = torch.fft.fftshift(attention.filter.dense().abs().mean((0, 1)))
     assert torch.equal(shown, expected)
     assert float(shown[middle]) == 0  # the mask removes frequency 0
+    mask = found[f"signal/{level.student}/mask"][0]
+    assert torch.equal(mask, torch.fft.fftshift(dense_mask(attention.size)))
+    assert float(mask[middle]) == 0
     assert method.gauges()[f"signal/{level.student}/g1"] == 0.5
     assert step.keys() == set(method.terms)
+
+
+@pytest.mark.parametrize("method_name", ["fam_layer", "fam_review"])
+def test_frequency_attention_shows_what_goes_in_and_comes_out(method_name: str) -> None:
+    case, batch = cases.make(method_name, {}), cases.batch_of(3)
+    method, outputs = case.method.eval(), case.outputs(batch)
+    with torch.no_grad():
+        student = case.distillation.student.eval()(batch.views["signal"])
+        found = method.pictures(student, outputs, batch)
+    handed = None
+    for level, adapter in zip(method.levels["signal"], method.adapters["signal"], strict=True):
+        key = f"signal/{level.student}"
+        x = level.map_of_student(student)
+        with torch.no_grad():
+            if method_name == "fam_layer":
+                given = resize(adapter.local_attention(x), adapter.size)
+            else:
+                handed = given = adapter(x, handed)[1]
+            out = adapter.head.frequency_attention(given)
+        if level.student == "embedding":
+            assert f"{key}/map.into" not in found
+            continue
+        assert torch.equal(found[f"{key}/map.into"], given.abs().mean(1))
+        assert torch.equal(found[f"{key}/map.out"], out.abs().mean(1))
+        assert not adapter.head.frequency_attention._forward_hooks
+
+
+@pytest.mark.parametrize("size", [(9,), (24,), (21,), (24, 40), (25, 22)])
+@pytest.mark.parametrize(
+    "settings",
+    [{"shape": "box", "radius": 0.3}, {"shape": "gaussian", "radius": 0.3}, {"shape": "none"}, {"published": True}],
+)
+def test_the_mask_of_a_dense_filter_is_what_its_coefficients_pass(
+    size: tuple[int, ...], settings: dict[str, object]
+) -> None:
+    made = SpectralFilter(1, 1, size, form="full", **settings)
+    mask = made.mask()
+    assert mask.shape == size
+    made.weight.data.zero_()
+    made.weight.data[..., 0] = 1  # every coefficient that is kept is 1 before the mask
+    assert torch.allclose(made.dense()[0, 0].abs(), mask, atol=1e-6)
+
+
+def test_only_a_fourier_filter_has_a_dense_mask() -> None:
+    with pytest.raises(ValueError, match="fft"):
+        SpectralFilter(1, 1, 8, transform="dct").mask()

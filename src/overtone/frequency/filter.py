@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.frequency.checks import fits, map_size, mask_radius, one_of, whole
-from overtone.frequency.masks import RADIUS, SHAPE, Shape, high_pass, published_mask
+from overtone.frequency.masks import RADIUS, SHAPE, Shape, dense_mask, high_pass, published_mask
 from overtone.frequency.transforms import Fourier, Name, Transform, make_transform
 
 SIZES_KEPT = 8
@@ -145,6 +145,21 @@ class SpectralFilter(nn.Module):
         if len(self.size) == 2:
             mirrored = mirrored.flip(-2).roll(1, -2)
         return torch.where(inside, half[..., columns.clamp(max=half.shape[-1] - 1)], mirrored)
+
+    def mask(self) -> Tensor:
+        """How much of each frequency of :meth:`dense` the mask lets pass, from 0 to 1, of shape ``size``; ``fft`` only.
+
+        Of the published mask, which is lopsided, this is its mean with its mirror image, as it acts on real maps.
+
+        Raises:
+            ValueError: for another transform.
+        """
+        if not isinstance(self.transform, Fourier):
+            raise ValueError("only the filter of transform fft has a mask over a dense spectrum")
+        if not self.published:
+            return dense_mask(self.size, self.shape, self.radius)
+        mask = published_mask(self.size)
+        return (mask + _mirrored(mask, len(self.size))) / 2
 
     @torch.no_grad()
     def from_dense(self, filter: Tensor) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -185,20 +187,32 @@ class FrequencyMethod(LevelMethod):
         return found
 
     def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """See :class:`LevelMethod`; and ``TEACHER/STAGE/filter``, the learned filter's mean magnitude, (B, *size).
+        """See :class:`LevelMethod`; and what frequency attention does.
 
-        Frequency 0 is in the middle, and what the mask removes is 0; for the Fourier transform only.
+        ``TEACHER/STAGE/map.into`` and ``map.out`` are what goes into the module and what comes out of it, mean
+        magnitudes over channels, (B, *size). ``TEACHER/STAGE/filter`` is the learned filter's mean magnitude and
+        ``mask`` how much of each frequency its mask lets pass, (B, *size) with frequency 0 in the middle, for the
+        Fourier transform only; what the mask removes is 0 in both.
         """
-        found = super().pictures(student, teachers, batch)
+        ends: dict[str, tuple[Tensor, Tensor]] = {}
+        with ExitStack() as hooks:
+            for key, attention in self._attentions():
+                hooks.enter_context(attention.register_forward_hook(partial(_keep_ends, ends, key)))
+            found = super().pictures(student, teachers, batch)
         for key, attention in self._attentions():
+            if f"{key}/map.before" not in found:
+                continue
+            for what, x in zip(("into", "out"), ends[key], strict=True):
+                found[f"{key}/map.{what}"] = x.abs().mean(1)
             if (
                 attention.filter is None
                 or not isinstance(attention.filter.transform, Fourier)
                 or max(attention.size) < 2
             ):
                 continue
-            magnitude = attention.filter.dense().abs().mean((0, 1))
-            found[f"{key}/filter"] = torch.fft.fftshift(magnitude).expand(len(batch.index), *magnitude.shape)
+            spectra = {"filter": attention.filter.dense().abs().mean((0, 1)), "mask": attention.filter.mask()}
+            for what, spectrum in spectra.items():
+                found[f"{key}/{what}"] = torch.fft.fftshift(spectrum).expand(len(batch.index), *spectrum.shape)
         return found
 
     def _attentions(self) -> list[tuple[str, FrequencyAttention]]:
@@ -213,6 +227,12 @@ class FrequencyMethod(LevelMethod):
         """Under the head's mask, where it has one."""
         mask = cast(Head, adapter.head).mask
         return super().compare(adapter, out, wanted) if mask is None else spectrum_distance(out, wanted, mask)
+
+
+def _keep_ends(
+    ends: dict[str, tuple[Tensor, Tensor]], key: str, module: nn.Module, given: tuple[Tensor], out: Tensor
+) -> None:
+    ends[key] = given[0], out
 
 
 def make_local_attention(channels: int, dims: int, stage: str) -> LocalAttention:
