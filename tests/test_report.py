@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
@@ -12,16 +14,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from overtone import recipe as recipes
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.report import write_page
 from overtone.report.explained import looks
-from overtone.report.figures import Panel, image_panel
+from overtone.report.figures import Heat, Panel, heat_image, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
@@ -497,6 +501,48 @@ def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:
     across = {(2, 3, 3, 3), (2, 1, 3, 1)}
     assert found == down | across
     assert "#333" not in plain
+
+
+def pixels_of(drawn: str) -> np.ndarray:
+    """The picture of an ``<img>``, (H, W, 4) bytes."""
+    found = re.search(r'src="data:image/png;base64,([^"]+)"', drawn)
+    assert found is not None
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA"))
+
+
+def colour(name: str, share: float) -> np.ndarray:
+    return np.asarray(mpl.colormaps[name](share)[:3]) * 255
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_map_alone_is_a_picture_of_even_squares(upright: bool) -> None:
+    values = np.array([[0.0, 1.0], [2.0, 4.0]])
+    drawn = heat_image(Panel("p", "", "", 'a "map"', (60, 40)), None, Heat(values, False), upright)
+    ((name, attributes),) = Reader(drawn).tags
+    assert (name, attributes["alt"], attributes["class"]) == ("img", 'a "map"', "panel")
+    assert (attributes["width"], attributes["height"]) == ("60", "40")
+    pixels = pixels_of(drawn).astype(float)
+    assert pixels.shape == (40, 60, 4)
+    alpha = np.zeros((40, 60))
+    alpha[10:30, 10:50] = 255
+    assert np.array_equal(pixels[..., 3], alpha)
+    rows = values if upright else values[::-1]
+    for row, column in np.ndindex(2, 2):
+        square = pixels[10 + 10 * row : 20 + 10 * row, 10 + 20 * column : 30 + 20 * column, :3]
+        assert np.abs(square - colour("YlOrRd", rows[row, column] / 4)).max() <= 1
+
+
+def test_a_map_over_a_picture_is_smooth_and_lets_it_through() -> None:
+    seen = np.stack([np.array([[0.0, 1.0], [1.0, 3.0]])] * 3) * np.array([1.0, 2.0, 3.0])[:, None, None]
+    panel = Panel("p", "", "", "map", (60, 60))
+    flat = pixels_of(heat_image(panel, seen, Heat(np.full((3, 3), -2.0), True), True)).astype(float)
+    for row, column, grey in ((0, 0, 0.0), (0, 1, 1 / 3), (1, 0, 1 / 3), (1, 1, 1.0)):
+        square = flat[10 + 20 * row : 30 + 20 * row, 10 + 20 * column : 30 + 20 * column, :3]
+        assert np.abs(square - (0.55 * colour("RdBu_r", 0.0) + 0.45 * 255 * grey)).max() <= 1
+    even = heat_image(panel, np.ones((1, 2, 2)), Heat(np.array([[0.0, 1.0]]), False), True)
+    line = pixels_of(even)[30, 10:50, 1].astype(int)
+    assert (np.diff(line) <= 0).all()  # ever less green from yellow to red
+    assert len(np.unique(line)) > 10
 
 
 def _chromium() -> str:

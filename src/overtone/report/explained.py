@@ -154,7 +154,9 @@ def _pairs(folder: Folder, identity: str, signal: FloatArray, held: FloatArray) 
 def _plane(identity: str, title: str, held: FloatArray, span: tuple[float, float]) -> Html:
     """Moments (up) by image positions (right): (T', H', W') as (T', H' W')."""
     heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=span[0] < 0, ends=span)
-    return heat_image(Panel(identity, "image position", "moment", title, SIZE), None, heat, False)
+    moments, positions = heat.values.shape
+    panel = Panel(identity, "image position", "moment", title, SIZE)
+    return image_panel(panel, heat.values, (0.0, positions, 0.0, moments), heat.colours, heat.span)
 
 
 def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
@@ -236,12 +238,12 @@ def _filter(identity: str, held: FloatArray, mask: FloatArray | None) -> Html:
     sides = [-(2 * (n // 2) + 1) / n for n in held.shape]  # a bin reaches half its width beyond its frequency
     extent = (sides[1], sides[1] + 2, sides[0], sides[0] + 2)
     panel = Panel(identity, "share of Nyquist", "share of Nyquist", title, FILTER)
-    span = Heat(held, False).span
+    heat = Heat(held, False)
     if mask is None:
-        return figure_box(title, image_panel(panel, held, extent, "YlOrRd", span))
+        return figure_box(title, image_panel(panel, held, extent, heat.colours, heat.span))
     passed = mask >= 0.5
     edge = "The mask lets every frequency pass." if passed.all() else "The line is the mask’s edge, where half passes."
-    return figure_box(title, image_panel(panel, held, extent, "YlOrRd", span, inside=passed), note(edge))
+    return figure_box(title, image_panel(panel, held, extent, heat.colours, heat.span, inside=passed), note(edge))
 
 
 def agreements(folder: Folder) -> Html | None:

@@ -38,6 +38,11 @@ COLOURS = {
 INK, MUTED, LINE, *SERIES = COLOURS
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
+MARGIN = 10
+"""Round a panel, in CSS pixels, where no axis needs more."""
+COVER = 0.55
+"""How much of the picture below a map's colours cover."""
+
 RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's own font
     "svg.hashsalt": "overtone",
@@ -206,7 +211,7 @@ class Heat:
     ends: tuple[float, float] | None = None
 
     @property
-    def colours(self) -> str:
+    def colours(self) -> Literal["RdBu_r", "YlOrRd"]:
         """The colour map's name."""
         return "RdBu_r" if self.signed else "YlOrRd"
 
@@ -243,42 +248,46 @@ def heat_line(panel: Panel, seen: FloatArray | None, heat: Heat, end: float) -> 
 def heat_image(panel: Panel, seen: FloatArray | None, heat: Heat, upright: bool) -> Html:
     """A map over an image (C, H, W), whose channels are averaged to grey; the map alone where nothing is seen.
 
+    It is a picture, not drawn by matplotlib, since a page holds many. The margins are those of a panel without axes.
+
     Args:
-        panel: the frame.
+        panel: the frame; it has no axes.
         seen: what the model sees.
         heat: the map, of any size.
         upright: row 0 is at the top, as in photographs.
     """
-    with mpl.rc_context(RC):
-        figure, axes = _axes(panel)
-        origin: Literal["upper", "lower"] = "upper" if upright else "lower"
-        extent = (0.0, 1.0, 0.0, 1.0)
-        if seen is not None:
-            axes.imshow(seen.mean(0), extent=extent, origin=origin, cmap="gray", aspect="auto", interpolation="none")
-        low, high = heat.span
-        shown = 1.0 if seen is None else 0.55
-        axes.imshow(
-            heat.values,
-            extent=extent,
-            origin=origin,
-            cmap=heat.colours,
-            vmin=low,
-            vmax=high,
-            aspect="auto",
-            alpha=shown,
-            interpolation="none" if seen is None else "bilinear",
-        )
-        axes.xaxis.set_major_locator(NullLocator())
-        axes.yaxis.set_major_locator(NullLocator())
-        return _svg(figure, panel)
+    width, height = panel.size
+    size = (width - 2 * MARGIN, height - 2 * MARGIN)
+    values = _scaled(heat.values, size, smooth=seen is not None)  # (height, width)
+    low, high = heat.span
+    drawn = mpl.colormaps[heat.colours]((values - low) / max(high - low, 1e-12))  # (height, width, 4)
+    if seen is not None:
+        grey = _scaled(seen.mean(0), size, smooth=False)
+        grey = (grey - grey.min()) / max(float(np.ptp(grey)), 1e-12)
+        drawn[..., :3] = COVER * drawn[..., :3] + (1 - COVER) * grey[..., None]
+    pixels = np.zeros((height, width, 4), dtype=np.uint8)
+    pixels[MARGIN:-MARGIN, MARGIN:-MARGIN] = (255 * (drawn if upright else drawn[::-1])).round()
+    source = _png(Image.fromarray(pixels))
+    return tag("img", class_="panel", src=source, width=width, height=height, alt=panel.alt)
+
+
+def _scaled(x: FloatArray, size: tuple[int, int], smooth: bool) -> FloatArray:
+    """Values (H, W) at another size (width, height), whose pixels stay squares unless they are smoothed."""
+    kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(x.astype(np.float32)).resize(size, kind), dtype=np.float64)
+
+
+def _png(image: Image.Image) -> str:
+    """An image as the source of an ``<img>``."""
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    return f"data:image/png;base64,{b64encode(held.getvalue()).decode()}"
 
 
 def picture(pixels: npt.NDArray[np.uint8]) -> Html:
     """A photograph (C, H, W) of bytes, enlarged without smoothing; the first channel alone where it has not three."""
     shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
-    held = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(shown)).save(held, "PNG")
-    source = f"data:image/png;base64,{b64encode(held.getvalue()).decode()}"
+    source = _png(Image.fromarray(np.ascontiguousarray(shown)))
     return tag("img", src=source, alt="the image", style="width:16rem;max-width:100%;image-rendering:pixelated")
 
 
@@ -314,9 +323,9 @@ def _axes(panel: Panel) -> tuple[Figure, Axes]:
     """A figure of one unit a CSS pixel; margins are fixed, so that panels of one row line up."""
     width, height = panel.size
     figure = Figure(figsize=(width / 72, height / 72))
-    left = (52 if width > 300 else 44 if panel.y else 10) / width
-    bottom = (40 if panel.x or panel.y else 10) / height
-    axes = figure.add_axes((left, bottom, 1 - left - 10 / width, 1 - bottom - 10 / height))
+    left = (52 if width > 300 else 44 if panel.y else MARGIN) / width
+    bottom = (40 if panel.x or panel.y else MARGIN) / height
+    axes = figure.add_axes((left, bottom, 1 - left - MARGIN / width, 1 - bottom - MARGIN / height))
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
     return figure, axes
