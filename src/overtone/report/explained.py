@@ -31,7 +31,7 @@ LEVEL = {
     "teacher": "teacher",
 }
 SPECTRA = ("before", "after", "teacher")
-SIZE, SQUARE, FILTER = (240, 180), (180, 180), (214, 210)
+SIZE, SQUARE, FILTER = (240, 180), (180, 180), (222, 210)
 MAPS = {
     "cam": "class activation map",
     "grad-cam": "Grad-CAM",

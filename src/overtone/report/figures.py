@@ -323,7 +323,7 @@ def _axes(panel: Panel) -> tuple[Figure, Axes]:
     """A figure of one unit a CSS pixel; margins are fixed, so that panels of one row line up."""
     width, height = panel.size
     figure = Figure(figsize=(width / 72, height / 72))
-    left = (52 if width > 300 else 44 if panel.y else MARGIN) / width
+    left = (52 if width > 300 or panel.y else MARGIN) / width
     bottom = (40 if panel.x or panel.y else MARGIN) / height
     axes = figure.add_axes((left, bottom, 1 - left - MARGIN / width, 1 - bottom - MARGIN / height))
     axes.set_xlabel(panel.x)
