@@ -351,11 +351,24 @@ def test_maps_that_a_last_relu_cannot_reach_are_told(tiny: dict[str, Any], metho
     assert re.fullmatch(pattern, told[0]), told
 
 
-@pytest.mark.parametrize(("name", "last"), [("wrn16-1", True), ("wrn10-0.25", False)])
-def test_channels_last_but_where_torch_would_corrupt_its_memory(name: str, last: bool) -> None:
-    """The first shortcut of a wide ResNet of width 0.25 is a strided 1x1 convolution of four channels."""
+@pytest.mark.parametrize(("name", "first"), [("wrn16-1", 0), ("wrn10-0.25", 2)])
+def test_channels_come_last_but_where_torch_would_corrupt_its_memory(name: str, first: int) -> None:
+    """Two shortcuts of a wide ResNet of width 0.25 are strided 1x1 convolutions, of four and of eight channels."""
     model = cell._on(torch.device("cpu"), build(name, (3, 16, 16), 5))
-    weights = [p for p in model.parameters() if p.dim() == 4 and p.shape[2:] == (3, 3)]
-    assert [w.is_contiguous(memory_format=torch.channels_last) for w in weights] == [last] * len(weights)
+    inputs = []
+    for conv in model.modules():
+        if isinstance(conv, torch.nn.Conv2d):
+            conv.register_forward_hook(lambda module, args, out: inputs.append((module, args[0])))
+    x = torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
     for _ in range(3):
-        model(torch.randn(4, 3, 16, 16)).sum().backward()
+        inputs.clear()
+        model(x).sum().backward()
+    found = [
+        (module, held)
+        for module, held in inputs
+        if held.is_contiguous() and not held.is_contiguous(memory_format=torch.channels_last)
+    ]
+    assert [module.kernel_size for module, _ in found] == [(1, 1)] * first
+    assert all(module.weight.is_contiguous() for module, _ in found)
+    others = [module for module, _ in inputs if module.kernel_size == (3, 3)]
+    assert all(module.weight.is_contiguous(memory_format=torch.channels_last) for module in others)
