@@ -101,6 +101,8 @@ class SpectralFilter(nn.Module):
                 transform is not ``fft``.
         """
         fits(x, self.in_channels, len(self.size), wanted_maps(self.in_channels, self.size))
+        if not len(x):  # some releases' Fourier transforms refuse an empty batch
+            return x.new_zeros(0, self.out_channels, *x.shape[2:])
         if tuple(x.shape[2:]) != self.size:
             return self._resampled(x)
         if self.form == "depthwise" and self.mix is not None:
