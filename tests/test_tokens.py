@@ -97,11 +97,9 @@ def test_stages_that_cannot_be_paired_are_told_with_their_shapes() -> None:
 SMALL = {"patch_size": 4, "embed_dim": 12, "depth": 4, "num_heads": 2}
 
 
-def test_a_transformer_is_made_for_the_images_size_and_kept_in_its_file(tmp_path) -> None:
-    name, options = "timm:vit_tiny_patch16_224", ModelOptions(arguments=SMALL)
-    torch.manual_seed(0)
-    model = build(name, (3, 16, 16), 5, options)
-    header = Header(
+def header_of(name: str, options: ModelOptions) -> Header:
+    """Of a student that takes pictures of 16 x 16 pixels and knows five classes."""
+    return Header(
         builder=name,
         input_shape=(3, 16, 16),
         classes=tuple("abcde"),
@@ -113,6 +111,13 @@ def test_a_transformer_is_made_for_the_images_size_and_kept_in_its_file(tmp_path
         options=options,
         views=(SeenView(type="image", settings={}, state={}),),
     )
+
+
+def test_a_transformer_is_made_for_the_images_size_and_kept_in_its_file(tmp_path) -> None:
+    name, options = "timm:vit_tiny_patch16_224", ModelOptions(arguments=SMALL)
+    torch.manual_seed(0)
+    model = build(name, (3, 16, 16), 5, options)
+    header = header_of(name, options)
     save_student(tmp_path / "student.safetensors", model.state_dict(), header)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(load_student(tmp_path / "student.safetensors").model(x), model.eval()(x))
@@ -123,18 +128,7 @@ def test_grad_cam_of_a_transformer(pool: str) -> None:
     """By its patches: of the last block whose patches the logits depend on, which a class token's do not."""
     name, options = "timm:vit_tiny_patch16_224", ModelOptions(arguments={**SMALL, "global_pool": pool})
     torch.manual_seed(0)
-    header = Header(
-        builder=name,
-        input_shape=(3, 16, 16),
-        classes=tuple("abcde"),
-        channels=("r", "g", "b"),
-        rate=None,
-        window=(16, 16),
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
-        options=options,
-        views=(SeenView(type="image", settings={}, state={}),),
-    )
+    header = header_of(name, options)
     student = Student(build(name, (3, 16, 16), 5, options), header, [VIEWS["image"]()]).eval()
     x, target = torch.randn(2, 3, 16, 16), torch.tensor([1, 3])
     found = look(student, x, target).maps[""]["grad-cam"]
