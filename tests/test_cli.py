@@ -25,8 +25,8 @@ from overtone.data import load as load_data
 from overtone.engine import make_accelerator
 from overtone.recipe import load as load_recipe
 from overtone.recipe import shipped
-from overtone.study import cell, make_plan
-from overtone.study.cell import Workshop, build_cell
+from overtone.study import make_plan, write
+from overtone.study.workshop import Workshop, build_cell
 
 runner = CliRunner()
 
@@ -290,7 +290,7 @@ def test_shipped_recipes_run_short(
     name: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row of every recipe, with one epoch, small images and few samples."""
-    monkeypatch.setattr(cell, "EXAMPLES", 1)  # one window looked at: most of a short study's time goes into its page
+    monkeypatch.setattr(write, "EXAMPLES", 1)  # one window looked at: most of a short study's time goes into its page
     study = load_recipe(name)
     if name.startswith("uci_har"):
         _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")

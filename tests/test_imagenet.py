@@ -23,7 +23,7 @@ from overtone.engine import make_accelerator
 from overtone.errors import InputError
 from overtone.recipe import load, shipped
 from overtone.study import make_plan
-from overtone.study.cell import Workshop, build_cell
+from overtone.study.workshop import Workshop, build_cell
 
 RECIPES = [name for name in shipped() if name.startswith("imagenet")]
 MODELS = {

@@ -24,7 +24,8 @@ from overtone import data, load_student, recipe
 from overtone.engine import loop
 from overtone.errors import InputError
 from overtone.models import build
-from overtone.study import Plan, StudyListener, cell, collect, execute, make_plan, write_tables
+from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.study.workshop import placed
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
@@ -354,7 +355,7 @@ def test_maps_that_a_last_relu_cannot_reach_are_told(tiny: dict[str, Any], metho
 @pytest.mark.parametrize(("name", "first"), [("wrn16-1", 0), ("wrn10-0.25", 2)])
 def test_channels_come_last_but_where_torch_would_corrupt_its_memory(name: str, first: int) -> None:
     """Two shortcuts of a wide ResNet of width 0.25 are strided 1x1 convolutions, of four and of eight channels."""
-    model = cell._on(torch.device("cpu"), build(name, (3, 16, 16), 5))
+    model = placed(torch.device("cpu"), build(name, (3, 16, 16), 5))
     inputs = []
     for conv in model.modules():
         if isinstance(conv, torch.nn.Conv2d):

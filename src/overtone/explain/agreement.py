@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.files import read_json
-from overtone.study.cell import RESULT, read_predictions
+from overtone.study.workshop import RESULT
+from overtone.study.write import read_predictions
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from overtone.errors import InputError
 from overtone.explain.look import Look, look
 from overtone.files import read_json, write_npz
 from overtone.student import load_student
-from overtone.study.cell import PICTURES, RESULT, example_numbers
 from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
+from overtone.study.workshop import RESULT
+from overtone.study.write import PICTURES, example_numbers
 
 FILE = "explain.npz"
 FORMAT = 1

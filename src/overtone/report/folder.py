@@ -15,8 +15,8 @@ import torch
 
 from overtone.files import read_json
 from overtone.study import TableRow, collect, mixed_environments
-from overtone.study.cell import read_predictions
 from overtone.study.collect import timing
+from overtone.study.write import read_predictions
 
 Array = npt.NDArray[Any]
 

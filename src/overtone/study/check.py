@@ -18,10 +18,10 @@ from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.methods import Method
 from overtone.methods.levels import LevelMethod
-from overtone.study.cell import Built, Workshop, build_cell, views_of
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import default_jobs
+from overtone.study.workshop import Built, Workshop, build_cell, views_of
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.types import Input, Output, Progress, Spec, names_of
 

@@ -14,7 +14,8 @@ import torch
 
 from overtone.engine import scores
 from overtone.files import read_json, write_atomic, write_json
-from overtone.study.cell import RESULT, read_predictions
+from overtone.study.workshop import RESULT
+from overtone.study.write import read_predictions
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from overtone.data import leaks
 from overtone.data.split import doubts
 from overtone.files import write_npz
 from overtone.lookup import view_settings
-from overtone.study.cell import Workshop
 from overtone.study.plan import Plan
+from overtone.study.workshop import Workshop
 from overtone.types import names_of
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from overtone.models import build
-from overtone.study.cell import Built, Workshop, views_of
 from overtone.study.plan import Cell
+from overtone.study.workshop import Built, Workshop, views_of
 from overtone.tap import macs, parameters
 from overtone.teachers import memory_bytes
 from overtone.types import Progress, Seen, names_of, shape_of

@@ -13,12 +13,13 @@ from accelerate.utils import broadcast_object_list
 from overtone.engine import make_accelerator
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import read_json, write_json
-from overtone.study.cell import RESULT, Workshop, build_cell, run_cell
+from overtone.study.cell import run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import Workers, message_of, result_of
+from overtone.study.workshop import RESULT, Workshop, build_cell
 
 OURS = {".lock", "cells", "cache", "example.npz"}
 """What a run that was killed at once may have left in its folder."""

@@ -23,9 +23,10 @@ from overtone import data
 from overtone.errors import InputError, OvertoneError
 from overtone.files import read_json
 from overtone.recipe import Recipe
-from overtone.study.cell import RESULT, Workshop, run_cell
+from overtone.study.cell import run_cell
 from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, make_plan
+from overtone.study.workshop import RESULT, Workshop
 from overtone.types import Progress
 
 STEP_SECONDS = 0.2

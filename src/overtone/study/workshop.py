@@ -1,0 +1,179 @@
+"""What a cell is built of: the study's workshop, the cell's student, its methods and its teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from overtone.distill import Distillation
+from overtone.engine import Samples
+from overtone.engine.phases import trained
+from overtone.engine.reading import readers
+from overtone.engine.schedule import reseed
+from overtone.errors import InputError
+from overtone.methods import make as make_method
+from overtone.models import build
+from overtone.student import load_student
+from overtone.study.plan import Cell, Plan
+from overtone.tap import Tap, probe
+from overtone.teachers import Teacher
+from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
+
+RESULT = "result.json"
+"""Written last: a cell with one is done."""
+FEW_CHANNELS = 16
+
+
+@dataclass
+class Workshop:
+    """What cells share while a study runs: the plan, where files go, and one fold's samples at a time."""
+
+    plan: Plan
+    folder: Path
+    accelerator: Accelerator
+    _fold: int | None = None
+    _samples: Samples | None = None
+
+    def samples(self, fold: int) -> Samples:
+        """A fold's samples; only the latest fold's are kept."""
+        if self._samples is None or self._fold != fold:
+            train = self.plan.recipe.train
+            self._samples = Samples.fit(
+                self.plan.windows,
+                self.plan.folds[fold],
+                self.plan.views,
+                self.accelerator.device,
+                train.memory_mb * 2**20,
+                self.folder / "cache",
+                readers(train.readers, train.threads, self.accelerator.num_processes),
+            )
+            self._fold = fold
+        return self._samples
+
+    def cell_folder(self, key: str) -> Path:
+        """Where a cell's files are."""
+        return self.folder / "cells" / key
+
+    def spill_folder(self, key: str) -> Path:
+        """Where a cell keeps teachers' outputs while it runs; each process has its own."""
+        return self.cell_folder(key) / f"memory-{self.accelerator.process_index}"
+
+    def weights_file(self, key: str, checkpoint: str) -> Path:
+        """The file of a cell's weights: best, last or epoch:N."""
+        name = {"best": "student", "last": "last"}.get(checkpoint, checkpoint.replace(":", "-"))
+        return self.cell_folder(key) / f"{name}.safetensors"
+
+    def done(self, key: str) -> bool:
+        """Whether a cell has its result and all weights that somebody wants of it."""
+        kept = [self.weights_file(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
+        return all(path.exists() for path in [self.cell_folder(key) / RESULT, *kept])
+
+
+@dataclass(frozen=True)
+class Built:
+    """A cell's modules, ready to train or to be checked."""
+
+    distillation: Distillation
+    teachers: Mapping[str, Teacher]
+    needs: Mapping[str, frozenset[str]]
+    student_spec: Spec
+    teacher_specs: Mapping[str, Spec]
+    example: Input
+
+
+def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Built:
+    """Student, adapters and teachers of a cell, seeded.
+
+    Args:
+        shop: the study.
+        cell: which.
+        fresh_teachers: teachers as they are before training instead of those on disk, for ``overtone check``.
+    """
+    samples = shop.samples(cell.fold)
+    classes = shop.plan.windows.classes
+    first = torch.from_numpy(shop.plan.folds[cell.fold].train[:2])
+    device = shop.accelerator.device
+
+    def example(view: Seen) -> Input:
+        return samples.batch(first, names_of(view)).input(view)
+
+    def axes(view: Seen) -> list[tuple[str, ...]]:
+        return [shop.plan.views[name].AXES for name in names_of(view)]
+
+    reseed(cell.seed, "initialise")
+    student = Tap(placed(device, _initial(cell, example(cell.view), classes)), cell.at)
+    if cell.start is not None and not fresh_teachers:
+        twin = load_student(shop.weights_file(cell.start, "best"))
+        student.model.load_state_dict(twin.model.state_dict())
+    teachers = {}
+    for name, link in cell.teachers.items():
+        made = shop.plan.cells[link.key]
+        if fresh_teachers:
+            model = _initial(made, example(made.view), classes)
+        else:
+            model = load_student(shop.weights_file(link.key, link.checkpoint)).model
+        teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
+    spec = probe(student, example(cell.view), axes(cell.view))
+    teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
+    fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
+    info = DataInfo(
+        windows.classes, torch.from_numpy(fold.train), torch.from_numpy(windows.y[fold.train]), windows.rate
+    )
+    reseed(
+        cell.seed, "adapters"
+    )  # their own stream: a method with adapters starts from the same student as one without
+    methods, needs = {}, {name: frozenset[str]() for name in teachers}
+    for name, config in cell.methods.items():
+        try:
+            methods[name], read = make_method(name, config, spec, teacher_specs, info)
+        except InputError as error:
+            raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
+        for teacher, parts in read.teachers.items():
+            needs[teacher] |= parts
+    for phase in cell.phases:
+        trained(student.model, phase)  # a pattern that fits nothing is told now
+    distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
+    return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
+
+
+def _initial(cell: Cell, example: Input, classes: tuple[str, ...]) -> torch.nn.Module:
+    """A cell's model as it is before training, or with the weights that are given."""
+    model = build(cell.model, shape_of(example), len(classes), cell.options)
+    if cell.given is not None:
+        cell.given.load_into(model, cell.model, classes)
+    return model
+
+
+def views_of(cell: Cell, built: Built) -> tuple[str, ...]:
+    """Every view that the student or a teacher of a cell sees."""
+    teachers = (name for teacher in built.teachers.values() for name in names_of(teacher.view))
+    return tuple(dict.fromkeys([*names_of(cell.view), *teachers]))
+
+
+def placed(device: torch.device, model: torch.nn.Module) -> torch.nn.Module:
+    """The model on its device; image convolutions run 1.2 to 1.5 times faster with channels last, on CPUs too.
+
+    But for strided 1x1 convolutions of few channels on a CPU: in the gradient of one that has fewer channels than a
+    vector register holds, torch 2.14 writes beyond its memory when channels come last. Seen with up to 6 channels where
+    a register holds 8; it is 16 where there is AVX-512.
+    """
+    model = model.to(device).to(memory_format=torch.channels_last)
+    for conv in model.modules() if device.type == "cpu" else ():
+        if (
+            isinstance(conv, torch.nn.Conv2d)
+            and conv.kernel_size == (1, 1)
+            and max(conv.stride) > 1
+            and conv.in_channels < FEW_CHANNELS
+        ):
+            conv.to(memory_format=torch.contiguous_format)
+            conv.register_forward_pre_hook(_channels_first)
+    return model
+
+
+def _channels_first(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.contiguous() for x in args)
