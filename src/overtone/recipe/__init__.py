@@ -5,6 +5,7 @@ its JSON schema.
 """
 
 from overtone.recipe.messages import explain
+from overtone.recipe.overtime import PhaseSettings, WeightSettings, phase_at
 from overtone.recipe.reading import find, load, shipped, validate
 from overtone.recipe.schema import (
     AugmentSettings,
@@ -14,7 +15,6 @@ from overtone.recipe.schema import (
     MethodSettings,
     ModelOptions,
     ModelSettings,
-    PhaseSettings,
     Recipe,
     ReferenceSettings,
     SplitSettings,
@@ -22,8 +22,6 @@ from overtone.recipe.schema import (
     TeacherSettings,
     TrainSettings,
     ViewSettings,
-    WeightSettings,
-    phase_at,
 )
 
 __all__ = [

@@ -4,9 +4,6 @@ or method, so that adding one needs no change here.
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,30 +12,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from overtone.errors import nearest
-from overtone.recipe.messages import Said, allows_switch
-
-NOT_ALLOWED = "not_allowed"
-"""A problem that is told by what its place allows."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads ``yes`` and ``on`` as true, which would silently count as 1."""
-        field = info.field_name
-        if isinstance(value, bool) and field and not allows_switch(cls.model_fields[field].annotation):
-            raise PydanticCustomError(NOT_ALLOWED, "yes and no are not allowed here")
-        return value
+from overtone.recipe.messages import Said
+from overtone.recipe.overtime import NOT_ALLOWED, Part, PhaseSettings, Point, WeightSettings
 
 
 class _OpenPart(BaseModel):
@@ -68,73 +48,6 @@ Checkpoint = Annotated[str, AfterValidator(_checkpoint), Said("best, last or epo
 """Which weights of a trained teacher are used: best on validation, the last epoch's, or those of epoch N."""
 
 
-def _point(value: Any) -> Any:
-    if isinstance(value, str):  # YAML reads 2e1 as text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= (1 if isinstance(value, float) else math.inf):
-        raise PydanticCustomError(NOT_ALLOWED, "a point in training is needed")
-    return value
-
-
-Point = Annotated[
-    int | float,
-    BeforeValidator(_point),
-    Field(ge=0, description="epochs, or a fraction of them"),
-    Said("a point in training (a whole number of epochs, or a fraction from 0.0 to 1.0)"),
-]
-
-
-def _epochs_in(point: int | float, epochs: int) -> int:
-    """Whole epochs up to a point; 0.29 of 100 is 29, whatever binary fractions say."""
-    return math.floor(point * epochs + 1e-9) if isinstance(point, float) else point
-
-
-class WeightSettings(_Part):
-    """A term's weight over time.
-
-    ``warmup`` raises it linearly, ``min(epoch / warmup, 1)``; before ``from`` and after ``until`` it is 0. Whole
-    numbers are epochs (``until: 10`` still holds in epoch 10), numbers with a point are fractions of all epochs.
-    """
-
-    value: float = Field(ge=0, allow_inf_nan=False)
-    warmup: Point = 0
-    from_: Point = Field(default=0, alias="from")
-    until: Point | None = None
-
-    def at(self, epoch: int, epochs: int) -> float:
-        """The weight in an epoch, counted from 1."""
-        start = _epochs_in(self.from_, epochs) + 1 if isinstance(self.from_, float) else self.from_
-        if epoch < start or (self.until is not None and epoch > _epochs_in(self.until, epochs)):
-            return 0.0
-        warmup = self.warmup * epochs if isinstance(self.warmup, float) else self.warmup
-        return self.value * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
-
-
-class PhaseSettings(_Part):
-    """A stretch of training in which only a part of the student is trained.
-
-    Attributes:
-        name: shown beside the curves.
-        until: its last epoch, or a fraction of all; the next phase follows. Without it, until the end.
-        trainable: patterns of the student's parameters' names (``signal.*``); all unless given.
-    """
-
-    name: str = ""
-    until: Point | None = None
-    trainable: list[str] = Field(default=["*"], min_length=1)
-
-    def ends(self, epochs: int) -> int:
-        """Its last epoch, of so many."""
-        return epochs if self.until is None else min(_epochs_in(self.until, epochs), epochs)
-
-
-def phase_at(phases: Sequence[PhaseSettings], epoch: int, epochs: int) -> PhaseSettings | None:
-    """The phase of an epoch, counted from 1; None after the last one, where all is trained."""
-    return next((phase for phase in phases if epoch <= phase.ends(epochs)), None)
-
-
 Weights = Annotated[
     dict[str, Annotated[WeightSettings, _as_mapping("value")]], Said("a mapping from terms to weights (kd: 0.9)")
 ]
@@ -154,7 +67,7 @@ class DataSettings(_OpenPart):
     stride: Length = None
 
 
-class SplitSettings(_Part):
+class SplitSettings(Part):
     """Who is held out. Groups (people) are never on two sides.
 
     ``leave_groups_out``: every group is tested once, ``test`` groups at a time. ``kfold``: ``test`` is the number of
@@ -206,7 +119,7 @@ class ViewSettings(_OpenPart):
     channels: list[str] | None = Field(default=None, min_length=1)
 
 
-class AugmentSettings(_Part):
+class AugmentSettings(Part):
     """Random changes of training windows, each off at 0. The last three are for images, the others for signals.
 
     Attributes:
@@ -241,7 +154,7 @@ class AugmentSettings(_Part):
         return [name for name, value in self.model_dump().items() if value and (name in images) != (dims == 2)]
 
 
-class TrainSettings(_Part):
+class TrainSettings(Part):
     """How every model of the study is trained; a model may override any of these."""
 
     batch: int = Field(default=64, ge=1, description="over all processes together")
@@ -250,7 +163,7 @@ class TrainSettings(_Part):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: list[Point] = [0.625, 0.75, 0.875]
+    milestones: list[Point] = Field(default=[0.625, 0.75, 0.875])
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
@@ -263,7 +176,7 @@ class TrainSettings(_Part):
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 
 
-class ModelOptions(_Part):
+class ModelOptions(Part):
     """How a built-in model is varied, besides its name.
 
     Attributes:
@@ -274,7 +187,7 @@ class ModelOptions(_Part):
 
     pool: Literal["average", "attention"] = "average"
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={})
 
 
 def _several_views(value: Any) -> Any:
@@ -302,7 +215,7 @@ class ModelSettings(ModelOptions):
     model: str
     at: dict[str, str] | None = None
     epochs: int = Field(default=30, ge=1)
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field(default={})
 
     @property
     def options(self) -> ModelOptions:
@@ -322,7 +235,7 @@ class ExtraSettings(_OpenPart):
     name: str
 
 
-class ReferenceSettings(_Part):
+class ReferenceSettings(Part):
     """What others have published for a row, shown beside it.
 
     Attributes:
@@ -400,7 +313,7 @@ class StudentSettings(ModelSettings):
     warm_start: bool = False
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A study: data, split, views, teachers, a student, and the methods to compare."""
 
     name: Annotated[str, Said("a name of letters, digits, dots, dashes and underscores")] = Field(
@@ -409,8 +322,8 @@ class Recipe(_Part):
     about: str = ""
     data: DataSettings
     split: SplitSettings = SplitSettings()
-    views: dict[str, ViewSettings] = {}
-    teachers: dict[str, TeacherSettings] = {}
+    views: dict[str, ViewSettings] = Field(default={})
+    teachers: dict[str, TeacherSettings] = Field(default={})
     student: StudentSettings
     train: TrainSettings = TrainSettings()
     methods: list[Annotated[MethodSettings, _as_mapping("name")]] = Field(min_length=1)

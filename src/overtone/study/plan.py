@@ -32,6 +32,7 @@ from overtone.recipe import (
     WeightSettings,
     explain,
 )
+from overtone.study.refuse import check_augment, check_weights
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.types import Seen, names_of
 from overtone.views import VIEWS, View
@@ -264,7 +265,7 @@ class _Planner:
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         if given is None:
-            self._check_weights(title, weights, model.epochs)
+            check_weights(title, weights, model.epochs)
         for name in methods:
             check_terms_left(name, weights, title)
         least = max([1, *(find_method(name).LEAST_BATCH for name in methods)])
@@ -274,7 +275,7 @@ class _Planner:
             )
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
-            self._check_augment(train, shown)
+            check_augment(train, self.windows, {name: self._view(name) for name in shown})
         what: dict[str, Any] = {
             "engine": engine.VERSION,
             "data": self.windows.content,
@@ -313,46 +314,6 @@ class _Planner:
                 given=given,
             )
         return key
-
-    def _check_weights(self, title: str, weights: Mapping[str, WeightSettings], epochs: int) -> None:
-        """A weight that never acts, or an epoch without any, is a slip: the loss would silently be 0."""
-        for term, weight in weights.items():
-            if weight.value > 0 and not any(weight.at(epoch, epochs) for epoch in range(1, epochs + 1)):
-                raise InputError(f"{title}: the weight of {term} is 0 in all {epochs} epochs (see its from and until)")
-        for epoch in range(1, epochs + 1):
-            if not any(weight.at(epoch, epochs) for weight in weights.values()):
-                raise InputError(f"{title}: every weight is 0 in epoch {epoch} of {epochs}; there is nothing to learn")
-
-    def _check_augment(self, train: TrainSettings, views: list[str]) -> None:
-        """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
-        if not train.augment.active:
-            return
-        for name in train.augment.misplaced(len(self.windows.size)):
-            raise InputError(
-                f"train.augment.{name} is for {'signals' if len(self.windows.size) == 2 else 'images'}, the data holds "
-                f"{'images, which take crop, flip and resized_crop' if len(self.windows.size) == 2 else 'signals'}"
-            )
-        if train.augment.resized_crop and self.windows.files is None:
-            raise InputError(
-                "train.augment.resized_crop cuts pictures in files (imagefolder, imagenet); these images are held in "
-                "one size, which crop shifts"
-            )
-        side = min(self.windows.size)
-        if 4 * train.augment.crop > side:
-            raise InputError(
-                f"train.augment.crop {train.augment.crop} is more than a quarter of the images' side, {side} pixels; "
-                f"use {side // 4} or less"
-            )
-        for name in views:
-            if not self._view(name).FOLLOWS:
-                raise InputError(
-                    f"train.augment: view {name!r} is computed once from the recorded window and cannot follow its "
-                    "augmentation; switch it off for this model (train: {augment: {}}) or use another view"
-                )
-        if train.augment.rotation and len(self.windows.channels) % 3:
-            raise InputError(
-                f"train.augment.rotation turns triads x, y, z, but the data has {len(self.windows.channels)} channels"
-            )
 
     def _keep(self, key: str, checkpoint: str, name: str) -> None:
         if not checkpoint.startswith("epoch:"):

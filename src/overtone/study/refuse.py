@@ -1,0 +1,52 @@
+"""What cannot be trained, told before anything is: weights that never act, augmentation that does not fit the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from overtone.data import Windows
+from overtone.errors import InputError
+from overtone.recipe import TrainSettings, WeightSettings
+from overtone.views import View
+
+
+def check_weights(title: str, weights: Mapping[str, WeightSettings], epochs: int) -> None:
+    """A weight that never acts, or an epoch without any, is a slip: the loss would silently be 0."""
+    for term, weight in weights.items():
+        if weight.value > 0 and not any(weight.at(epoch, epochs) for epoch in range(1, epochs + 1)):
+            raise InputError(f"{title}: the weight of {term} is 0 in all {epochs} epochs (see its from and until)")
+    for epoch in range(1, epochs + 1):
+        if not any(weight.at(epoch, epochs) for weight in weights.values()):
+            raise InputError(f"{title}: every weight is 0 in epoch {epoch} of {epochs}; there is nothing to learn")
+
+
+def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, View]) -> None:
+    """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
+    if not train.augment.active:
+        return
+    for name in train.augment.misplaced(len(windows.size)):
+        raise InputError(
+            f"train.augment.{name} is for {'signals' if len(windows.size) == 2 else 'images'}, the data holds "
+            f"{'images, which take crop, flip and resized_crop' if len(windows.size) == 2 else 'signals'}"
+        )
+    if train.augment.resized_crop and windows.files is None:
+        raise InputError(
+            "train.augment.resized_crop cuts pictures in files (imagefolder, imagenet); these images are held in "
+            "one size, which crop shifts"
+        )
+    side = min(windows.size)
+    if 4 * train.augment.crop > side:
+        raise InputError(
+            f"train.augment.crop {train.augment.crop} is more than a quarter of the images' side, {side} pixels; "
+            f"use {side // 4} or less"
+        )
+    for name, view in views.items():
+        if not view.FOLLOWS:
+            raise InputError(
+                f"train.augment: view {name!r} is computed once from the recorded window and cannot follow its "
+                "augmentation; switch it off for this model (train: {augment: {}}) or use another view"
+            )
+    if train.augment.rotation and len(windows.channels) % 3:
+        raise InputError(
+            f"train.augment.rotation turns triads x, y, z, but the data has {len(windows.channels)} channels"
+        )
