@@ -93,7 +93,9 @@ def test_list_says_what_there_is() -> None:
         "annsp",
     ):
         assert f" {name} " in text
-    assert "Hinton et al. 2015" in everything(overtone("list", "methods"))
+    methods = overtone("list", "methods").stdout.splitlines()
+    assert sum("1 teacher · any student · logits · Hinton et al. 2015" in line for line in methods) == 1
+    assert [line.split()[0] for line in methods if "two branches" in line] == ["evidence", "progressive"]
     wrong = overtone("list", "metods")
     assert wrong.exit_code == 2
     assert "did you mean 'methods'?" in everything(wrong)

@@ -1442,13 +1442,12 @@ def test_the_largest_number_of_parameters_is_no_part_of_a_key() -> None:
 
 @pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
 def test_a_mask_that_removes_everything_is_refused(name: str) -> None:
-    """Nothing warns; where there is no global branch the mask does not count."""
+    """Nothing warns; a map of one value has no mask, and a mask for spectra counts without a global branch too."""
     with pytest.raises(
         InputError,
         match=rf"{name}, teacher 'big', stage2: the high-pass mask lets nothing of stage2's map \(8, 6\) pass; use a",
     ):
         made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0)
-    made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, branches="local")
     made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, stages=["embedding"])
     with pytest.raises(InputError, match="lets nothing"):
         made(name, IMAGE_SPEC, IMAGE_SPEC, radius=1.0, branches="local", distance="spectrum", masked=True)
@@ -1484,6 +1483,28 @@ def test_masked_is_for_spectra_only() -> None:
             InputError, match=f"method 'fam_layer': masked: true needs distance: spectrum, .* got {distance}"
         ):
             configure("fam_layer", {"distance": distance, "masked": True})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"branches": "local", "form": "depthwise", "radius": 0.2}, "local has no filter, so leave out form, radius"),
+        ({"branches": "local", "published": True}, "local has no filter, so leave out published"),
+        ({"branches": "local", "masked": True, "distance": "spectrum", "transform": "dct"}, "leave out transform"),
+        ({"shape": "none", "radius": 0.1}, "shape: none lets every frequency pass, so leave out radius, got 0.1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["fam_layer", "fam_review"])
+def test_settings_without_effect_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"method '{name}': .*{message}"):
+        configure(name, settings)
+    configure(name, {"branches": "local", "masked": True, "distance": "spectrum", "radius": 0.2})
+
+
+def test_a_lift_without_anything_to_lift_is_refused() -> None:
+    with pytest.raises(InputError, match="lift: outer makes a signal's map an image's, .* its teacher sees; leave"):
+        made("fam_layer", SIGNAL, SIGNAL, lift="outer")
+    made("fam_layer", SIGNAL, {"big": SIGNAL, "gaf": IMAGE_SPEC}, lift="outer")
 
 
 def test_names_of_adapters() -> None:

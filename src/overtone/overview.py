@@ -31,13 +31,20 @@ def _recipes() -> list[tuple[str, str]]:
 
 
 def _methods() -> list[tuple[str, str]]:
-    found = [("none", "the student alone, cross-entropy only")]
+    found = [("none", f"the student alone, cross-entropy only\n{_needed(0, 0)}")]
     for name, kind in methods.METHODS.items():
-        least, most = kind.TEACHERS
-        count = f"{least} teacher" if most == least else f"{least} or more teachers"
-        found.append((name, f"{kind.SUMMARY}; {count}, {kind.SEES}. {kind.SOURCE}"))
-    found += [(name, f"preset: {about}") for name, (_, about) in methods.PRESETS.items()]
-    return [*found, ("ensemble", "a row of every study with several teachers: their mean probabilities, no student")]
+        needed = f"{_needed(*kind.TEACHERS)} · {kind.STUDENT}"
+        found.append((name, f"{kind.SUMMARY}\n{needed} · {kind.SEES} · {kind.SOURCE}"))
+    for name, (settings, about) in methods.PRESETS.items():
+        kind = methods.METHODS[settings["name"]]
+        found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT}"))
+    about = "the teachers' mean probabilities: the ceiling, in every study with several teachers"
+    return [*found, ("ensemble", f"{about}\nno method but a row of its own · no student")]
+
+
+def _needed(least: int, most: int | None) -> str:
+    count = str(least) if most == least else f"{least} or more"
+    return "no teacher" if most == 0 else f"{count} teacher{'' if most == 1 else 's'}"
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
@@ -62,11 +69,11 @@ LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
 
 
 def show_list(console: Console, what: str) -> None:
-    """One line for each thing of a kind; folded only where a terminal is too narrow."""
+    """What there is of a kind; what it needs on a second line, but in a pipe, where a thing has one line."""
     found = LISTS[what]()
     if not console.is_terminal:
         width = max(len(name) for name, _ in found)
-        lines = "\n".join(f"{name:<{width}}  {about}" for name, about in found)
+        lines = "\n".join(f"{name:<{width}}  {about.replace(chr(10), ' · ')}" for name, about in found)
         console.print(f"{what}\n{lines}", highlight=False, markup=False, soft_wrap=True)
         return
     grid = Table(
@@ -79,8 +86,9 @@ def show_list(console: Console, what: str) -> None:
     )
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, about in found:
-        grid.add_row(escape(name), escape(about))
+    for name, text in found:
+        about, _, needs = text.partition("\n")
+        grid.add_row(escape(name), escape(about) + (f"\n[dim]{escape(needs)}[/dim]" if needs else ""))
     console.print(grid)
 
 

@@ -42,6 +42,7 @@ class Method(nn.Module):
         BRANCH: the part of a two-branch student that learns unless the recipe names one; None for a method of two
             branches, which sees all.
         TEACHERS: the least and the largest number of teachers (None: no limit).
+        STUDENT: which student it needs, for ``overtone list methods``.
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
         PHASES: what of the student is trained when; all of it all the time unless given.
@@ -60,6 +61,7 @@ class Method(nn.Module):
     SEES: ClassVar[str] = "logits"
     BRANCH: ClassVar[str | None] = "fused"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
+    STUDENT: ClassVar[str] = "any student"
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
     INWARD: ClassVar[frozenset[str]] = frozenset()
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()

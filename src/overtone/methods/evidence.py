@@ -43,6 +43,7 @@ class Evidence(Method):
     SEES: ClassVar[str] = "attention and class activation maps"
     SUMMARY: ClassVar[str] = "the student's attention between its branches matches the teachers' fused evidence"
     BRANCH: ClassVar[str | None] = None
+    STUDENT: ClassVar[str] = "a student of two branches"
     TEACHERS: ClassVar[tuple[int, int | None]] = (2, None)
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]] = {"ce": 1.0, "map": 1.0}
     INWARD: ClassVar[frozenset[str]] = frozenset({"fusion"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from overtone.frequency.lift import Lift
 from overtone.methods.base import MethodConfig
 from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, check_filters, make_local_attention
 from overtone.methods.levels import Level, LevelsConfig
-from overtone.types import Spec
+from overtone.types import DataInfo, Spec
 
 
 class FamLayerConfig(FrequencyConfig):
@@ -33,6 +34,15 @@ class FamLayer(FrequencyMethod):
     SEES: ClassVar[str] = "maps; an image teacher's too for a signal student"
     SUMMARY: ClassVar[str] = "each stage, seen through frequency attention, matches the teacher's stage"
     Config: ClassVar[type[MethodConfig]] = FamLayerConfig
+
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        assert isinstance(config, FamLayerConfig)
+        if "lift" in config.model_fields_set and all(student.dims == spec.dims for spec in teachers.values()):
+            raise InputError(
+                f"fam_layer: lift: {config.lift} makes a signal's map an image's, but the student sees what "
+                f"{'its teacher sees' if len(teachers) == 1 else 'its teachers see'}; leave lift out"
+            )
 
     def check(self, name: str, student: Spec, teacher: Spec) -> None:
         """Refuse an image student beside a signal teacher."""

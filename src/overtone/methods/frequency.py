@@ -71,6 +71,17 @@ class FrequencyConfig(DistanceConfig):
             raise ValueError(f"masked: true needs distance: spectrum, whose spectra it masks; got {self.distance}")
         return self
 
+    @model_validator(mode="after")
+    def _all_act(self) -> FrequencyConfig:
+        """Settings of a filter that there is not, or of a mask that lets all pass, are a slip."""
+        given = self.model_fields_set
+        of_filter = {"transform", "form"} if self.masked else {"transform", "form", "shape", "radius", "published"}
+        if self.branches == "local" and given & of_filter:
+            raise ValueError(f"branches: local has no filter, so leave out {', '.join(sorted(given & of_filter))}")
+        if self.shape == "none" and "radius" in given:
+            raise ValueError(f"shape: none lets every frequency pass, so leave out radius, got {self.radius}")
+        return self
+
     def module_settings(self) -> dict[str, Any]:
         """What :class:`overtone.FrequencyAttention` takes."""
         return {**self.filter_settings(), "branches": self.branches}

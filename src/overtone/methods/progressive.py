@@ -30,6 +30,7 @@ class Progressive(Method):
     SEES: ClassVar[str] = "embeddings"
     SUMMARY: ClassVar[str] = "in phases: signal teacher to image branch, image teacher to signal branch, then the task"
     BRANCH: ClassVar[str | None] = None
+    STUDENT: ClassVar[str] = "a student of two branches"
     TEACHERS: ClassVar[tuple[int, int | None]] = (2, None)
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]] = {
         "ce": WeightSettings(**{"value": 1, "from": SECOND}),
