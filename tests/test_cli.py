@@ -247,6 +247,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path, photographs: Path) -> None:
     """The models as they are in the recipe: their stages pair, and every adapter is built."""
     few = [setting.format(folder=photographs) for setting in SMALL["cifar100"]]
+    few += [f"teachers.{teacher}.train.batch=16" for teacher in load_recipe(name).teachers]
     study = load_recipe(name, few)
     plan = make_plan(study, load_data(study.data))
     shop = Workshop(plan, tmp_path, make_accelerator())
@@ -381,6 +382,19 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("teachers of none", ["--set", "methods=[{name: none, teachers: [signal]}]"], "'none' has no teachers"),
     ("weight never acts", ["--set", "methods.1.weights={kd: {value: 1, from: 10}}"], "is 0 in all 3 epochs"),
     ("no term left", ["--set", "methods.1.weights={ce: 1, kd: 0}"], "every weight of kd is 0"),
+    (
+        "no term of a teacher left",
+        ["--set", "methods=[{name: sp, weights: {sp.gram.signal: 0, sp.gram.gaf: 0}}]"],
+        "every weight of sp is 0",
+    ),
+    (
+        "weight's row",
+        ["--set", "methods.1.weights={kdd: 1}"],
+        "error: kd from signal: weights: no term is called 'kdd'",
+    ),
+    ("later fold's negatives", ["--set", "methods=[{name: crd, negatives: 100000}]"], "crd from signal, gaf: fold"),
+    ("yes", ["--set", "methods=[{name: aver, temperature: yes}]"], "temperature"),
+    ("batch of two", ["--set", "train.batch=2", "--set", "methods=[rkd]"], "needs 3 samples or more"),
     ("no weight at all", ["--set", "methods.1.weights={ce: 0, kd: {value: 1, until: 2}}"], "0 in epoch 3 of 3"),
     ("batch of one", ["--set", "train.batch=1", "--set", "methods=[sp]"], "train.batch 1 is too small"),
 ]
@@ -401,6 +415,15 @@ def test_mistakes_get_one_message(
     assert text.count("error:") == 1
     assert "Traceback" not in text
     assert not list(tmp_path.glob("runs/*/cells"))
+
+
+def test_check_tells_terms_that_are_not_finite(recipe_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """At a power of 100 the maps' energy overflows float32 before anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    result = overtone("check", recipe_file, "--set", "methods=[{name: at, teachers: [signal], power: 100}]")
+    assert result.exit_code == 2
+    assert "at: at.map.signal is nan on the first batch it sees" in everything(result)
+    assert "a setting of at is too large or too small (power: 100" in everything(result)
 
 
 @pytest.mark.parametrize(

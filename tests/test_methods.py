@@ -45,7 +45,7 @@ from overtone.models import build
 from overtone.recipe import WeightSettings
 from overtone.study import make_plan
 from overtone.study.check import check
-from overtone.study.rows import resolve_row
+from overtone.study.rows import distinct_labels, resolve_row
 from overtone.tap import Tap
 from overtone.types import Batch, DataInfo, Output, Progress, Spec, StageSpec
 
@@ -639,6 +639,14 @@ def test_aekd_by_the_published_solver():
     assert close(alone, torch.ones_like(alone))
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_aekd_of_a_student_that_diverged_is_nan(published):
+    """Which the loop then tells; no solver is asked."""
+    student, teachers = numbers(6, 4), torch.stack([numbers(6, 4, seed=s) for s in (1, 2, 3)])
+    student[2, 1] = torch.nan
+    assert fusion.GradientSpace(4.0, 0.6, published)(student, teachers, torch.arange(6)).isnan().all()
+
+
 def test_ebkd_published_leaves_nothing_of_one_teacher():
     with pytest.raises(InputError, match="leaves nothing of a single teacher"):
         vectors("ebkd", {"t": 4}, published=True)
@@ -649,6 +657,71 @@ def test_sp_counts_all_pairs_that_are_given():
     needs = find("sp").needs(configure("sp", {"pairs": {"stage3": "stage1", "stage1": "stage3"}}), spec, {"t": spec})
     assert needs.teachers["t"] == {"stage1", "stage3"}
     assert find("sp").needs(configure("sp", {}), spec, {"t": spec}).teachers["t"] == {"stage3"}
+
+
+def test_sp_pairs_the_deepest_stages_of_models_of_any_depth():
+    def spec(depth):
+        return Spec((3, 32), 4, {f"stage{n}": StageSpec((4, 8), (4.0,)) for n in range(1, depth + 1)}, 4)
+
+    needs = find("sp").needs(configure("sp", {}), spec(3), {"t": spec(5), "other": spec(2)})
+    assert (needs.student, needs.teachers) == ({"stage3"}, {"t": {"stage5"}, "other": {"stage2"}})
+    with pytest.raises(InputError, match=r"the student has 3 .*, teacher 't' 5 "):
+        find("sp").needs(configure("sp", {"stages": "all"}), spec(3), {"t": spec(5)})
+    with pytest.raises(InputError, match="teacher 't' has no feature maps"):
+        find("sp").needs(configure("sp", {}), spec(3), {"t": spec(0)})
+
+
+@pytest.mark.parametrize("name", ["rkd", "dist"])
+def test_two_samples_say_nothing(name):
+    """Neither has a gradient to speak of, which is why the methods ask for three."""
+    student = numbers(2, 4).requires_grad_()
+    losses = {"rkd": [relational_distance, relational_angle], "dist": [lambda s, t: dist(s, t)[1]]}[name]
+    for loss in losses:
+        (gradient,) = torch.autograd.grad(loss(student, numbers(2, 4, seed=1)), student, allow_unused=True)
+        assert gradient is None or gradient.abs().max() < 1e-6
+    assert find(name).LEAST_BATCH == 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_yes_is_no_number(name):
+    fields = find(name).Config.model_fields
+    for key in ("temperature", "power", "radius", "negatives", "width", "momentum"):
+        if key in fields:
+            with pytest.raises(InputError, match=f"{name}.*{key}"):
+                configure(name, {key: True})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"name": "ann", "warm_start": False},
+            "preset 'ann' is weighted with warm_start: true, got false; use",
+        ),
+        ({"name": "eskd", "teachers": ["signal"], "checkpoint": "last"}, "kd with checkpoint: best, got last"),
+        ({"name": "eskd"}, "method 'eskd' takes 1 teacher, got 2"),
+        ({"name": "kd", "extras": ["none"], "teachers": ["signal"]}, "extras: 'none' is no method"),
+        (
+            {"name": "kd", "teachers": ["signal"], "extras": [{"name": "sp", "weights": {"gram": 1}}]},
+            r"method 'sp': weights: unknown key 'weights'; known: \w+, ",
+        ),
+    ],
+)
+def test_rows_that_contradict_themselves(row, message):
+    with pytest.raises(InputError, match=message):
+        resolve_row(recipe.MethodSettings.model_validate(row), ["signal", "gaf"])
+
+
+def test_rows_with_other_extras_are_told_apart():
+    given = [
+        {"name": "ann"},
+        {"name": ["ann", "at"]},
+        {"name": "kd", "teachers": ["signal"], "extras": ["sp"]},
+        {"name": "kd", "teachers": ["signal"], "extras": [{"name": "sp", "stages": "all"}]},
+    ]
+    rows = [recipe.MethodSettings.model_validate(row) for row in given]
+    labels = distinct_labels([resolve_row(row, ["signal", "gaf"]) for row in rows], rows)
+    assert labels == ["ann", "ann + at", "kd + sp", "kd + sp (sp stages all)"]
 
 
 def test_a_preset_is_no_extra():
@@ -791,8 +864,9 @@ def test_fitnet_takes_the_second_stage_or_those_named():
     named = mapped("fitnet", LINE, LINE, stages=["stage1", "stage3"])
     assert [level.student for level in named.levels["t"]] == ["stage3", "stage1"]
     assert len(named.adapters["t"]) == 2
-    crossed = mapped("fitnet", LINE, LINE, pairs={"stage1": "stage3"})
-    assert [(level.student, level.teacher) for level in crossed.levels["t"]] == [("stage1", "stage3")]
+    for pairs in ({"stage1": "stage3"}, {"stage3": "stage1", "stage1": "stage3"}):
+        crossed = mapped("fitnet", LINE, LINE, pairs=pairs)
+        assert {level.student: level.teacher for level in crossed.levels["t"]} == pairs
     with pytest.raises(InputError, match="no stage 'stage4' to match; did you mean"):
         mapped("fitnet", LINE, LINE, stages=["stage4"])
 
@@ -927,6 +1001,24 @@ def test_features_that_cannot_be_compared_are_refused(teacher, final, head, mess
     find("ca_mkd")(configure("ca_mkd", {"features": False}), student, {"t": spec}, info)
 
 
+@pytest.mark.parametrize(("mine", "theirs"), [((3, 9), (7, 4)), ((8, 2), (3, 5)), ((4, 4), (2, 2)), ((2, 3), (4, 6))])
+def test_features_fit_maps_of_any_form(mine, theirs):
+    """Averaged along axes that are to be shorter, interpolated along the others."""
+    spec = Spec((3, 32, 32), 4, {"final": StageSpec((5, *mine), (4.0, 4.0))}, has_head=True)
+    teacher = Spec((3, 32, 32), 4, {"final": StageSpec((6, *theirs), (4.0, 4.0))}, has_head=True)
+    method = find("ca_mkd")(configure("ca_mkd", {}), spec, {"t": teacher}, INFO).double()
+    target = torch.arange(3) % 4
+    student = Output(numbers(3, 4), {"final": numbers(3, 5, *mine)}, head=None)
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(6, 4)).double()
+    wanted = {"t": Output(numbers(3, 4, seed=1), {"final": numbers(3, 6, *theirs, seed=2)}, head=head)}
+    found = method(student, wanted, Batch({}, target, target), Progress(1, 1))["feature"]
+    x = student.stages["final"]
+    short = [min(pair) for pair in zip(mine, theirs, strict=True)]
+    x = torch.nn.functional.adaptive_avg_pool2d(x, short)
+    x = torch.nn.functional.interpolate(x, theirs, mode="bilinear")
+    assert close(found, (method.embed["t"](x) - wanted["t"].stages["final"]).square().mean())
+
+
 # --- crd
 
 NUMBERS = torch.tensor([40, 3, 17, 99, 5, 60, 8, 71, 22, 33, 12, 56])
@@ -1015,6 +1107,8 @@ def test_crd_draws(negatives, positives):
             assert all(LABELS[other] != LABELS[row] for other in others)
             seen.add((row, positive))
     assert (len(seen) > 5) == (positives == "relaxed")
+    if positives == "relaxed":  # samples of one class do not all get the same
+        assert len({int(p) for p in method._draw(torch.tensor([0, 3, 6, 9]), 0)[:, 0]}) > 1
     if negatives < 7:
         assert len({tuple(method._draw(rows, step)[0, 1:].tolist()) for step in range(6)}) > 1
 
@@ -1043,6 +1137,20 @@ def test_crd_default_negatives():
 def test_crd_needs_enough_to_tell_apart(info, chosen, message):
     with pytest.raises(InputError, match=message):
         crd(info, **chosen)
+    with pytest.raises(InputError, match=message):
+        find("crd").check_data(configure("crd", chosen), info)
+
+
+def test_crd_scores_fit_float32():
+    with pytest.raises(InputError, match=r"temperature: .*0\.02"):
+        configure("crd", {"temperature": 0.005})
+    method = crd(temperature=0.02).float()
+    for side in method.sides.values():
+        side.student_memory[:] = normalize(torch.ones_like(side.student_memory), dim=1)
+        side.teacher_memory[:] = side.student_memory
+        same = side.student_memory[:3]
+        loss, _ = side.compare(same, same, method._draw(torch.arange(3), 0))
+        assert loss.isfinite()
 
 
 def test_crd_banks_move_in_training_only():

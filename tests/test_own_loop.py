@@ -196,3 +196,68 @@ def test_weights_that_leave_no_term_are_refused():
     models = build("dscnn-4", (3, 32), 3), build("wrn10-0.25", (3, 32), 3)
     with pytest.raises(InputError, match="every weight of kd is 0"):
         overtone.Distillation.between(*models, "kd", example=torch.randn(4, 3, 32), weights={"kd": 0})
+    with pytest.raises(InputError, match=r"every weight of sp is 0 \(gram.teacher\)"):
+        overtone.Distillation.between(*models, "sp", example=torch.randn(4, 3, 32), weights={"sp.gram.teacher": 0})
+
+
+def test_several_methods_in_an_own_loop():
+    student, teacher = build("dscnn-4", (3, 32), 3), build("wrn10-0.25", (3, 32), 3)
+    x, y = torch.randn(4, 3, 32), torch.tensor([0, 1, 2, 1])
+    two = {"one": teacher, "other": build("wrn10-0.25", (3, 32), 3)}
+    chosen = {"aver": {"temperature": 2}, "sp": {"teachers": "merged"}}
+    step = overtone.Distillation.between(student, two, chosen, example=x, weights={"sp": 5})(x, y)
+    assert set(step.terms) == {"ce", "aver.kl", "sp.gram"}
+    named = overtone.Distillation.between(student, teacher, ["kd", "sp"], example=x)(x, y)
+    assert set(named.terms) == {"ce", "kd.kl", "sp.gram.teacher"}
+    weights = {"ce": 0.1, "kd.kl": 0.9, "sp.gram.teacher": 3000}
+    expected = sum(weights[term] * value for term, value in named.terms.items())
+    assert float(named.total.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        ({"method": ["kd", "sp"]}, {"temperature": 2}, "temperature: settings beside several methods belong to none"),
+        ({"method": []}, {}, "name at least one, and each once"),
+        ({"method": ["kd", "kd"]}, {}, "name at least one, and each once"),
+        ({"method": ["kd", "eskd"]}, {}, "'eskd' is a recipe's row"),
+        ({"method": "kd", "teachers": ["a", "b"]}, {}, "method 'kd' takes 1 teacher, got 2"),
+        ({"method": "aver", "teachers": ["a.b"]}, {}, "cannot hold a dot, got 'a.b'"),
+    ],
+)
+def test_what_an_own_loop_cannot_be_made_of(arguments, settings, message):
+    student = build("dscnn-4", (3, 32), 3)
+    teachers = {name: build("wrn10-0.25", (3, 32), 3) for name in arguments.get("teachers", ["a"])}
+    with pytest.raises(InputError, match=message):
+        overtone.Distillation.between(student, teachers, arguments["method"], example=torch.randn(4, 3, 32), **settings)
+
+
+@pytest.mark.parametrize(
+    ("index", "target", "message"),
+    [
+        (torch.arange(4), torch.zeros(3).long(), "4 numbers .* but 3 labels"),
+        (torch.tensor([0, 1, 1, 2]), torch.zeros(4).long(), "a number stands twice"),
+        (torch.tensor([0, -1]), torch.zeros(2).long(), "train_index holds -1"),
+        (torch.arange(2), torch.tensor([0, 3]), "train_target holds 3, there are 3 classes"),
+        (torch.arange(2), torch.zeros(2), r"train_target is a tensor \(N,\) of int64, got \(2,\) of float32"),
+        ([0, 1], torch.zeros(2).long(), "train_index is a tensor .* got list"),
+    ],
+)
+def test_data_that_cannot_be(index, target, message):
+    with pytest.raises(InputError, match=message):
+        DataInfo(("a", "b", "c"), index, target)
+
+
+def test_an_own_loop_says_which_input_it_cannot_take():
+    student, teacher = build("dscnn-4", (3, 32), 3), build("wrn10-0.25", (3, 32), 3)
+    x, y = torch.randn(4, 3, 32), torch.tensor([0, 1, 2, 1])
+    loop = overtone.Distillation.between(student, teacher, "dkd", example=x)
+    with pytest.raises(InputError, match=r"y is a tensor \(B,\) of int64, got \(4,\) of float32"):
+        loop(x, y.float())
+    with pytest.raises(InputError, match=r"index is a tensor .* got list"):
+        loop(x, y, [0, 1, 2, 3])
+    with pytest.raises(InputError, match="index has 2 numbers for 4 samples"):
+        loop(x, y, torch.arange(2))
+    more = DataInfo(("a", "b", "c", "d"), torch.arange(4), torch.zeros(4).long())
+    with pytest.raises(InputError, match="data has 4 classes, the models 3"):
+        overtone.Distillation.between(student, teacher, "kd", example=x, data=more)

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.methods import METHODS, PRESETS, Method, check_terms_left, configure, default_weights, make
+from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
 from overtone.recipe import WeightSettings, explain
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
-from overtone.types import Batch, DataInfo, Input, Output, Progress, Seen, Step, names_of
+from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of
 from overtone.views import VIEWS
 
 Views = Tensor | Mapping[str, Tensor]
@@ -36,7 +36,7 @@ class Distillation(nn.Module):
         view: which view the student sees, or views.
 
     Raises:
-        InputError: for a weight that fits no term, a term without a weight, or no weight above 0.
+        InputError: for a weight that fits no term, a term without a weight, or a method without one above 0.
     """
 
     def __init__(
@@ -53,12 +53,18 @@ class Distillation(nn.Module):
         terms = ["ce", *(f"ce.{branch}" for branch in student.branches)]
         terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
+        for name, method in methods.items():
+            if not any(self.weights[f"{name}.{term}"].value for term in method.terms):
+                raise InputError(
+                    f"every weight of {name} is 0 ({', '.join(method.terms)}), which leaves none of its terms; leave "
+                    "the method out"
+                )
 
     @staticmethod
     def between(
         student: nn.Module,
         teachers: nn.Module | Mapping[str, nn.Module],
-        method: str = "kd",
+        method: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = "kd",
         *,
         example: Views,
         view: Sequence[str] | None = None,
@@ -71,7 +77,8 @@ class Distillation(nn.Module):
         Args:
             student: any classifier.
             teachers: one, or several by name; they are frozen here.
-            method: a method's name; ``settings`` are its own (``temperature=2``).
+            method: a method's name; ``settings`` are its own (``temperature=2``). Several together as a list of names,
+                or as a mapping from names to settings: ``{"kd": {"temperature": 2}, "sp": {"teachers": "merged"}}``.
             example: a batch of inputs, from which every shape is found. A mapping of views where teachers see other
                 views than the student: a teacher sees the view of its own name if there is one, else the student's,
                 which is the first.
@@ -88,57 +95,27 @@ class Distillation(nn.Module):
         given = dict(teachers) if isinstance(teachers, Mapping) else {"teacher": teachers}
         if not given:
             raise InputError("between needs a teacher, got none")
-        if method in PRESETS or method == "none":
-            raise InputError(f"method {method!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
+        for name in given:
+            if "." in name or not name:
+                raise InputError(f"a teacher's name is part of its terms' names and cannot hold a dot, got {name!r}")
+        chosen = _settings_of(method, settings)
         views = dict(example) if isinstance(example, Mapping) else {"x": example}
         mine: Seen = next(iter(views)) if view is None else tuple(view)
         for name in names_of(mine):
             if name not in views:
                 raise InputError(f"view: the example holds no view {name!r}; {nearest(name, views)}")
-
-        def axes(seen: Seen) -> list[tuple[str, ...]]:
-            return [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)]
-
-        def shown(seen: Seen) -> Input:
-            return views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
-
-        student_tap = Tap(student)
-        kinds = [views[name].dim() - 1 for name in names_of(mine)]
-        if student_tap.branches and kinds != [2, 3]:
-            raise InputError(
-                "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
-                f"view=(name of the signal, name of the image), got {', '.join(names_of(mine))}"
-            )
-        student_spec = probe(student_tap, shown(mine), axes(mine))
-        made, specs = {}, {}
-        for name, model in given.items():
-            if model is student:
-                raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
-            seen = name if name in views else names_of(mine)[0]
-            made[name] = Teacher(name, Tap(model), seen)
-            specs[name] = probe(made[name].tap, views[seen], axes(seen))
-            if specs[name].classes != student_spec.classes:
-                raise InputError(
-                    f"teacher {name!r} has {specs[name].classes} classes, the student {student_spec.classes}; they "
-                    "must be the same, in the same order"
-                )
-        _check_classes({"student": student, **{f"teacher {name!r}": m for name, m in given.items()}}, data)
+        tap, spec = _probed_student(student, views, mine)
+        made, specs = _probed_teachers(given, student, spec.classes, views, names_of(mine)[0])
+        models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
+        _check_classes(models, data, spec.classes)
         info = data or DataInfo(
-            tuple(str(c) for c in range(student_spec.classes)),
+            tuple(str(c) for c in range(spec.classes)),
             torch.zeros(0, dtype=torch.long),
             torch.zeros(0, dtype=torch.long),
         )
-        config = configure(method, settings)
-        module, _ = make(method, config, student_spec, specs, info)
-        chosen = {}
-        for name, weight in (weights or {}).items():
-            try:
-                chosen[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
-            except ValidationError as error:
-                raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
-        weighed = default_weights({method: config}, chosen)
-        check_terms_left(method, weighed, "weights")
-        distillation = Distillation(student_tap, {method: module}, weighed, mine)
+        configs = {name: configure(name, own) for name, own in chosen.items()}
+        modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
+        distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {})), mine)
         device = views[names_of(mine)[0]].device
         return OwnLoop(distillation.to(device), made)
 
@@ -199,9 +176,14 @@ class OwnLoop(nn.Module):
             ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
 
         Raises:
-            InputError: for a view that is missing, no index where a method remembers each sample, or fewer samples than
-                a method can be trained on.
+            InputError: for a view that is missing, y or index of another type or length, no index where a method
+                remembers each sample, or fewer samples than a method can be trained on.
         """
+        for what, given in (("y", y), ("index", index)):
+            if given is not None and (not isinstance(given, Tensor) or given.dtype != torch.int64 or given.dim() != 1):
+                raise InputError(f"{what} is a tensor (B,) of int64, got {described(given)}")
+        if index is not None and len(index) != len(y):
+            raise InputError(f"index has {len(index)} numbers for {len(y)} samples")
         for name, method in self.distillation.methods.items():
             if method.training and len(y) < method.LEAST_BATCH:  # type: ignore[operator]
                 raise InputError(
@@ -239,7 +221,76 @@ class OwnLoop(nn.Module):
         return self.distillation.student.model.state_dict()
 
 
-def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None) -> None:
+def _probe(tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
+    """The shapes that a model gives on the views that it sees."""
+    x = views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
+    return probe(tap, x, [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)])
+
+
+def _probed_student(student: nn.Module, views: Mapping[str, Tensor], seen: Seen) -> tuple[Tap, Spec]:
+    tap = Tap(student)
+    if tap.branches and [views[name].dim() - 1 for name in names_of(seen)] != [2, 3]:
+        raise InputError(
+            "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
+            f"view=(name of the signal, name of the image), got {', '.join(names_of(seen))}"
+        )
+    return tap, _probe(tap, views, seen)
+
+
+def _probed_teachers(
+    models: Mapping[str, nn.Module], student: nn.Module, classes: int, views: Mapping[str, Tensor], first: str
+) -> tuple[dict[str, Teacher], dict[str, Spec]]:
+    """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
+    made, specs = {}, {}
+    for name, model in models.items():
+        if model is student:
+            raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
+        seen = name if name in views else first
+        made[name] = Teacher(name, Tap(model), seen)
+        specs[name] = _probe(made[name].tap, views, seen)
+        if specs[name].classes != classes:
+            raise InputError(
+                f"teacher {name!r} has {specs[name].classes} classes, the student {classes}; they must be the same, in "
+                "the same order"
+            )
+    return made, specs
+
+
+def _weights_of(given: Mapping[str, float | WeightSettings]) -> dict[str, WeightSettings]:
+    found = {}
+    for name, weight in given.items():
+        try:
+            found[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
+        except ValidationError as error:
+            raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
+    return found
+
+
+def _settings_of(
+    method: str | Sequence[str] | Mapping[str, Mapping[str, Any]], settings: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Methods by name with their settings.
+
+    Raises:
+        InputError: for a row's name instead of a method's, no method, one named twice, or settings beside several.
+    """
+    names = [method] if isinstance(method, str) else list(method)
+    for name in names:
+        if name in PRESETS or name == "none":
+            raise InputError(f"method {name!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"method: name at least one, and each once; got {names}")
+    if isinstance(method, str):
+        return {method: settings}
+    if settings:
+        raise InputError(
+            f"{', '.join(settings)}: settings beside several methods belong to none; give each method its own, "
+            f"method={{{names[0]!r}: {{...}}, ...}}"
+        )
+    return {name: dict(own) for name, own in method.items()} if isinstance(method, Mapping) else {n: {} for n in names}
+
+
+def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None, count: int) -> None:
     """Refuse models that name their classes (a loaded student does) in another order than others, or than the data.
 
     Raises:
@@ -252,6 +303,8 @@ def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None) -> No
     }
     if data is not None:
         known["data"] = tuple(map(str, data.classes))
+        if len(data.classes) != count:
+            raise InputError(f"data has {len(data.classes)} classes, the models {count}; they must be the same")
     first = next(iter(known), "")
     for who, classes in known.items():
         if classes != known[first]:

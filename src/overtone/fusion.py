@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -135,6 +136,8 @@ def support_vectors(gram: Tensor, most: float) -> list[float]:
     It stops at an absolute tolerance, which is coarse beside gradients' products: weights of three or more teachers may
     be off by thousandths.
 
+    Where G is not finite, the weights are NaN: what diverged is told by whoever sees the loss.
+
     Args:
         gram: (K, K), of the precision that is worked in.
         most: at least 1 / K.
@@ -142,6 +145,8 @@ def support_vectors(gram: Tensor, most: float) -> list[float]:
     from sklearn.svm import OneClassSVM  # slow to import
 
     count = len(gram)
+    if not bool(torch.isfinite(gram).all()):
+        return [math.nan] * count
     share = min(1 / (most * count), 1.0)
     if share == 1:  # every weight is at its bound, which leaves the machine without a margin
         return [1 / count] * count
@@ -158,12 +163,16 @@ def least_norm(gram: list[list[float]], most: float) -> list[float]:
     All free weights move at once to where their slopes are equal, or until the first reaches a bound, which then holds
     it. Once the free ones are at rest, the held one that would gain most is freed.
 
+    Where G is not finite, the weights are NaN: what diverged is told by whoever sees the loss.
+
     Args:
         gram: (K, K), positive semidefinite.
         most: at least 1 / K.
     """
     count = len(gram)
     G = torch.tensor(gram, dtype=torch.float64)
+    if not bool(torch.isfinite(G).all()):
+        return [math.nan] * count
     G = G / (float(G.diagonal().max()) or 1.0)
     weights = torch.full((count,), 1 / count, dtype=torch.float64)
     free = list(range(count))

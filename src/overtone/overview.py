@@ -35,9 +35,9 @@ def _methods() -> list[tuple[str, str]]:
     for name, kind in methods.METHODS.items():
         needed = f"{_needed(*kind.TEACHERS)} · {kind.STUDENT}"
         found.append((name, f"{kind.SUMMARY}\n{needed} · {kind.SEES} · {kind.SOURCE}"))
-    for name, (settings, about) in methods.PRESETS.items():
+    for name, (settings, about, source) in methods.PRESETS.items():
         kind = methods.METHODS[settings["name"]]
-        found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT}"))
+        found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT} · {source}"))
     about = "the teachers' mean probabilities: the ceiling, in every study with several teachers"
     return [*found, ("ensemble", f"{about}\nno method but a row of its own · no student")]
 

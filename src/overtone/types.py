@@ -11,12 +11,19 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
+from overtone.errors import InputError
+
 Seen = str | tuple[str, ...]
 """The view that a model sees, or the views of a model with several branches, in their order."""
 Input = Tensor | tuple[Tensor | None, ...]
 """What a model is called with: one view's tensor, or several views', of which one may be missing."""
 Shape = tuple[int, ...] | tuple[tuple[int, ...], ...]
 """An input's shape without the batch."""
+
+
+def described(x: object) -> str:
+    """What was received, for a message: a tensor's shape and type, else its class."""
+    return f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}" if isinstance(x, Tensor) else type(x).__name__
 
 
 def names_of(seen: Seen) -> tuple[str, ...]:
@@ -170,12 +177,34 @@ class DataInfo:
         train_index: the samples' numbers, (N,) int64; ``Batch.index`` refers to these.
         train_target: their labels, (N,) int64.
         rate: sampling rate in Hz, if known.
+
+    Raises:
+        InputError: for numbers and labels that are no tensors of whole numbers, of different lengths, below 0 or beyond
+            the classes, or for a number that stands twice.
     """
 
     classes: tuple[str, ...]
     train_index: Tensor
     train_target: Tensor
     rate: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, x in (("train_index", self.train_index), ("train_target", self.train_target)):
+            if not isinstance(x, Tensor) or x.dtype != torch.int64 or x.dim() != 1:
+                raise InputError(f"DataInfo: {name} is a tensor (N,) of int64, got {described(x)}")
+            if len(x) and int(x.min()) < 0:
+                raise InputError(f"DataInfo: {name} holds {int(x.min())}, below 0")
+        if len(self.train_index) != len(self.train_target):
+            raise InputError(
+                f"DataInfo: {len(self.train_index)} numbers (train_index) but {len(self.train_target)} labels "
+                "(train_target); there is one of each for every training sample"
+            )
+        if len(self.train_target) and int(self.train_target.max()) >= len(self.classes):
+            raise InputError(
+                f"DataInfo: train_target holds {int(self.train_target.max())}, there are {len(self.classes)} classes"
+            )
+        if len(self.train_index.unique()) < len(self.train_index):
+            raise InputError("DataInfo: a number stands twice in train_index")
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,14 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
             return
     own = read_header(path).classes
     if own != tuple(classes):
-        raise InputError(f"was trained for the classes {_few(own)}, the data's are {_few(classes)}, in this order")
+        pairs = enumerate(zip(own, classes, strict=False))
+        differ = next(
+            (f"class {n} is {mine!r} there, {theirs!r} in the data" for n, (mine, theirs) in pairs if mine != theirs),
+            f"it has {len(own)}, the data {len(classes)}",
+        )
+        raise InputError(
+            f"was trained for the classes {_few(own)}, the data's are {_few(classes)}, in this order: {differ}"
+        )
 
 
 def _check_fit(state: dict[str, Tensor], model: nn.Module, name: str, classes: int) -> None:

@@ -26,9 +26,14 @@ def check_step(
         return
     terms = [f"{name} = {float(v.detach())}" for name, v in step.terms.items() if not torch.isfinite(v)]
     where = _source(distillation, batch, teachers, progress)
+    help_ = (
+        "A smaller lr, clip: 1.0 or a warm-up of the term's weight often helps"
+        if progress.step
+        else "It is so before any training: look at the settings of the term's method"
+    )
     raise NotFiniteError(
         f"epoch {progress.epoch}, step {progress.step}: {', '.join(terms) or 'the total'} is not finite; {where}. "
-        "A smaller lr, clip: 1.0 or a warm-up of the term's weight often helps"
+        f"{help_}"
     )
 
 

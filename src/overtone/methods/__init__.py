@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,13 +47,15 @@ METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
 """What a row may hold besides its method's own settings; offered where a key is unknown."""
 
-PRESETS: dict[str, tuple[dict[str, Any], str]] = {
-    "eskd": ({"name": "kd", "checkpoint": "best"}, "kd from the early-stopped teacher (best on validation)"),
-    "full_kd": ({"name": "kd", "checkpoint": "last"}, "kd from the fully trained teacher (last epoch)"),
-    "base": ({"name": "weighted", "warm_start": False}, "weighted, student from scratch"),
+EARLY, ANNEALED = "after Cho & Hariharan 2019 (ESKD)", "Jeon et al. 2024 (TPKD)"
+PRESETS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "eskd": ({"name": "kd", "checkpoint": "best"}, "kd from the early-stopped teacher (best on validation)", EARLY),
+    "full_kd": ({"name": "kd", "checkpoint": "last"}, "kd from the fully trained teacher (last epoch)", EARLY),
+    "base": ({"name": "weighted", "warm_start": False}, "weighted, student from scratch", ANNEALED),
     "ann": (
         {"name": "weighted", "warm_start": True},
         "weighted, student warm-started from its CE-trained twin",
+        ANNEALED,
     ),
     "annsp": (
         {
@@ -63,6 +65,7 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
             "extras": [{"name": "sp", "teachers": "merged", "stages": "all"}],
         },
         "ann + similarity preserving against the merged teachers",
+        ANNEALED,
     ),
 }
 
@@ -82,8 +85,27 @@ def find(name: str) -> type[Method]:
     return METHODS[name]
 
 
-def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
-    """A method's validated settings.
+def check_count(name: str, teachers: Sequence[str], shown: str | None = None) -> None:
+    """Refuse fewer or more teachers than a method takes; ``shown`` is its name in the message, a preset's perhaps.
+
+    Raises:
+        InputError: with the teachers that were named.
+    """
+    least, most = find(name).TEACHERS
+    shown = shown or name
+    if len(teachers) < least:
+        what = "teacher" if least == 1 else "teachers"
+        got = f"{len(teachers)} ({', '.join(teachers)})" if teachers else "none"
+        raise InputError(f"method {shown!r} needs at least {least} {what}, got {got}; add teachers: to the recipe")
+    if most is not None and len(teachers) > most:
+        raise InputError(
+            f"method {shown!r} takes {most} teacher, got {len(teachers)} ({', '.join(teachers)}); name one with "
+            f"teachers: [{teachers[0]}], or use aver or weighted for several"
+        )
+
+
+def configure(name: str, settings: dict[str, Any], known: Sequence[str] = ROW_KEYS) -> MethodConfig:
+    """A method's validated settings; ``known`` are further keys of the same place, offered where one is unknown.
 
     Raises:
         InputError: for an unknown method, an unknown setting or a wrong value.
@@ -92,7 +114,7 @@ def configure(name: str, settings: dict[str, Any]) -> MethodConfig:
     try:
         return config.model_validate(settings)
     except ValidationError as error:
-        raise InputError(explain(error, config, f"method {name!r}", ROW_KEYS)) from error
+        raise InputError(explain(error, config, f"method {name!r}", list(known))) from error
 
 
 def make(
@@ -101,9 +123,11 @@ def make(
     """A method's module, made for the part of the student that it trains, and what it reads.
 
     Raises:
-        InputError: for a branch that the student does not have, or models that do not fit each other.
+        InputError: for a number of teachers that the method cannot take, a branch that the student does not have, or
+            models that do not fit each other.
     """
     kind = find(name)
+    check_count(name, list(teachers))
     branch = None if kind.BRANCH is None else config.branch or (kind.BRANCH if student.branches else None)
     if branch is not None and not student.branches and branch != "fused":
         raise InputError(f"method {name!r}: branch {branch!r}: the student has no branches; a two_branch model has")
@@ -117,17 +141,6 @@ def make(
     method = kind(config, part, teachers, data)
     method.branch = branch
     return method, kind.needs(config, part, teachers)
-
-
-def check_terms_left(name: str, weights: Mapping[str, WeightSettings], where: str) -> None:
-    """Refuse weights that leave a method no term: the row would be trained without it.
-
-    Raises:
-        InputError: if every weight of its terms is 0.
-    """
-    own = [weight.value for term, weight in weights.items() if term == name or term.startswith(f"{name}.")]
-    if own and not any(own):
-        raise InputError(f"{where}: every weight of {name} is 0, which leaves none of its terms; leave the method out")
 
 
 def default_weights(
@@ -155,7 +168,7 @@ __all__ = [
     "MethodConfig",
     "MultiTeacherKD",
     "average_kd",
-    "check_terms_left",
+    "check_count",
     "configure",
     "default_weights",
     "find",

@@ -6,23 +6,20 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.recipe import PhaseSettings, WeightSettings
+from overtone.recipe import Part, PhaseSettings, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(Part):
     """A method's own settings in the recipe.
 
     Attributes:
         branch: which part of a two-branch student learns: its signal branch, its image branch, or both together
             (fused); the method's own choice unless given.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     branch: Literal["signal", "image", "fused"] | None = None
 
@@ -78,6 +75,14 @@ class Method(nn.Module):
         return cls.WEIGHTS
 
     @classmethod
+    def check_data(cls, config: MethodConfig, data: DataInfo) -> None:
+        """Refuse settings that training data of this size do not allow; asked for every fold before any training.
+
+        Raises:
+            InputError: with what the data allow.
+        """
+
+    @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
@@ -101,32 +106,36 @@ class Method(nn.Module):
         """One unweighted scalar for each of ``terms``."""
 
 
-def pair_stages(student: Spec, teacher: Spec, pairs: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+def pair_stages(
+    student: Spec, teacher: Spec, pairs: Mapping[str, str] | None = None, name: str = ""
+) -> list[tuple[str, str]]:
     """Which student stage learns from which teacher stage, shallow to deep.
 
     Args:
         student, teacher: their specs.
         pairs: student stage -> teacher stage; None pairs ``stage1..n`` by depth.
+        name: the teacher's, for messages.
 
     Raises:
         InputError: if the counts differ and no pairs are given, a model has no stages, pairs are empty, or a stage does
             not exist (the nearest is named).
     """
+    whose = f"teacher {name!r}" if name else "the teacher"
     if pairs is not None and not pairs:
         raise InputError("pairs: name at least one student stage: teacher stage, or leave the setting out")
     if pairs is not None:
-        for spec, names, who in ((student, pairs.keys(), "student"), (teacher, pairs.values(), "teacher")):
-            for name in names:
-                if name not in spec.stages:
-                    raise InputError(f"pairs: the {who} has no stage {name!r}; {nearest(name, spec.stages)}")
+        for spec, names, who in ((student, pairs.keys(), "the student"), (teacher, pairs.values(), whose)):
+            for stage in names:
+                if stage not in spec.stages:
+                    raise InputError(f"pairs: {who} has no stage {stage!r}; {nearest(stage, spec.stages)}")
         return list(pairs.items())
     mine, theirs = student.depth_stages(), teacher.depth_stages()
-    for found, who in ((mine, "student"), (theirs, "teacher")):
+    for found, who in ((mine, "the student"), (theirs, whose)):
         if not found:
-            raise InputError(f"the {who} has no feature maps (no stage was found in it); methods on logits need none")
+            raise InputError(f"{who} has no feature maps (no stage was found in it); methods on logits need none")
     if len(mine) != len(theirs):
         raise InputError(
-            f"stages cannot be paired by depth: the student has {len(mine)} ({_shapes(student, mine)}), the teacher "
+            f"stages cannot be paired by depth: the student has {len(mine)} ({_shapes(student, mine)}), {whose} "
             f"{len(theirs)} ({_shapes(teacher, theirs)}); give pairs: {{student stage: teacher stage}}"
         )
     return list(zip(mine, theirs, strict=True))

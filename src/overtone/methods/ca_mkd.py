@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.frequency.layers import CONV, NORM
 from overtone.fusion import confidence
+from overtone.losses import to_grid
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
-
-MODES = {1: "linear", 2: "bilinear"}
 
 
 class CAMKDConfig(MultiTeacherConfig):
@@ -37,7 +35,9 @@ class CAMKD(MultiTeacherKD):
     """Terms ``kl`` and ``feature``: a teacher counts more on samples where its cross-entropy with the truth is low."""
 
     NAME: ClassVar[str] = "ca_mkd"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Zhang et al. 2022 (CA-MKD, confidence-aware)"
+    STUDENT: ClassVar[str] = "any student, for features a built-in one"
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
@@ -76,7 +76,7 @@ class CAMKD(MultiTeacherKD):
         if self.embed:
             maps = [teachers[name].stages["final"] for name in self.names]
             embedded = [
-                self.embed[name](_resized(student.stages["final"], x.shape[2:]))
+                self.embed[name](to_grid(student.stages["final"], x.shape[2:]))
                 for name, x in zip(self.names, maps, strict=True)
             ]
             heads = [teachers[name].head for name in self.names]
@@ -103,15 +103,6 @@ def weighted_features(
     weights = confidence(logits, logits, target)  # (K, B)
     errors = torch.stack([(e - t).square().flatten(1).mean(1) for e, t in zip(embedded, teachers, strict=True)])
     return ((weights if published else weights.detach()) * errors).sum(0).mean()
-
-
-def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Averaged to a smaller size, interpolated to a larger one."""
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    if x.shape[2] > size[0]:
-        return F.adaptive_avg_pool1d(x, size[0]) if x.dim() == 3 else F.adaptive_avg_pool2d(x, (size[0], size[1]))
-    return F.interpolate(x, size, mode=MODES[len(size)])
 
 
 def _embedding(name: str, student: Spec, teacher: Spec) -> nn.Sequential:

@@ -40,6 +40,7 @@ class CAM(Method):
 
     NAME: ClassVar[str] = "cam"
     SOURCE: ClassVar[str] = "Zhou et al. 2016 for the maps; Guo et al. 2023 (CAT-KD) with classes: all"
+    STUDENT: ClassVar[str] = "any student with an average in front of its classifier"
     SEES: ClassVar[str] = "class activation maps and logits"
     SUMMARY: ClassVar[str] = "the student's class activation map is the teacher's, besides kd"
     BRANCH: ClassVar[str | None] = None  # kd is at the whole student's logits

@@ -24,12 +24,13 @@ class CRDConfig(MethodConfig):
     Attributes:
         negatives: K, samples of other classes that each sample is told apart from; unless given 16,384 as published, or
             half of the smallest number there is to choose from where that is less.
-        temperature, momentum, width: of scores, of the memory, and of the space in which both are compared.
+        temperature, momentum, width: of scores, of the memory, and of the space in which both are compared. Scores are
+            exp(1 / temperature) at most, which float32 holds down to 0.02 with room for their sums.
         positives: ``exact``, the sample itself; ``relaxed``, any of its class.
     """
 
     negatives: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=0.07, gt=0, allow_inf_nan=False)
+    temperature: float = Field(default=0.07, ge=0.02, allow_inf_nan=False)
     momentum: float = Field(default=0.5, ge=0, lt=1)
     width: int = Field(default=128, ge=1)
     positives: Literal["exact", "relaxed"] = "exact"
@@ -42,11 +43,18 @@ class CRD(Method):
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Tian et al. 2020 (CRD)"
     SEES: ClassVar[str] = "embeddings"
+    STUDENT: ClassVar[str] = "any student with an embedding"
     SUMMARY: ClassVar[str] = "embeddings of a sample find each other among those of other classes (memory banks)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "contrast": 0.8}
     couples_batch: ClassVar[bool] = True  # through the first batch's normalisation
     remembers: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = CRDConfig
+
+    @classmethod
+    def check_data(cls, config: MethodConfig, data: DataInfo) -> None:
+        """Refuse more negatives than there are, or training samples of one class."""
+        assert isinstance(config, CRDConfig)
+        _negatives(config, data)
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:

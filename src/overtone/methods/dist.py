@@ -23,7 +23,7 @@ class Dist(EachTeacher):
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "inter": 2.0, "intra": 2.0}
     PARTS: ClassVar[tuple[str, ...]] = ("inter", "intra")
     couples_batch: ClassVar[bool] = True
-    LEAST_BATCH: ClassVar[int] = 2
+    LEAST_BATCH: ClassVar[int] = 3  # two values correlate fully or not at all, without a gradient
     Config: ClassVar[type[MethodConfig]] = MultiTeacherConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

@@ -23,7 +23,7 @@ class FitNet(LevelMethod):
     """Term ``map.TEACHER``: the student's second stage, behind a convolution, is the teacher's."""
 
     NAME: ClassVar[str] = "fitnet"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     SOURCE: ClassVar[str] = "Romero et al. 2015 (FitNets), in one stage"
     SUMMARY: ClassVar[str] = "the second stage, behind a learned convolution, is the teacher's (a hint)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 100.0}
@@ -32,9 +32,9 @@ class FitNet(LevelMethod):
 
     @classmethod
     def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
-        """The second, the hint of the published code, unless ``stages`` names others."""
+        """The second, the hint of the published code, unless ``stages`` or ``pairs`` name others."""
         found = super().find(config, student, teacher, name)
-        return found if config.stages is not None else [found[min(1, len(found) - 1)]]
+        return found if config.stages is not None or config.pairs is not None else [found[min(1, len(found) - 1)]]
 
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""

@@ -19,6 +19,7 @@ class Hidden(EachTeacher):
     NAME: ClassVar[str] = "hidden"
     SOURCE: ClassVar[str] = "Romero et al. 2015, at the embedding"
     SEES: ClassVar[str] = "embeddings"
+    STUDENT: ClassVar[str] = "any student with an embedding"
     SUMMARY: ClassVar[str] = "the student's embedding is the teacher's, up to a linear map where widths differ"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "vector": 1.0}
     BRANCH: ClassVar[str | None] = "signal"  # as the notes on wearables have it

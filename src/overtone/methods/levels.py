@@ -111,7 +111,7 @@ def levels(
         )
     order = list(student.stages)  # in which the model runs them
     given = _without_embedding(config.pairs)
-    pairs = [] if given is not None and not given else pair_stages(student, teacher, given)
+    pairs = [] if given is not None and not given else pair_stages(student, teacher, given, name)
     pairs.sort(key=lambda pair: order.index(pair[0]))
     if embedding and student.embedding is not None and teacher.embedding is not None:
         pairs.append(("embedding", "embedding"))
@@ -122,7 +122,11 @@ def levels(
     if config.stages is not None:
         pairs = [pair for pair in pairs if pair[0] in config.stages]
     if not pairs:
-        raise InputError("stages: none is left to match; name at least one, or leave the setting out")
+        raise InputError(
+            "no stage is left to match"
+            + ("" if embedding else " (the embedding is none that this method compares)")
+            + "; name at least one in stages or pairs, or leave both out"
+        )
     return [_level(student, teacher, s, t, before) for s, t in pairs]
 
 
@@ -160,6 +164,7 @@ class LevelMethod(Method):
         EMBEDDING: compare the embedding too, as a map of one value.
     """
 
+    STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of one kind, signals' or images'"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
@@ -238,10 +243,11 @@ class LevelMethod(Method):
             InputError: with the reason.
         """
         if student.dims != teacher.dims:
+            lifting = "fam_layer, which lifts a signal's map to an image's, " if student.dims < teacher.dims else ""
             raise InputError(
                 f"{self.NAME}: the student sees {_kind(student)}, teacher {name!r} {_kind(teacher)}; their maps have "
-                "no positions in common. Use fam_layer, which lifts a signal's map to an image's, or a method on whole "
-                "vectors (hidden, rkd, crd) or on logits"
+                f"no positions in common. Use {lifting}a method on whole vectors (hidden, rkd, crd), on what a batch's "
+                "samples have in common (sp), or on logits"
             )
 
     def forward(

@@ -17,12 +17,13 @@ class RKD(EachTeacher):
     NAME: ClassVar[str] = "rkd"
     SOURCE: ClassVar[str] = "Park et al. 2019 (RKD)"
     SEES: ClassVar[str] = "embeddings"
+    STUDENT: ClassVar[str] = "any student with an embedding"
     SUMMARY: ClassVar[str] = "distances and angles among the batch's embeddings match the teacher's"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "distance": 25.0, "angle": 50.0}
     PARTS: ClassVar[tuple[str, ...]] = ("distance", "angle")
     READS: ClassVar[str] = "embedding"
     couples_batch: ClassVar[bool] = True
-    LEAST_BATCH: ClassVar[int] = 2
+    LEAST_BATCH: ClassVar[int] = 3  # over its mean, the one distance of two samples is always 1
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """See :mod:`overtone.losses.relations`."""

@@ -37,6 +37,7 @@ class SP(Method):
     NAME: ClassVar[str] = "sp"
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
+    STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of any kind"
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
@@ -46,10 +47,11 @@ class SP(Method):
 
     @classmethod
     def _pairs(cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]) -> dict[str, list[tuple[str, str]]]:
-        pairs = {name: pair_stages(student, spec, config.pairs) for name, spec in teachers.items()}
-        if config.stages == "last" and config.pairs is None:
-            pairs = {name: found[-1:] for name, found in pairs.items()}
-        return pairs
+        deepest = config.stages == "last" and config.pairs is None
+        return {
+            name: pair_stages(student, spec, _deepest(student, spec) if deepest else config.pairs, name)
+            for name, spec in teachers.items()
+        }
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
@@ -90,3 +92,9 @@ class SP(Method):
             ).mean()
             for name, found in self.pairs.items()
         }
+
+
+def _deepest(student: Spec, teacher: Spec) -> dict[str, str] | None:
+    """The deepest stages of both, however many there are; None where one has none."""
+    mine, theirs = student.depth_stages(), teacher.depth_stages()
+    return {mine[-1]: theirs[-1]} if mine and theirs else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,6 @@ def check(plan: Plan) -> Check:
             if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
-            if cell.given is None:
-                _check_batch(shop, cell)
             built = build_cell(shop, cell, fresh_teachers=True)
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
@@ -198,15 +197,6 @@ def _unreachable(cell: Cell, built: Built, teachers: Mapping[str, Output]) -> li
     return found
 
 
-def _check_batch(shop: Workshop, cell: Cell) -> None:
-    for fold in shop.plan.folds.values():
-        if len(fold.train) < cell.train.batch:
-            raise InputError(
-                f"{cell.title.partition(' · ')[0]}: fold {fold.number} has {len(fold.train)} training samples, fewer "
-                f"than one batch of {cell.train.batch}; set train.batch lower (the study's, or the model's own)"
-            )
-
-
 def _model(role: str, cell: Cell, built: Built) -> ModelCheck:
     model = built.distillation.student.model
     spec = probe(built.distillation.student, built.example)
@@ -232,7 +222,10 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         weight, last = max((schedule.at(epoch, cell.epochs), -epoch) for epoch in range(1, cell.epochs + 1))
         step = distillation(batch, teachers, Progress(-last, cell.epochs))
         value = step.terms[term] if term in step.terms else step.total.new_zeros(())
-        norms.append(weight * _gradient_norm(value, distillation.student))
+        norm = weight * _gradient_norm(value, distillation.student)
+        if not math.isfinite(float(value.detach())) or not math.isfinite(norm):
+            raise InputError(_not_finite(label, term, float(value.detach()), cell))
+        norms.append(norm)
         terms.append((term, weight, float(value.detach())))
     method_of = {
         f"{n}.{term}": cast(Method, m) for n, m in distillation.methods.items() for term in cast(Method, m).terms
@@ -249,6 +242,17 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         student,
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
+    )
+
+
+def _not_finite(label: str, term: str, value: float, cell: Cell) -> str:
+    name = term.partition(".")[0]
+    settings = cell.methods[name].model_dump(exclude_unset=True) if name in cell.methods else {}
+    given = ", ".join(f"{key}: {held}" for key, held in settings.items())
+    what = f"{term} is {value:g}" if not math.isfinite(value) else f"the gradient of {term} is not finite"
+    return (
+        f"{label}: {what} on the first batch it sees, before any training; a setting of {name} is too large or too "
+        f"small ({given or 'all as they are by default'})"
     )
 
 

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from overtone import engine, models, tap
 from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_settings, view_type
-from overtone.methods import MethodConfig, check_terms_left
+from overtone.methods import MethodConfig
 from overtone.methods import find as find_method
 from overtone.recipe import (
     ModelOptions,
@@ -32,9 +33,9 @@ from overtone.recipe import (
     WeightSettings,
     explain,
 )
-from overtone.study.refuse import check_augment, check_weights
+from overtone.study.refuse import check_augment, check_batch, check_data, check_weights
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
-from overtone.types import Seen, names_of
+from overtone.types import DataInfo, Seen, names_of
 from overtone.views import VIEWS, View
 from overtone.weights import GivenWeights
 
@@ -115,11 +116,18 @@ def make_plan(recipe: Recipe, windows: Windows) -> Plan:
     return _Planner(recipe, windows).plan()
 
 
+def data_info(windows: Windows, fold: Fold) -> DataInfo:
+    """What methods may know of a fold's training side."""
+    target = torch.from_numpy(windows.y[fold.train])
+    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate)
+
+
 class _Planner:
     def __init__(self, recipe: Recipe, windows: Windows) -> None:
         self.recipe, self.windows = recipe, windows
         self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
         check_classes(windows, list(self.folds.values()))
+        self.infos = {number: data_info(windows, fold) for number, fold in self.folds.items()}
         self.views: dict[str, View] = {}
         self.cells: dict[str, Cell] = {}
         self.keep: dict[str, set[int]] = {}
@@ -266,13 +274,9 @@ class _Planner:
             links[name] = Link(key, checkpoint)
         if given is None:
             check_weights(title, weights, model.epochs)
-        for name in methods:
-            check_terms_left(name, weights, title)
-        least = max([1, *(find_method(name).LEAST_BATCH for name in methods)])
-        if train.batch < least:
-            raise InputError(
-                f"{title}: train.batch {train.batch} is too small, its method needs {least} samples or more"
-            )
+        if given is None:
+            check_batch(title, train.batch, methods, fold)
+            check_data(title, methods, fold, self.infos[fold.number])
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
             check_augment(train, self.windows, {name: self._view(name) for name in shown})

@@ -1,12 +1,14 @@
-"""What cannot be trained, told before anything is: weights that never act, augmentation that does not fit the data."""
+"""What cannot be trained, told before anything is: weights that never act, batches and augmentation that do not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from overtone.data import Windows
+from overtone.data import Fold, Windows
 from overtone.errors import InputError
+from overtone.methods import MethodConfig, find
 from overtone.recipe import TrainSettings, WeightSettings
+from overtone.types import DataInfo
 from overtone.views import View
 
 
@@ -18,6 +20,27 @@ def check_weights(title: str, weights: Mapping[str, WeightSettings], epochs: int
     for epoch in range(1, epochs + 1):
         if not any(weight.at(epoch, epochs) for weight in weights.values()):
             raise InputError(f"{title}: every weight is 0 in epoch {epoch} of {epochs}; there is nothing to learn")
+
+
+def check_batch(title: str, batch: int, methods: Iterable[str], fold: Fold) -> None:
+    """A batch is no smaller than its methods need and no larger than the training side."""
+    least = max([1, *(find(name).LEAST_BATCH for name in methods)])
+    if batch < least:
+        raise InputError(f"{title}: train.batch {batch} is too small, its method needs {least} samples or more")
+    if len(fold.train) < batch:
+        raise InputError(
+            f"{title}: fold {fold.number} has {len(fold.train)} training samples, fewer than one batch of {batch}; set "
+            "train.batch lower (the study's, or the model's own)"
+        )
+
+
+def check_data(title: str, methods: Mapping[str, MethodConfig], fold: Fold, info: DataInfo) -> None:
+    """What methods ask of the training side holds in every fold."""
+    for name, config in methods.items():
+        try:
+            find(name).check_data(config, info)
+        except InputError as error:
+            raise InputError(f"{title}: fold {fold.number}: {error}") from error
 
 
 def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, View]) -> None:

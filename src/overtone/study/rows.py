@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overtone.errors import InputError, close
-from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, configure, default_weights
+from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, check_count, configure, default_weights
 from overtone.methods import find as find_method
 from overtone.recipe import MethodSettings, PhaseSettings, ReferenceSettings, WeightSettings
 
@@ -37,9 +37,11 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         InputError: for an unknown method or setting, or a number of teachers the method cannot take.
     """
     label, named = row.label, [row.name, *(extra.name for extra in row.extras)]
+    preset_name = row.name if row.name in PRESETS else None
     if row.name in PRESETS:
         preset = PRESETS[row.name][0]
         given = row.model_dump(by_alias=True, exclude_unset=True)
+        _check_preset(row.name, given)
         extras = [*preset.get("extras", []), *given.get("extras", [])]
         kept = {
             term: weight
@@ -49,7 +51,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
         if extras:
             merged["extras"] = [_with_shared(extra, row.settings) for extra in extras]
-        label = label or row.name
+        label = label or " + ".join(named)
         row = MethodSettings.model_validate(merged)
     settings = row.settings
     if isinstance(row.teachers, str):
@@ -65,16 +67,18 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
     parts += [(extra.name, extra.settings) for extra in row.extras]
     names = [name for name, _ in parts]
+    if "none" in names:
+        raise InputError("extras: 'none' is no method but the student alone; leave it out")
     if len(set(names)) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
     if row.name != "none":
         _check_owner(parts[0], named)
-    methods = {name: configure(name, given) for name, given in parts}
+    methods = {name: configure(name, given, ROW_KEYS if n == 0 else ()) for n, (name, given) in enumerate(parts)}
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
     if not methods:
         chosen = []
     for name in methods:
-        _check_count(name, chosen)
+        check_count(name, chosen, preset_name if name == row.name else None)
     weights = default_weights(methods, row.weights)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + names) or "none",
@@ -86,6 +90,18 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         tuple(row.phases) if row.phases is not None else _phases(methods),
         row.reference,
     )
+
+
+def _check_preset(name: str, given: Mapping[str, Any]) -> None:
+    """A preset stands for certain settings; others under its name would mislead."""
+    method = PRESETS[name][0]["name"]
+    for key in ("checkpoint", "warm_start"):
+        held = PRESETS[name][0].get(key, given.get(key))
+        if key in given and given[key] != held:
+            raise InputError(
+                f"preset {name!r} is {method} with {key}: {str(held).lower()}, got {str(given[key]).lower()}; use "
+                f"name: {method}, and a label if you like"
+            )
 
 
 def _phases(methods: Mapping[str, MethodConfig]) -> tuple[PhaseSettings, ...]:
@@ -125,19 +141,6 @@ def _with_shared(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, A
     return extra
 
 
-def _check_count(name: str, chosen: list[str]) -> None:
-    least, most = find_method(name).TEACHERS
-    if len(chosen) < least:
-        what = "teacher" if least == 1 else "teachers"
-        got = f"{len(chosen)} ({', '.join(chosen)})" if chosen else "none"
-        raise InputError(f"method {name!r} needs at least {least} {what}, got {got}; add teachers: to the recipe")
-    if most is not None and len(chosen) > most:
-        raise InputError(
-            f"method {name!r} takes {most} teacher, got {len(chosen)} ({', '.join(chosen)}); name one with "
-            f"teachers: [{chosen[0]}], or use aver or weighted for several"
-        )
-
-
 def distinct_labels(rows: list[RowSettings], given: list[MethodSettings]) -> list[str]:
     """Labels; rows that would look the same also say what the recipe sets in them."""
     looks = [(row.label, row.teachers) for row in rows]
@@ -147,6 +150,7 @@ def distinct_labels(rows: list[RowSettings], given: list[MethodSettings]) -> lis
             labels.append(row.label)
             continue
         own = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
+        own.update({f"{e.name} {key}": value for e in settings.extras for key, value in e.settings.items()})
         own.update({name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)})
         said = ", ".join(f"{name} {value}" for name, value in own.items())
         labels.append(f"{row.label} ({said})" if said else row.label)

@@ -19,7 +19,7 @@ from overtone.errors import InputError
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
-from overtone.study.plan import Cell, Plan
+from overtone.study.plan import Cell, Plan, data_info
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
@@ -120,25 +120,30 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
     spec = probe(student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
-    fold, windows = shop.plan.folds[cell.fold], shop.plan.windows
-    info = DataInfo(
-        windows.classes, torch.from_numpy(fold.train), torch.from_numpy(windows.y[fold.train]), windows.rate
-    )
-    reseed(
-        cell.seed, "adapters"
-    )  # their own stream: a method with adapters starts from the same student as one without
-    methods, needs = {}, {name: frozenset[str]() for name in teachers}
-    for name, config in cell.methods.items():
-        try:
-            methods[name], read = make_method(name, config, spec, teacher_specs, info)
-        except InputError as error:
-            raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
-        for teacher, parts in read.teachers.items():
-            needs[teacher] |= parts
     for phase in cell.phases:
         trained(student.model, phase)  # a pattern that fits nothing is told now
-    distillation = Distillation(student, methods, cell.weights, cell.view).to(device)
-    return Built(distillation, teachers, needs, spec, teacher_specs, example(cell.view))
+    info = data_info(shop.plan.windows, shop.plan.folds[cell.fold])
+    try:
+        distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
+    except InputError as error:
+        raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
+    return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view))
+
+
+def _distillation(
+    cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo
+) -> tuple[Distillation, dict[str, frozenset[str]]]:
+    """The student with the cell's methods, and what these read of each teacher.
+
+    Adapters draw from a stream of their own: a method with adapters starts from the same student as one without.
+    """
+    reseed(cell.seed, "adapters")
+    methods, needs = {}, {name: frozenset[str]() for name in teachers}
+    for name, config in cell.methods.items():
+        methods[name], read = make_method(name, config, spec, teachers, info)
+        for teacher, parts in read.teachers.items():
+            needs[teacher] |= parts
+    return Distillation(student, methods, cell.weights, cell.view), needs
 
 
 def _initial(cell: Cell, example: Input, classes: tuple[str, ...]) -> torch.nn.Module:
