@@ -402,12 +402,15 @@ def test_a_study_of_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     student = str(cell / "student.safetensors")
     done = CliRunner().invoke(app, ["evaluate", student, str(folder / "val")])
     assert done.exit_code == 0, done.output
-    assert f"12 windows: accuracy {100 * correct:.1f} %" in done.output
+    assert f"12 images: accuracy {100 * correct:.1f} %" in done.output
     table = tmp_path / "p.csv"
     for given, count in ((folder / "val", 12), (folder / "val" / "cat" / "00.png", 1)):
         done = CliRunner().invoke(app, ["predict", student, str(given), "--out", str(table), "--force"])
         assert done.exit_code == 0, done.output
-        assert len(table.read_text().splitlines()) == count + 1
+        first, *rows = table.read_text().splitlines()
+        assert first.startswith("image,class,p(")
+        assert len(rows) == count
+        assert rows[0].split(",")[0].endswith("00.png")
     for given, message in ((folder / "none", "no such file or folder"), (tmp_path / "out" / "cells", "no picture")):
         done = CliRunner().invoke(app, ["predict", student, str(given)])
         assert done.exit_code == 2

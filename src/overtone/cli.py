@@ -201,7 +201,7 @@ def explain(
         with console.status("looking through the models", spinner="dots"):
             found = look(plan, folder, sample)
             page = write_explained(folder, found) if sample else write_page(folder)
-        overview.show_explained(console, study["data"]["classes"], found)
+        overview.show_explained(console, study["data"]["classes"], found, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -244,7 +244,7 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Class and probabilities of every window in a file, with the window's place in its recording."""
+    """Class and probabilities of every window in a file, with its place in its recording, or of every picture."""
     with _told(debug), _quiet():
         from overtone.predict import probabilities, read_windows, write_predictions
         from overtone.student import load_student
@@ -256,7 +256,7 @@ def predict(
         write_predictions(out, given, loaded, probabilities(loaded, given.windows))
         for note in given.windows.notes:
             console.print(f"[yellow]{escape(note)}[/yellow]")
-        console.print(f"{len(given.windows)} windows -> {out}", highlight=False, markup=False)
+        console.print(f"{len(given.windows)} {given.windows.noun}s -> {out}", highlight=False, markup=False)
 
 
 @app.command()

@@ -95,7 +95,7 @@ def show_list(console: Console, what: str) -> None:
 def show_evaluation(console: Console, classes: Sequence[str], found: Evaluation, notes: Sequence[str]) -> None:
     """A student's scores, and which class it takes for which."""
     console.print(
-        f"{found.windows} windows: accuracy [bold]{100 * found.accuracy:.1f} %[/bold], macro-F1 "
+        f"{found.windows} {found.noun}s: accuracy [bold]{100 * found.accuracy:.1f} %[/bold], macro-F1 "
         f"[bold]{100 * found.macro_f1:.1f} %[/bold]",
         highlight=False,
     )
@@ -169,9 +169,8 @@ def _show_data(console: Console, plan: Plan) -> None:
 def _show_split(console: Console, plan: Plan) -> None:
     table = _table("who is where", ("fold", "train", "val", "test"))
     for fold in plan.folds.values():
-        kind = "images" if len(plan.windows.size) == 2 else "windows"
         sides = [
-            f"{len(index)} {kind} of {_some(groups)}"
+            f"{len(index)} {plan.windows.noun}s of {_some(groups)}"
             for index, groups in (
                 (fold.train, fold.train_groups),
                 (fold.val, fold.val_groups),
@@ -232,10 +231,10 @@ def _show_rows(console: Console, found: Check) -> None:
     console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")
 
 
-def show_explained(console: Console, classes: Sequence[str], found: Explained) -> None:
-    """What each model says of the explained windows."""
+def show_explained(console: Console, classes: Sequence[str], found: Explained, noun: str) -> None:
+    """What each model says of the explained windows or images (``noun``)."""
     samples = found.about["samples"]
-    names = [f"window {s['number']}: {classes[s['label']]}" for s in samples]
+    names = [f"{noun} {s['number']}: {classes[s['label']]}" for s in samples]
     table = _table("what each model says, and how sure it is", ("model", *names), ())
     for model in found.about["models"]:
         cells = []

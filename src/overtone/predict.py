@@ -267,23 +267,27 @@ def probabilities(student: Student, windows: Windows) -> Tensor:
 
 
 def write_predictions(path: Path, given: Given, student: Student, found: Tensor) -> None:
-    """A CSV with each window's place (recording, first sample, seconds), its class, and every probability."""
+    """A CSV with each window's place (recording, first sample, seconds) or image, its class, and every probability."""
     rate = student.header.rate
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["recording", "start", "start_seconds", "class", *(f"p({name})" for name in student.classes)])
+    of_images = given.windows.noun == "image"
+    place = ["image"] if of_images else ["recording", "start", "start_seconds"]
+    writer.writerow([*place, "class", *(f"p({name})" for name in student.classes)])
     for recording, start, row in zip(given.windows.recording, given.windows.start, found, strict=True):
         seconds = f"{start / rate:.4f}" if rate else ""
         name = student.classes[int(row.argmax())]
-        writer.writerow([given.recordings[recording], start, seconds, name, *(f"{float(p):.6f}" for p in row)])
+        where = [given.recordings[recording], *([] if of_images else [start, seconds])]
+        writer.writerow([*where, name, *(f"{float(p):.6f}" for p in row)])
     write_atomic(path, text.getvalue())
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a student does on labelled windows; ``confusion`` rows are the truth."""
+    """How a student does on labelled windows or images (``noun``); ``confusion`` rows are the truth."""
 
     windows: int
+    noun: str
     accuracy: float
     macro_f1: float
     confusion: list[list[int]]
@@ -296,6 +300,7 @@ def evaluate(student: Student, windows: Windows) -> Evaluation:
     guess = probabilities(student, windows).argmax(1).numpy()
     return Evaluation(
         len(windows),
+        windows.noun,
         float(accuracy_score(windows.y, guess)),
         float(f1_score(windows.y, guess, average="macro", zero_division=0)),
         confusion_matrix(windows.y, guess, labels=range(len(student.classes))).tolist(),

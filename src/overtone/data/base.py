@@ -129,6 +129,11 @@ class Windows:
         return tuple(self.x.shape[2:])
 
     @property
+    def noun(self) -> str:
+        """What one of them is called: image or window."""
+        return "image" if len(self.size) == 2 else "window"
+
+    @property
     def files(self) -> PictureFiles | None:
         """The files that pictures are decoded from; None for data that are held as they are."""
         x: object = self.x

@@ -253,14 +253,15 @@ def agreements(folder: Folder) -> Html | None:
     if found is None:
         return None
     names = {row.id: f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method for row in students}
+    noun = "images" if folder.of_images else "windows"
     return section(
         "agreement",
         "Which teacher is right where others are wrong",
         note(
-            f"Over {found.windows} test {'images' if folder.of_images else 'windows'}, at best: how many only one "
+            f"Over {found.windows} test {noun}, at best: how many only one "
             f"teacher gets right, and what share of these the students get right. In all, {_in_all(found)}."
         ),
-        scroll(_agreement_table(found, names), "Agreement of teachers"),
+        scroll(_agreement_table(found, names, noun), "Agreement of teachers"),
     )
 
 
@@ -270,7 +271,7 @@ def _in_all(found: Agreement) -> str:
     return ", ".join(f"{name} gets {100 * right / found.windows:.0f} % right" for name, right in pairs)
 
 
-def _agreement_table(found: Agreement, names: Mapping[str, str]) -> Html:
+def _agreement_table(found: Agreement, names: Mapping[str, str], noun: str) -> Html:
     heads = [*(f"only {name}" for name in found.teachers), "every teacher", "several, not all", "no teacher"]
     sizes = [*found.alone, found.all_right, found.some_right, found.none_right]
     kept = [n for n, head in enumerate(heads) if len(found.teachers) > 2 or head != "several, not all"]
@@ -281,7 +282,7 @@ def _agreement_table(found: Agreement, names: Mapping[str, str]) -> Html:
         return tag("tr", tag("th", name, scope="row"), *[tag("td", cell) for cell in cells], class_=kind)
 
     share = [f"{size} ({100 * size / found.windows:.0f} %)" for size in sizes]
-    body = [line("windows", share, "sum")]
+    body = [line(noun, share, "sum")]
     for identity, right in found.students.items():
         own = [right[n] for n in kept]
         cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(own, sizes, strict=True)]

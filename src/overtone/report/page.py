@@ -72,6 +72,7 @@ def page(folder: Folder) -> Html:
         "recipe": sections.recipe(folder),
     }
     parts = {key: part for key, part in made.items() if part is not None}
+    navigation = {**NAVIGATION, **({"window": "One image"} if folder.of_images else {})}
     header = tag(
         "header",
         tag("p", "Overtone study", class_="kind"),
@@ -80,7 +81,7 @@ def page(folder: Folder) -> Html:
         results.headline(folder),
         tag(
             "nav",
-            [tag("a", text, href=f"#{key}") for key, text in NAVIGATION.items() if key in parts],
+            [tag("a", text, href=f"#{key}") for key, text in navigation.items() if key in parts],
             aria_label="Parts of the page",
         ),
     )
