@@ -417,6 +417,13 @@ def test_mistakes_get_one_message(
     assert not list(tmp_path.glob("runs/*/cells"))
 
 
+def test_check_tells_how_many_negatives_crd_takes(recipe_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = everything(overtone("check", recipe_file, "--set", "methods=[{name: crd, negatives: 17}, crd, none]"))
+    assert text.count("crd tells each sample apart from 17 negatives") == 1
+    assert text.count("crd tells each sample apart from") == 2
+
+
 def test_check_tells_terms_that_are_not_finite(recipe_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """At a power of 100 the maps' energy overflows float32 before anything is trained."""
     monkeypatch.chdir(tmp_path)

@@ -229,6 +229,8 @@ def _show_rows(console: Console, found: Check) -> None:
             )
     console.print(table)
     console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")
+    for note in dict.fromkeys(note for row in found.rows for note in row.notes):
+        console.print(f"[dim]{escape(note)}[/dim]", highlight=False)
 
 
 def show_explained(console: Console, classes: Sequence[str], found: Explained, noun: str) -> None:

@@ -95,6 +95,10 @@ class Method(nn.Module):
         """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
         return {}
 
+    def notes(self) -> tuple[str, ...]:
+        """Settings that the data decided, a sentence each, for ``overtone check``; none unless there are some."""
+        return ()
+
     def gauges(self) -> dict[str, float]:
         """Learned numbers worth following over the epochs, by name; none unless it has some."""
         return {}

@@ -82,6 +82,10 @@ class CRD(Method):
         self.register_buffer("seed", torch.tensor(torch.initial_seed() % 2**62))  # another study seed, other negatives
         self.terms = tuple(f"contrast.{name}" for name in teachers)
 
+    def notes(self) -> tuple[str, ...]:
+        """K, which depends on the training samples unless it is given."""
+        return (f"crd tells each sample apart from {self.negatives:,} negatives",)
+
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:

@@ -59,6 +59,8 @@ class RowCheck:
     adapters: int
     unreachable: tuple[str, ...] = ()
     """Sentences about teachers' maps that a method cannot reach."""
+    notes: tuple[str, ...] = ()
+    """What methods say of settings that the data decided."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,7 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         student,
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
+        tuple(note for method in distillation.methods.values() for note in cast(Method, method).notes()),
     )
 
 
