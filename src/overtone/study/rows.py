@@ -36,60 +36,67 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     Raises:
         InputError: for an unknown method or setting, or a number of teachers the method cannot take.
     """
-    label, named = row.label, [row.name, *(extra.name for extra in row.extras)]
-    preset_name = row.name if row.name in PRESETS else None
-    if row.name in PRESETS:
-        preset = PRESETS[row.name][0]
-        given = row.model_dump(by_alias=True, exclude_unset=True)
-        _check_preset(row.name, given)
-        extras = [*preset.get("extras", []), *given.get("extras", [])]
-        kept = {
-            term: weight
-            for term, weight in preset.get("weights", {}).items()
-            if not any(term == key or term.startswith(f"{key}.") for key in row.weights)
-        }
-        merged = {**preset, **given, "name": preset["name"], "weights": {**kept, **given.get("weights", {})}}
-        if extras:
-            merged["extras"] = [_with_shared(extra, row.settings) for extra in extras]
+    named = [row.name, *(extra.name for extra in row.extras)]
+    label, preset = row.label, row.name if row.name in PRESETS else None
+    if preset is not None:
         label = label or " + ".join(named)
-        row = MethodSettings.model_validate(merged)
-    settings = row.settings
+        row = _expanded(row)
+    parts = _parts(row, named)
+    methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
+    chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
+    for name in methods:
+        check_count(name, chosen, preset if name == row.name else None)
+    return RowSettings(
+        label or " + ".join(["none"] * (row.name == "none") + list(methods)),
+        methods,
+        default_weights(methods, row.weights),
+        tuple(chosen) if methods else (),
+        row.checkpoint,
+        row.warm_start,
+        tuple(row.phases) if row.phases is not None else _phases(methods),
+        row.reference,
+    )
+
+
+def _expanded(row: MethodSettings) -> MethodSettings:
+    """A preset's row written out: what the recipe gives counts, before what the preset holds."""
+    preset = PRESETS[row.name][0]
+    given = row.model_dump(by_alias=True, exclude_unset=True)
+    _check_preset(row.name, given)
+    extras = [_with_shared(extra, row.settings) for extra in [*preset.get("extras", []), *given.get("extras", [])]]
+    kept = {
+        term: weight
+        for term, weight in preset.get("weights", {}).items()
+        if not any(term == key or term.startswith(f"{key}.") for key in row.weights)
+    }
+    weights = {**kept, **given.get("weights", {})}
+    return MethodSettings.model_validate(
+        {**preset, **given, "name": preset["name"], "weights": weights, **({"extras": extras} if extras else {})}
+    )
+
+
+def _parts(row: MethodSettings, named: list[str]) -> dict[str, dict[str, Any]]:
+    """The row's methods with their own settings; ``named`` are the names as they stand in the recipe."""
+    settings, names = row.settings, [row.name, *(extra.name for extra in row.extras)]
     if isinstance(row.teachers, str):
         if row.name == "none" or "teachers" not in find_method(row.name).Config.model_fields:
             raise InputError(
                 f"method {row.name!r}: teachers is a list of names, such as [signal]; got {row.teachers!r}"
             )
         settings["teachers"] = row.teachers
-    parts = [] if row.name == "none" else [(row.name, settings)]
-    if row.name == "none" and row.teachers and not row.extras:
-        raise InputError(f"method 'none' has no teachers, got {row.teachers}")
-    if row.name == "none" and settings:
-        raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
-    parts += [(extra.name, extra.settings) for extra in row.extras]
-    names = [name for name, _ in parts]
-    if "none" in names:
+    if "none" in names[1:]:
         raise InputError("extras: 'none' is no method but the student alone; leave it out")
     if len(set(names)) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
-    if row.name != "none":
-        _check_owner(parts[0], named)
-    methods = {name: configure(name, given, ROW_KEYS if n == 0 else ()) for n, (name, given) in enumerate(parts)}
-    chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
-    if not methods:
-        chosen = []
-    for name in methods:
-        check_count(name, chosen, preset_name if name == row.name else None)
-    weights = default_weights(methods, row.weights)
-    return RowSettings(
-        label or " + ".join(["none"] * (row.name == "none") + names) or "none",
-        methods,
-        weights,
-        tuple(chosen),
-        row.checkpoint,
-        row.warm_start,
-        tuple(row.phases) if row.phases is not None else _phases(methods),
-        row.reference,
-    )
+    own = {extra.name: extra.settings for extra in row.extras}
+    if row.name == "none":
+        if row.teachers and not own:
+            raise InputError(f"method 'none' has no teachers, got {row.teachers}")
+        if settings:
+            raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
+        return own
+    _check_owner((row.name, settings), named)
+    return {row.name: settings, **own}
 
 
 def _check_preset(name: str, given: Mapping[str, Any]) -> None:
