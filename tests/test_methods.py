@@ -9,6 +9,7 @@ import re
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -641,7 +642,7 @@ def test_aekd_by_the_published_solver():
 
 @pytest.mark.parametrize("published", [False, True])
 def test_aekd_of_a_student_that_diverged_is_nan(published):
-    """Which the loop then tells; no solver is asked."""
+    """Which the loop then tells, instead of a message of a solver."""
     student, teachers = numbers(6, 4), torch.stack([numbers(6, 4, seed=s) for s in (1, 2, 3)])
     student[2, 1] = torch.nan
     assert fusion.GradientSpace(4.0, 0.6, published)(student, teachers, torch.arange(6)).isnan().all()
@@ -682,13 +683,18 @@ def test_two_samples_say_nothing(name):
     assert find(name).LEAST_BATCH == 3
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_yes_is_no_number(name):
-    fields = find(name).Config.model_fields
-    for key in ("temperature", "power", "radius", "negatives", "width", "momentum"):
-        if key in fields:
-            with pytest.raises(InputError, match=f"{name}.*{key}"):
-                configure(name, {key: True})
+NUMBERS_SET = [
+    (name, key)
+    for name in METHODS
+    for key in ("temperature", "power", "radius", "negatives", "width", "momentum", "max_parameters")
+    if key in find(name).Config.model_fields
+]
+
+
+@pytest.mark.parametrize(("name", "key"), NUMBERS_SET)
+def test_yes_is_no_number(name, key):
+    with pytest.raises(InputError, match=f"{name}.*{key}.*got True"):
+        configure(name, {key: True})
 
 
 @pytest.mark.parametrize(
@@ -1213,6 +1219,35 @@ def test_crd_in_an_own_loop_wants_index_and_data():
     step = loop(x, y, torch.arange(8) + 10)
     step.total.backward()
     assert step.terms.keys() == {"ce", "crd.contrast.teacher"}
+
+
+# --- folds of unequal size
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"methods": [{"name": "crd", "negatives": 20}], "train": {"batch": 8}},
+            r"crd from signal, gaf: fold 1: .* 20 is too large.* only 12",
+        ),
+        ({"train": {"batch": 17}}, "fold 1 has 16 training samples, fewer than one batch of 17"),
+    ],
+)
+def test_what_a_later_fold_does_not_allow_is_told_while_planning(tiny, tmp_path, given, message):
+    """The first fold, which trains on the large group, allows both."""
+    x = np.random.default_rng(0).normal(size=(48, 3, 32)).astype(np.float32)
+    group = np.repeat(["a", "b", "c", "d"], [8, 8, 24, 8])
+    np.savez(tmp_path / "unequal.npz", X=x, y=np.arange(48) % 4, group=group)
+    tiny["data"] = {"name": "npz", "path": str(tmp_path / "unequal.npz"), "rate": 50}
+
+    def plan(folds):
+        study = recipe.validate({**tiny, **given, "split": {"test": 1, "val": 1, "folds": folds}})
+        return make_plan(study, data.load(study.data))
+
+    plan([0])
+    with pytest.raises(InputError, match=message):
+        plan([0, 1])
 
 
 # --- rows that combine methods

@@ -217,12 +217,12 @@ def test_several_methods_in_an_own_loop():
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        ({"method": ["kd", "sp"]}, {"temperature": 2}, "temperature: settings beside several methods belong to none"),
+        ({"method": ["kd", "sp"]}, {"temperature": 2}, "temperature: settings stand beside one method"),
         ({"method": []}, {}, "name at least one, and each once"),
         ({"method": ["kd", "kd"]}, {}, "name at least one, and each once"),
         ({"method": ["kd", "eskd"]}, {}, "'eskd' is a recipe's row"),
         ({"method": "kd", "teachers": ["a", "b"]}, {}, "method 'kd' takes 1 teacher, got 2"),
-        ({"method": "aver", "teachers": ["a.b"]}, {}, "cannot hold a dot, got 'a.b'"),
+        ({"method": "aver", "teachers": ["a.b"]}, {}, "holds no dot; got 'a.b'"),
     ],
 )
 def test_what_an_own_loop_cannot_be_made_of(arguments, settings, message):

@@ -97,7 +97,9 @@ class Distillation(nn.Module):
             raise InputError("between needs a teacher, got none")
         for name in given:
             if "." in name or not name:
-                raise InputError(f"a teacher's name is part of its terms' names and cannot hold a dot, got {name!r}")
+                raise InputError(
+                    f"a teacher's name is part of its terms' names, so it is not empty and holds no dot; got {name!r}"
+                )
         chosen = _settings_of(method, settings)
         views = dict(example) if isinstance(example, Mapping) else {"x": example}
         mine: Seen = next(iter(views)) if view is None else tuple(view)
@@ -182,8 +184,6 @@ class OwnLoop(nn.Module):
         for what, given in (("y", y), ("index", index)):
             if given is not None and (not isinstance(given, Tensor) or given.dtype != torch.int64 or given.dim() != 1):
                 raise InputError(f"{what} is a tensor (B,) of int64, got {described(given)}")
-        if index is not None and len(index) != len(y):
-            raise InputError(f"index has {len(index)} numbers for {len(y)} samples")
         for name, method in self.distillation.methods.items():
             if method.training and len(y) < method.LEAST_BATCH:  # type: ignore[operator]
                 raise InputError(
@@ -195,6 +195,10 @@ class OwnLoop(nn.Module):
         for name in seen:
             if name not in views:
                 raise InputError(f"the student sees the view {name!r}; {nearest(name, views)}")
+        samples = len(views[seen[0]])
+        for what, given in (("y", y), ("index", index)):
+            if given is not None and len(given) != samples:
+                raise InputError(f"{what} has {len(given)} numbers for {samples} samples")
         if index is None:
             for name, method in self.distillation.methods.items():
                 if method.remembers:
@@ -284,17 +288,18 @@ def _settings_of(
         return {method: settings}
     if settings:
         raise InputError(
-            f"{', '.join(settings)}: settings beside several methods belong to none; give each method its own, "
-            f"method={{{names[0]!r}: {{...}}, ...}}"
+            f"{', '.join(settings)}: settings stand beside one method's name; beside a list or a mapping give each "
+            f"method its own, method={{{names[0]!r}: {{...}}, ...}}"
         )
-    return {name: dict(own) for name, own in method.items()} if isinstance(method, Mapping) else {n: {} for n in names}
+    given = method if isinstance(method, Mapping) else {name: {} for name in names}
+    return {name: dict(own or {}) for name, own in given.items()}
 
 
 def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None, count: int) -> None:
     """Refuse models that name their classes (a loaded student does) in another order than others, or than the data.
 
     Raises:
-        InputError: with the two orders.
+        InputError: with the two orders; for data of another number of classes than the models have.
     """
     known = {
         who: tuple(map(str, c))

@@ -38,7 +38,7 @@ def _methods() -> list[tuple[str, str]]:
     for name, (settings, about, source) in methods.PRESETS.items():
         kind = methods.METHODS[settings["name"]]
         found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT} · {source}"))
-    about = "the teachers' mean probabilities: the ceiling, in every study with several teachers"
+    about = "the teachers' mean probabilities, in every study with several teachers"
     return [*found, ("ensemble", f"{about}\nno method but a row of its own · no student")]
 
 
@@ -127,8 +127,8 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     scored = f" and {given} with given weights to score" if given else ""
     console.print(
         f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
-        f"{cost.jobs} side by side\nmemory a job, besides the program: windows {_bytes(cost.windows)}, diagrams "
-        f"{_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
+        f"{cost.jobs} side by side\nmemory a job, besides the program: {plan.windows.noun}s {_bytes(cost.windows)}, "
+        f"diagrams {_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
         "Everything fits; nothing was trained.",
         highlight=False,
     )
@@ -216,10 +216,9 @@ def _show_rows(console: Console, found: Check) -> None:
         ("weight", "size", "gradient", "adapters"),
     )
     for row in found.rows:
-        name = f"{row.label} from {', '.join(row.teachers)}" if row.teachers else row.label
         for number, term in enumerate(row.terms):
             table.add_row(
-                escape(name) if number == 0 else "",
+                escape(row.title) if number == 0 else "",
                 escape(term.name),
                 f"{term.weight:g}",
                 f"{term.size:.4g}",
@@ -229,8 +228,9 @@ def _show_rows(console: Console, found: Check) -> None:
             )
     console.print(table)
     console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")
-    for note in dict.fromkeys(note for row in found.rows for note in row.notes):
-        console.print(f"[dim]{escape(note)}[/dim]", highlight=False)
+    for row in found.rows:
+        for note in row.notes:
+            console.print(f"[dim]{escape(row.title)}: {escape(note)}[/dim]", highlight=False)
 
 
 def show_explained(console: Console, classes: Sequence[str], found: Explained, noun: str) -> None:

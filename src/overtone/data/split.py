@@ -254,22 +254,24 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
     """What a reader should know about the sides: a default that the data decided, tiny sides, classes not there."""
     found = []
     if settings.val is None and settings.scheme == "official" and settings.by == "window":
-        found.append(f"a tenth of the training windows ({len(folds[0].val)}) chooses the best epoch; see split.val")
+        found.append(
+            f"a tenth of the training {windows.noun}s ({len(folds[0].val)}) chooses the best epoch; see split.val"
+        )
     elif settings.val is None and _units(windows, settings).single:
         count = ", ".join(dict.fromkeys(str(len(fold.val_groups)) for fold in folds))
         found.append(
-            f"every group is a single window, so {100 * SHARE:.0f} % of the training groups ({count}) choose the best "
-            "epoch instead of one; split.val says otherwise"
+            f"every group is a single {windows.noun}, so {100 * SHARE:.0f} % of the training groups ({count}) choose "
+            "the best epoch instead of one; split.val says otherwise"
         )
     sides = {"val": {f.number: f.val for f in folds}, "test": {f.number: f.test for f in folds}}
     why = {
         "val": "the best epoch is chosen almost by chance (see split.val)",
-        "test": "a single window more or less moves its accuracy by points (see split.test)",
+        "test": f"a single {windows.noun} more or less moves its accuracy by points (see split.test)",
     }
     for side, indices in sides.items():
         few = [f"fold {number} ({len(index)})" for number, index in indices.items() if len(index) < FEW]
         if few:
-            found.append(f"{side} has fewer than {FEW} windows in {_some(few)}: {why[side]}")
+            found.append(f"{side} has fewer than {FEW} {windows.noun}s in {_some(few)}: {why[side]}")
     for side, indices in sides.items():
         gone = []
         for fold in folds:
@@ -277,7 +279,7 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
             if len(missing):
                 gone.append(f"fold {fold.number} ({_listed([windows.classes[c] for c in missing])})")
         if gone:
-            found.append(f"{side} has no window of some classes that are trained, in {_some(gone)}")
+            found.append(f"{side} has no {windows.noun} of some classes that are trained, in {_some(gone)}")
     return found
 
 

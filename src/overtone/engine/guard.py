@@ -21,20 +21,34 @@ def check_step(
     Raises:
         NotFiniteError: names the terms, the first layer whose output is not finite, and the samples.
     """
+    said = not_finite(step, distillation, batch, teachers, progress)
+    if said is not None:
+        raise NotFiniteError(f"epoch {progress.epoch}, step {progress.step}: {said}")
+
+
+def not_finite(
+    step: Step, distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress
+) -> str | None:
+    """Which terms are NaN or infinite, where that comes from and what may help; None where all are finite."""
     values = torch.stack([step.total.detach(), *(value.detach() for value in step.terms.values())])
     if bool(torch.isfinite(values).all()):
-        return
-    terms = [f"{name} = {float(v.detach())}" for name, v in step.terms.items() if not torch.isfinite(v)]
-    where = _source(distillation, batch, teachers, progress)
-    help_ = (
-        "A smaller lr, clip: 1.0 or a warm-up of the term's weight often helps"
-        if progress.step
-        else "It is so before any training: look at the settings of the term's method"
-    )
-    raise NotFiniteError(
-        f"epoch {progress.epoch}, step {progress.step}: {', '.join(terms) or 'the total'} is not finite; {where}. "
-        f"{help_}"
-    )
+        return None
+    terms = {name: float(v.detach()) for name, v in step.terms.items() if not torch.isfinite(v)}
+    said = ", ".join(f"{name} = {value}" for name, value in terms.items()) or "the total"
+    given = _given(batch, teachers)
+    if given is not None:
+        return f"{said} is not finite; {given}"
+    layer, rows = _first_layer(distillation, batch, teachers, progress)
+    if layer is not None:
+        samples = batch.index if rows is None else batch.index[rows]
+        where = f"first in layer {layer!r}, samples {_listed(samples)}"
+    else:
+        where = f"every layer is finite, the loss itself is not; samples {_listed(batch.index)}"
+    hint = "A smaller lr, clip: 1.0 or a warm-up of the term's weight often helps"
+    if layer is None and progress.step == 0:
+        names = dict.fromkeys(name.partition(".")[0] for name in terms)
+        hint = f"It is so before any training: look at the settings of {' and '.join(names)}"
+    return f"{said} is not finite; {where}. {hint}"
 
 
 def check_gradient(norm: Tensor, module: nn.Module, batch: Batch, progress: Progress) -> None:
@@ -57,7 +71,8 @@ def check_gradient(norm: Tensor, module: nn.Module, batch: Batch, progress: Prog
     )
 
 
-def _source(distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress) -> str:
+def _given(batch: Batch, teachers: Mapping[str, Output]) -> str | None:
+    """The view or the teacher that already is not finite."""
     for name, view in batch.views.items():
         rows = _bad_rows(view)
         if rows is not None:
@@ -66,11 +81,7 @@ def _source(distillation: Distillation, batch: Batch, teachers: Mapping[str, Out
         rows = _bad_rows(output.logits)
         if rows is not None:
             return f"teacher {name!r} is not finite in samples {_listed(batch.index[rows])}"
-    layer, rows = _first_layer(distillation, batch, teachers, progress)
-    if layer is None:
-        return f"every layer is finite, the loss itself is not; samples {_listed(batch.index)}"
-    samples = batch.index if rows is None else batch.index[rows]
-    return f"first in layer {layer!r}, samples {_listed(samples)}"
+    return None
 
 
 def _first_layer(

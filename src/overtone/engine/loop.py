@@ -124,7 +124,7 @@ class _Run:
             )
         if samples < train.batch:
             raise InputError(
-                f"fold {job.fold.number} has {samples} training windows, fewer than one batch of {train.batch}; "
+                f"fold {job.fold.number} has {samples} training samples, fewer than one batch of {train.batch}; "
                 "set train.batch lower"
             )
         self.index = torch.from_numpy(job.fold.train)

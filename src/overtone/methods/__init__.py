@@ -96,11 +96,11 @@ def check_count(name: str, teachers: Sequence[str], shown: str | None = None) ->
     if len(teachers) < least:
         what = "teacher" if least == 1 else "teachers"
         got = f"{len(teachers)} ({', '.join(teachers)})" if teachers else "none"
-        raise InputError(f"method {shown!r} needs at least {least} {what}, got {got}; add teachers: to the recipe")
+        raise InputError(f"method {shown!r} needs at least {least} {what}, got {got}")
     if most is not None and len(teachers) > most:
         raise InputError(
-            f"method {shown!r} takes {most} teacher, got {len(teachers)} ({', '.join(teachers)}); name one with "
-            f"teachers: [{teachers[0]}], or use aver or weighted for several"
+            f"method {shown!r} takes {most} teacher, got {len(teachers)} ({', '.join(teachers)}); use aver or weighted "
+            "for several"
         )
 
 

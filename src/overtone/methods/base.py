@@ -96,7 +96,7 @@ class Method(nn.Module):
         return {}
 
     def notes(self) -> tuple[str, ...]:
-        """Settings that the data decided, a sentence each, for ``overtone check``; none unless there are some."""
+        """Settings that the training samples decided, a sentence each, for ``overtone check``."""
         return ()
 
     def gauges(self) -> dict[str, float]:

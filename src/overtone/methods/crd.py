@@ -71,7 +71,7 @@ class CRD(Method):
         self.sides = nn.ModuleDict(
             {name: Contrast(student, spec, config, len(data.train_index)) for name, spec in teachers.items()}
         )
-        self.negatives, self.positives = negatives, config.positives
+        self.negatives, self.given, self.positives = negatives, config.negatives is not None, config.positives
         position = torch.full((int(data.train_index.max()) + 1,), -1)
         position[data.train_index] = torch.arange(len(data.train_index))
         self.position: Tensor
@@ -83,8 +83,8 @@ class CRD(Method):
         self.terms = tuple(f"contrast.{name}" for name in teachers)
 
     def notes(self) -> tuple[str, ...]:
-        """K, which depends on the training samples unless it is given."""
-        return (f"crd tells each sample apart from {self.negatives:,} negatives",)
+        """K, unless it is given."""
+        return () if self.given else (f"crd tells each sample apart from {self.negatives:,} negatives in this fold",)
 
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress

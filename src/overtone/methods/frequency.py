@@ -72,12 +72,14 @@ class FrequencyConfig(DistanceConfig):
         return self
 
     @model_validator(mode="after")
-    def _all_act(self) -> FrequencyConfig:
-        """Settings of a filter that there is not, or of a mask that lets all pass, are a slip."""
+    def _no_idle_filter(self) -> FrequencyConfig:
+        """Settings of a filter that there is not, or of a mask that lets all pass, are slips."""
         given = self.model_fields_set
         of_filter = {"transform", "form"} if self.masked else {"transform", "form", "shape", "radius", "published"}
         if self.branches == "local" and given & of_filter:
             raise ValueError(f"branches: local has no filter, so leave out {', '.join(sorted(given & of_filter))}")
+        if self.shape == "none" and self.masked:
+            raise ValueError("shape: none lets every frequency pass, so leave out masked")
         if self.shape == "none" and "radius" in given:
             raise ValueError(f"shape: none lets every frequency pass, so leave out radius, got {self.radius}")
         return self

@@ -124,7 +124,7 @@ def levels(
     if not pairs:
         raise InputError(
             "no stage is left to match"
-            + ("" if embedding else " (the embedding is none that this method compares)")
+            + (" (this method does not compare the embedding)" if not embedding and config.pairs else "")
             + "; name at least one in stages or pairs, or leave both out"
         )
     return [_level(student, teacher, s, t, before) for s, t in pairs]

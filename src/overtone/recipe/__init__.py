@@ -5,7 +5,8 @@ its JSON schema.
 """
 
 from overtone.recipe.messages import explain
-from overtone.recipe.overtime import Part, PhaseSettings, WeightSettings, phase_at
+from overtone.recipe.overtime import PhaseSettings, WeightSettings, phase_at
+from overtone.recipe.parts import Part
 from overtone.recipe.reading import find, load, shipped, validate
 from overtone.recipe.schema import (
     AugmentSettings,

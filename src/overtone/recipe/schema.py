@@ -18,7 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from overtone.errors import nearest
 from overtone.recipe.messages import Said
-from overtone.recipe.overtime import NOT_ALLOWED, Part, PhaseSettings, Point, WeightSettings
+from overtone.recipe.overtime import PhaseSettings, Point, WeightSettings
+from overtone.recipe.parts import NOT_ALLOWED, Part
 
 
 class _OpenPart(BaseModel):

@@ -86,7 +86,7 @@ def samples(folder: Folder, found: Explained) -> list[Html]:
     for number, sample in enumerate(found.about["samples"]):
         name = folder.classes[sample["label"]]
         whose = "" if folder.of_images else f", person {sample['group']}"
-        what = f"{sample['side']} {'image' if folder.of_images else 'window'} {sample['number']}{whose}"
+        what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
         boxes = [_model(folder, found, number, place, model) for place, model in enumerate(found.about["models"])]
         parts.append(details(title, *boxes, open_=number == 0))
@@ -253,7 +253,7 @@ def agreements(folder: Folder) -> Html | None:
     if found is None:
         return None
     names = {row.id: f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method for row in students}
-    noun = "images" if folder.of_images else "windows"
+    noun = f"{folder.noun}s"
     return section(
         "agreement",
         "Which teacher is right where others are wrong",

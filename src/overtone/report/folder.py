@@ -95,6 +95,11 @@ class Folder:
         """Whether the data are images, which have neither time nor people."""
         return isinstance(self.study["data"]["window"], list)
 
+    @property
+    def noun(self) -> str:
+        """What one of the data is called."""
+        return "image" if self.of_images else "window"
+
     def baseline(self) -> TableRow | None:
         """The row of the student alone: the first method ``none`` without anything added."""
         methods = [row for row in self.rows if row.kind == "method"]

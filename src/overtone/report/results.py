@@ -44,7 +44,7 @@ def headline(folder: Folder) -> Html:
         plural(len(study["folds"]), "fold"),
         plural(len(study["seeds"]), "seed"),
         None if folder.of_images else plural(len(data["groups"]), "person", "people"),
-        plural(data["windows"], "image" if folder.of_images else "window"),
+        plural(data["windows"], folder.noun),
         plural(len(data["classes"]), "class", "classes"),
         plural(len(data["channels"]), "channel") + (f" at {data['rate']:g} Hz" if data["rate"] else ""),
     ]

@@ -187,7 +187,12 @@ def environment(folder: Folder) -> Html:
     return section(
         "environment",
         "What it ran on",
-        tag("p", f"Seeds: {seeds}. Windows from {where}; hash of their content ", tag("code", content), "."),
+        tag(
+            "p",
+            f"Seeds: {seeds}. {folder.noun.capitalize()}s from {where}; hash of their content ",
+            tag("code", content),
+            ".",
+        ),
         scroll(_plain_table(head, lines), "Environments") if lines else note("No cell has run yet."),
         details(
             f"Seconds of {plural(len(every), 'cell')}",

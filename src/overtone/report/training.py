@@ -177,7 +177,7 @@ def confusions(folder: Folder) -> Html:
             boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
         else:
             boxes.append(tag("figure", tag("figcaption", row_title(row), runs), matrix))
-    side = "images" if folder.of_images else "windows"
+    side = f"{folder.noun}s"
     about = (
         f"With {len(folder.classes)} classes only the {MOST_CONFUSIONS} most frequent confusions are shown."
         if large

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from overtone.data.split import doubts
 from overtone.engine import make_accelerator
+from overtone.engine.guard import not_finite
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.methods import Method
@@ -60,7 +61,12 @@ class RowCheck:
     unreachable: tuple[str, ...] = ()
     """Sentences about teachers' maps that a method cannot reach."""
     notes: tuple[str, ...] = ()
-    """What methods say of settings that the data decided."""
+    """What methods say of settings that the first fold's training samples decided."""
+
+    @property
+    def title(self) -> str:
+        """The row as messages name it."""
+        return f"{self.label} from {', '.join(self.teachers)}" if self.teachers else self.label
 
 
 @dataclass(frozen=True)
@@ -157,14 +163,13 @@ def class_warnings(plan: Plan) -> list[str]:
         return []
     names = plan.windows.classes
     return [
-        f"classes differ in size: {names[most]} has {sizes[most]} windows, {names[least]} {sizes[least]}; accuracy "
-        "hides small classes, macro-F1 does not"
+        f"classes differ in size: {names[most]} has {sizes[most]} {plan.windows.noun}s, {names[least]} {sizes[least]}; "
+        "accuracy hides small classes, macro-F1 does not"
     ]
 
 
 def _warnings(row: RowCheck) -> list[str]:
-    name = f"{row.label} from {', '.join(row.teachers)}" if row.teachers else row.label
-    found = []
+    name, found = row.title, []
     weighed = sum(term.weight > 0 for term in row.terms)
     for term in row.terms:
         if weighed > 1 and term.share > NEARLY_ALL:
@@ -222,11 +227,15 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
     terms, norms = [], []
     for term, schedule in distillation.weights.items():
         weight, last = max((schedule.at(epoch, cell.epochs), -epoch) for epoch in range(1, cell.epochs + 1))
-        step = distillation(batch, teachers, Progress(-last, cell.epochs))
+        progress = Progress(-last, cell.epochs)
+        step = distillation(batch, teachers, progress)
         value = step.terms[term] if term in step.terms else step.total.new_zeros(())
         norm = weight * _gradient_norm(value, distillation.student)
-        if not math.isfinite(float(value.detach())) or not math.isfinite(norm):
-            raise InputError(_not_finite(label, term, float(value.detach()), cell))
+        said = not_finite(step, distillation, batch, teachers, progress)
+        if said is None and not math.isfinite(norm):
+            said = f"the gradient of {term} is not finite"
+        if said is not None:
+            raise InputError(f"{cell.title.partition(' · ')[0]}: on the first batch, {said}")
         norms.append(norm)
         terms.append((term, weight, float(value.detach())))
     method_of = {
@@ -245,17 +254,6 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
         tuple(note for method in distillation.methods.values() for note in cast(Method, method).notes()),
-    )
-
-
-def _not_finite(label: str, term: str, value: float, cell: Cell) -> str:
-    name = term.partition(".")[0]
-    settings = cell.methods[name].model_dump(exclude_unset=True) if name in cell.methods else {}
-    given = ", ".join(f"{key}: {held}" for key, held in settings.items())
-    what = f"{term} is {value:g}" if not math.isfinite(value) else f"the gradient of {term} is not finite"
-    return (
-        f"{label}: {what} on the first batch it sees, before any training; a setting of {name} is too large or too "
-        f"small ({given or 'all as they are by default'})"
     )
 
 

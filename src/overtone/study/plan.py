@@ -116,6 +116,10 @@ def make_plan(recipe: Recipe, windows: Windows) -> Plan:
     return _Planner(recipe, windows).plan()
 
 
+TWIN = "warm-start twin"
+"""Title of the student trained with cross-entropy only that another starts from, where no row is that already."""
+
+
 def data_info(windows: Windows, fold: Fold) -> DataInfo:
     """What methods may know of a fold's training side."""
     target = torch.from_numpy(windows.y[fold.train])
@@ -225,7 +229,7 @@ class _Planner:
         settings = self.settings[row.id]
         warm = student.warm_start if settings.warm_start is None else settings.warm_start
         title = " ".join([settings.label, *(["from", ", ".join(settings.teachers)] if settings.teachers else [])])
-        start = self._cell("twin", student, None, fold, seed, (), None) if warm and settings.methods else None
+        start = self._cell(TWIN, student, None, fold, seed, (), None) if warm and settings.methods else None
         return (self._cell(title, student, settings, fold, seed, (), start),)
 
     def _teacher(self, name: str, fold: Fold, seed: int, path: tuple[str, ...]) -> str:
@@ -238,7 +242,7 @@ class _Planner:
         if teacher.method is not None:
             settings = resolve_row(teacher.method, self._undistilled(name))
         warm = settings is not None and bool(settings.warm_start)
-        start = self._cell("twin", teacher, None, fold, seed, (), None) if warm else None
+        start = self._cell(TWIN, teacher, None, fold, seed, (), None) if warm else None
         return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start, given)
 
     def _cell(
@@ -274,7 +278,6 @@ class _Planner:
             links[name] = Link(key, checkpoint)
         if given is None:
             check_weights(title, weights, model.epochs)
-        if given is None:
             check_batch(title, train.batch, methods, fold)
             check_data(title, methods, fold, self.infos[fold.number])
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
     for name in methods:
-        check_count(name, chosen, preset if name == row.name else None)
+        _check_count(name, chosen, preset if name == row.name else None)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + list(methods)),
         methods,
@@ -109,6 +109,15 @@ def _check_preset(name: str, given: Mapping[str, Any]) -> None:
                 f"preset {name!r} is {method} with {key}: {str(held).lower()}, got {str(given[key]).lower()}; use "
                 f"name: {method}, and a label if you like"
             )
+
+
+def _check_count(name: str, chosen: Sequence[str], shown: str | None) -> None:
+    try:
+        check_count(name, chosen, shown)
+    except InputError as error:
+        few = len(chosen) < find_method(name).TEACHERS[0]
+        hint = "add teachers: to the recipe" if few else f"or name one, teachers: [{chosen[0]}]"
+        raise InputError(f"{error}; {hint}" if few else f"{error}, {hint}") from error
 
 
 def _phases(methods: Mapping[str, MethodConfig]) -> tuple[PhaseSettings, ...]:

@@ -25,7 +25,7 @@ from overtone.teachers import Teacher
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
-"""Written last: a cell with one is done."""
+"""Written last (``write.py``): a cell with one is done."""
 FEW_CHANNELS = 16
 
 
