@@ -369,6 +369,11 @@ def test_warnings_of_mixed_environments_and_notes_of_the_data(tmp_path: Path) ->
     run.write_text(run.read_text().replace('"2.11"', '"2.12"'))
     text = read(tmp_path).text
     assert "different torch" in text
+    assert "different instructions" not in text
+    for number, instructions in ((0, "AVX2"), (1, "AVX512")):
+        run = tmp_path / "cells" / fake.key("kd-row", number, 0) / "run.json"
+        run.write_text(json.dumps({**json.loads(run.read_text()), "instructions": instructions}))
+    assert 'different instructions: "AVX2", "AVX512"' in read(tmp_path).text
     assert "two recordings were too short" in text
 
 

@@ -176,11 +176,11 @@ def timing(out: Path) -> dict[str, Any]:
 
 
 def mixed_environments(out: Path) -> list[str]:
-    """Warnings where cells of one study ran under different torch versions, devices or threads."""
+    """Warnings where cells of one study ran under different torch versions, devices, processors or threads."""
     cells = timing(out)["cells"].values()
     found = []
-    for name in ("torch", "device", "threads", "processes"):
-        values = sorted({json.dumps(cell[name]) for cell in cells})
+    for name in ("torch", "device", "instructions", "threads", "processes"):
+        values = sorted({json.dumps(cell[name]) for cell in cells if name in cell})
         if len(values) > 1:
             listed = ", ".join(values)
             found.append(

@@ -153,6 +153,8 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
 def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
     """What a cell ran on; recorded, because numbers may differ between such environments."""
     device = shop.accelerator.device
+    # Sums are rounded otherwise by wider vectors, and a short training can end points apart.
+    instructions = {"instructions": torch.backends.cpu.get_cpu_capability()} if device.type == "cpu" else {}
     return {
         "overtone": metadata.version("overtone"),
         "torch": torch.__version__,
@@ -163,6 +165,7 @@ def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
         "processes": shop.accelerator.num_processes,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        **instructions,
     }
 
 
