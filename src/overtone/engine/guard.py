@@ -47,9 +47,7 @@ def not_finite(
     hint = "A smaller lr, clip: 1.0 or a warm-up of the term's weight often helps"
     if layer is None and progress.step == 0:
         names = dict.fromkeys(name.partition(".")[0] for name in terms)
-        to_blame = (
-            f"the settings of {' and '.join(names)}" if names else "the weights"
-        )  # none: terms are finite
+        to_blame = f"the settings of {' and '.join(names)}" if names else "the weights"  # none: terms are finite
         hint = f"It is so before any training: look at {to_blame}"
     return f"{said} is not finite; {where}. {hint}"
 
