@@ -39,11 +39,11 @@ def test_a_study_with_ones_own_model_and_view(tiny: dict[str, Any], tmp_path: Pa
     assert row.n == 1
     folder = tmp_path / "out" / "cells" / plan.rows[0].cells[0, 0][0]
     held = np.load(folder / "predictions.npz")
-    student = load_student(folder / "student.safetensors")
+    student = load_student(folder / "student.safetensors", trust=True)
     logits = student(torch.from_numpy(plan.windows.x[held["index"]])).detach().numpy()
     np.testing.assert_allclose(logits, held["best"], rtol=1e-4, atol=1e-5)
     teacher = next(out for out in (tmp_path / "out").glob("cells/*/student.safetensors") if out.parent != folder)
-    assert load_student(teacher)(torch.from_numpy(plan.windows.x[:2])).shape == (2, 7)
+    assert load_student(teacher, trust={"my_models:squares"})(torch.from_numpy(plan.windows.x[:2])).shape == (2, 7)
 
 
 def test_a_changed_function_makes_new_cells(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,22 @@
-"""``python -m overtone``, the form that launchers of several processes take."""
+"""The command, also as ``python -m overtone``, the form that launchers of several processes take."""
 
-from overtone.cli import main
+import sys
+from pathlib import Path
 
-main()
+
+def main() -> None:
+    """The ``overtone`` command, which imports nothing of its own from the current folder.
+
+    ``python -m`` and an empty entry of ``PYTHONPATH`` put that folder in front of installed packages: a ``yaml.py``
+    beside somebody's student file would be run. What a recipe names is still found in it (``lookup.py``).
+    """
+    here, ours = Path.cwd(), Path(__file__).resolve().parents[1]
+    if here != ours:
+        sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != here]
+    from overtone.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -63,6 +63,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Change a setting of the recipe, such as train.lr=0.1; repeatable."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import and run what the file names beyond built-in parts; see docs/security.md."),
+]
 
 
 @app.command()
@@ -166,9 +170,13 @@ def list_(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")], debug: Debug = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Taken as elsewhere; a report imports nothing anyway.")
+    ] = False,
+    debug: Debug = False,
 ) -> None:
-    """Make tables and page again from what is on disk."""
+    """Make tables and page again from what is on disk. Nothing that a study names is imported."""
     with _told(debug), _quiet():
         _study(folder)
         _report(folder)
@@ -183,6 +191,7 @@ def explain(
             "--sample", help="A window's number in the data, from 0; repeatable. Three test ones unless given."
         ),
     ] = None,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Where teachers and students look: class activation maps, Grad-CAM and attention on the same windows."""
@@ -191,15 +200,17 @@ def explain(
         from overtone.explain import explain as look
         from overtone.recipe import validate
         from overtone.report import write_explained, write_page
+        from overtone.trust import check_recipe
 
         study = _study(folder)
         recipe = validate(study["recipe"], str(folder / "study.json"))
+        check_recipe(recipe, str(folder / "study.json"), trust)
         with console.status("reading data", spinner="dots"):
             plan = _plan(recipe, data.load(recipe.data))
         if plan.windows.content != study["data"]["content"]:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
-            found = look(plan, folder, sample)
+            found = look(plan, folder, sample, trust)
             page = write_explained(folder, found) if sample else write_page(folder)
         overview.show_explained(console, study["data"]["classes"], found, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
@@ -242,6 +253,7 @@ def predict(
     time: TimeColumn = None,
     time_unit: TimeUnitOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Class and probabilities of every window in a file, with its place in its recording, or of every picture."""
@@ -251,7 +263,7 @@ def predict(
 
         if out.exists() and not force:
             raise InputError(f"{out} exists; choose another --out, or --force to replace it")
-        loaded = load_student(student)
+        loaded = load_student(student, trust)
         given = read_windows(data, loaded, _columns(recording, time, None, time_unit), stride, labelled=False)
         write_predictions(out, given, loaded, probabilities(loaded, given.windows))
         for note in given.windows.notes:
@@ -271,6 +283,7 @@ def evaluate(
         str | None,
         typer.Option(help="The table's column of labels; as in training, else label, unless given."),
     ] = None,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Accuracy, macro-F1 and confusion of a student on labelled windows (a .npz needs y)."""
@@ -280,7 +293,7 @@ def evaluate(
         from overtone.predict import read_windows
         from overtone.student import load_student
 
-        loaded = load_student(student)
+        loaded = load_student(student, trust)
         given = read_windows(data, loaded, _columns(recording, time, label, time_unit), stride, labelled=True)
         overview.show_evaluation(console, loaded.classes, score(loaded, given.windows), given.windows.notes)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +20,8 @@ from overtone.views import VIEWS, CustomView, View
 def import_object(name: str, what: str) -> Any:
     """What ``package.module:name`` points to; the current folder counts as a place to import from.
 
+    This runs the module's code: only for names that the caller trusts.
+
     Args:
         name: such as ``mypackage.nets:TinyNet``.
         what: what it is for, for messages.
@@ -28,10 +33,9 @@ def import_object(name: str, what: str) -> Any:
     if not colon or not module_name or not attribute:
         raise InputError(f"{what} {name!r}: write package.module:name")
     here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        with _here_first(here):
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{what} {name!r}: there is no module {error.name!r}; it must be installed or lie in {here}"
@@ -42,6 +46,36 @@ def import_object(name: str, what: str) -> Any:
         names = [n for n in dir(module) if not n.startswith("_")]
         raise InputError(f"{what} {name!r}: there is no {attribute!r} in {module_name}; {nearest(attribute, names)}")
     return getattr(module, attribute)
+
+
+@contextlib.contextmanager
+def _here_first(here: str) -> Iterator[None]:
+    """The current folder before every other place; afterwards behind all, so that no later import of ours finds a
+    ``yaml.py`` in it, and one inside a function of the user's still finds its neighbours.
+    """
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)
+
+
+def import_library(name: str) -> ModuleType:
+    """An installed package, never a file of that name in the current folder.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    before = list(sys.path)
+    sys.path[:] = [place for place in before if place and Path(place).resolve() != Path.cwd()]
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path[:] = before
 
 
 def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:

@@ -6,85 +6,28 @@ adapter, optimiser state or teacher is ever in it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from overtone.data import Standardiser, TableColumns
+from overtone.data import Standardiser
 from overtone.errors import InputError
 from overtone.files import write_atomic
+from overtone.header import HEADER, Header, SeenView, branch_header, check_views, read_header
 from overtone.lookup import make_view
-from overtone.models import Tapped, branch_names, build
-from overtone.recipe import ModelOptions
+from overtone.models import Tapped, build, sketch
+from overtone.trust import Trust, check_header
 from overtone.views import View
 
-HEADER = "overtone"
-"""The key of the header in a safetensors file's metadata."""
-OLD_NAMES = {"type": "view", "settings": "view_settings", "state": "view_state"}
-
-
-class SeenView(BaseModel):
-    """A view in a student file: its type, settings and fitted state."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    type: str
-    settings: dict[str, Any]
-    state: dict[str, Any]
-
-
-class Header(BaseModel):
-    """What a student file says about itself.
-
-    Attributes:
-        builder: the model's name, as in a recipe.
-        input_shape: one sample as the model sees it, after its view; the shapes of both inputs of a two-branch model.
-        classes, channels: names, in order.
-        rate: Hz, if known.
-        window: samples in a window; height and width of images.
-        mean, std: standardisation of each channel, in the recording's units.
-        options: how the model was varied.
-        views: how a standardised window becomes the model's input, or inputs.
-        columns: which column was what, where it was trained on text tables.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    builder: str
-    input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...]
-    classes: tuple[str, ...]
-    channels: tuple[str, ...]
-    rate: float | None
-    window: int | tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    options: ModelOptions = ModelOptions()
-    views: tuple[SeenView, ...]
-    columns: TableColumns | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_view(cls, value: Any) -> Any:
-        """Files written before models with two branches name their view beside everything else."""
-        if isinstance(value, dict) and "view" in value:
-            own = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
-            return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [own]}
-        return value
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Of one window, without its channels."""
-        return (self.window,) if isinstance(self.window, int) else self.window
+FEW = 3
 
 
 class Student(nn.Module):
@@ -181,64 +124,91 @@ class Student(nn.Module):
         return self(windows).softmax(1)
 
 
-def branch_header(header: Header, number: int) -> Header:
-    """What a branch of a two-branch student says about itself, as a student of its own."""
-    shape = header.input_shape[number]
-    assert not isinstance(shape, int)
-    return header.model_copy(
-        update={
-            "builder": branch_names(header.builder)[number],
-            "input_shape": shape,
-            "options": header.options.model_copy(update={"modality_dropout": 0.0}),
-            "views": (header.views[number],),
-        }
-    )
-
-
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
     """Write a student file atomically, from a bare model's state dict."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_atomic(path, save(tensors, metadata={HEADER: header.model_dump_json()}))
 
 
-def read_header(path: Path) -> Header:
-    """A student file's header.
-
-    Raises:
-        InputError: for a missing, cut or foreign file.
-    """
-    if not path.is_file():
-        raise InputError(f"student file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
-    if HEADER not in metadata:
-        raise InputError(f"{path} is a safetensors file, but Overtone did not write it (its header is missing)")
-    try:
-        return Header.model_validate(json.loads(metadata[HEADER]))
-    except (ValidationError, ValueError) as error:
-        raise InputError(f"{path}: its header was written by another version of Overtone ({error})") from error
-
-
-def load_student(path: str | Path) -> Student:
+def load_student(path: str | Path, trust: Trust = False) -> Student:
     """A trained model from its file, in eval mode.
+
+    Without ``trust`` a file is harmless, whoever made it: it is made of built-in models and views, and of models in
+    torchvision's and timm's lists with plain arguments (numbers, true and false, lists of them); nothing else is
+    imported or run, and no more is allocated than the file can fill. See ``docs/security.md``.
 
     Args:
         path: ``student.safetensors`` of a study's cell, or a copy.
+        trust: True also imports and runs what the file names: models and views of one's own
+            (``package.module:Class``), any arguments. A collection of such names allows these.
 
     Raises:
-        InputError: for a missing, cut or foreign file.
+        InputError: for a missing, cut or foreign file, and for one that needs your trust; it says what would be
+            imported.
     """
     path = Path(path)
     header = read_header(path)
-    model = build(header.builder, header.input_shape, len(header.classes), header.options)
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit model {header.builder!r}: {error}") from error
+    check_header(header.builder, header.options.arguments, [view.type for view in header.views], str(path), trust)
     views = [make_view(view.type, view.settings, f"{path}: view") for view in header.views]
-    return Student(model, header, views).eval()
+    check_views(header, views, str(path), bounded=trust is False)
+    return Student(_load_model(path, header, trust), header, views).eval()
+
+
+def _load_model(path: Path, header: Header, trust: Trust) -> nn.Module:
+    """The header's model with the file's weights; first without memory, unless it is somebody's own and trusted."""
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    wanted = (header.builder, header.input_shape, len(header.classes), header.options)
+    named = trust is True or (trust is not False and header.builder in trust)
+    sketched = not (named and ":" in header.builder)
+    try:
+        if sketched:
+            model = sketch(*wanted, tensors=len(shapes), values=sum(map(math.prod, shapes.values())))
+            _check_fit(model, header.builder, shapes)
+            if ":" in header.builder:  # what is in no state dict is made again, this time with memory
+                sketched, model = False, build(*wanted, tried=False)
+        else:
+            model = build(*wanted, tried=False)
+            _check_fit(model, header.builder, shapes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        raise InputError(f"{path}: model {header.builder!r} cannot be made: {type(error).__name__}: {error}") from error
+    own = model.state_dict()
+    with safe_open(path, framework="pt") as file:
+        # Copies: a tensor of safetensors may be the file itself, mapped into memory.
+        state = {name: file.get_tensor(name).to(own[name].dtype, copy=True) for name in shapes}
+    model.load_state_dict(state, assign=sketched)
+    return model
+
+
+def _check_fit(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    lacks, more = [key for key in own if key not in shapes], [key for key in shapes if key not in own]
+    other = [
+        f"{key} is {shapes[key]} in the file, {shape} in the model"
+        for key, shape in own.items()
+        if shapes.get(key, shape) != shape
+    ]
+    if lacks or more:
+        said = [f"the file {word} {_few(names)}" for word, names in (("lacks", lacks), ("holds", more)) if names]
+        raise InputError(f"its weights do not fit model {name!r}: {', '.join(said)}")
+    if other:
+        raise InputError(f"its weights do not fit model {name!r}: {other[0]}")
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:80] for name in names[:FEW])
+    return shown + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
+
+
+__all__ = [
+    "HEADER",
+    "Header",
+    "SeenView",
+    "Student",
+    "branch_header",
+    "load_student",
+    "read_header",
+    "save_student",
+]

@@ -23,6 +23,7 @@ from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
 from overtone.study.workshop import RESULT
 from overtone.study.write import PICTURES, example_numbers
+from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
 FORMAT = 1
@@ -48,7 +49,9 @@ class Explained:
     arrays: Mapping[str, Array]
 
 
-def gather(out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[str, IntArray]) -> Explained:
+def gather(
+    out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[str, IntArray], trust: Trust = False
+) -> Explained:
     """Every teacher, the student alone and the best distilled student, on some windows.
 
     Args:
@@ -56,6 +59,7 @@ def gather(out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[s
         windows: the study's.
         numbers: of the windows.
         sides: numbers of the first fold's training, validation and test windows.
+        trust: what the study's student files may import, as in :func:`load_student`.
 
     Raises:
         InputError: for a number that the data does not have, or a study without a finished cell.
@@ -74,7 +78,7 @@ def gather(out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[s
         key = _key(row, (fold, seed))
         if key is None:
             continue
-        student = load_student(out / "cells" / key / "student.safetensors")
+        student = load_student(out / "cells" / key / "student.safetensors", trust)
         found = look(student, x, target)
         names = study["cells"][key].get("views") or [""]
         models.append(_model(row, found, names, str(len(models)), arrays))
@@ -156,7 +160,7 @@ def _done(out: Path, study: dict[str, Any]) -> list[str]:
     return sorted(key for key in study["cells"] if (out / "cells" / key / RESULT).exists())
 
 
-def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None) -> Explained:
+def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None, trust: Trust = False) -> Explained:
     """Gather; the study's own example windows, whose maps are then kept for its page, unless others are named.
 
     Raises:
@@ -164,7 +168,7 @@ def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None) -> Expl
     """
     fold = next(iter(plan.folds.values()))
     sides = {"training": fold.train, "validation": fold.val, "test": fold.test}
-    found = gather(out, plan.windows, numbers or example_numbers(plan), sides)
+    found = gather(out, plan.windows, numbers or example_numbers(plan), sides, trust)
     if not numbers:
         write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
     return found
@@ -175,7 +179,7 @@ def refresh(plan: Plan, out: Path) -> None:
     held = read(out)
     if held is None or held.about.get("cells") != _done(out, read_json(out / "study.json")):
         with contextlib.suppress(InputError):
-            explain(plan, out)
+            explain(plan, out, trust=named_in(plan.recipe))
 
 
 def read(out: Path) -> Explained | None:

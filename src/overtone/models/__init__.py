@@ -20,6 +20,7 @@ from overtone.models.inception_time import InceptionTime
 from overtone.models.mobilenet_v1 import MobileNetV1
 from overtone.models.mobilenet_v2 import MobileNetV2
 from overtone.models.shufflenet import ShuffleNetV1, ShuffleNetV2
+from overtone.models.sketch import sketching
 from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
@@ -125,7 +126,9 @@ TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
 """``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
 
 
-def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | None = None) -> nn.Module:
+def build(
+    name: str, input_shape: Shape, classes: int, options: ModelOptions | None = None, tried: bool = True
+) -> nn.Module:
     """A new model by name, for one sample's shape.
 
     Args:
@@ -134,6 +137,7 @@ def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | N
         input_shape: (C, T) or (C, H, W), without the batch; both, in this order, for a two-branch model.
         classes: number of classes.
         options: of built-in models.
+        tried: run models that are not ours once, so that a misfit shows here.
 
     Raises:
         InputError: for an unknown name (the nearest is named), or a model that does not take such an input or option.
@@ -152,7 +156,7 @@ def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | N
     if ":" in name:
         if options.pool != "average":
             raise InputError(f"model {name!r}: pool: {options.pool} is for built-in models, this one pools by itself")
-        return build_foreign(name, shapes[0], classes, options.arguments)
+        return build_foreign(name, shapes[0], classes, options.arguments, tried)
     if options.arguments:
         raise InputError(f"model {name!r}: arguments are for models that are not built in; its name says all")
     model = _built_in(name, shapes[0], classes)
@@ -161,6 +165,25 @@ def build(name: str, input_shape: Shape, classes: int, options: ModelOptions | N
             final = model.eval().features(torch.zeros(1, *shapes[0]))["final"]
         model.train().attend = AttentionPool(final.shape[1])
     return model
+
+
+def sketch(name: str, input_shape: Shape, classes: int, options: ModelOptions, tensors: int, values: int) -> nn.Module:
+    """As :func:`build`, but without memory and no larger than a file of so many tensors and values can fill.
+
+    For ours and for models in the libraries' lists; a class of one's own may do anything while it is made.
+
+    Raises:
+        InputError: as :func:`build`, and for a model that is too large.
+    """
+    try:
+        with sketching(tensors, values):
+            return build(name, input_shape, classes, options, tried=False)
+    except InputError as error:
+        # torchvision's regnets compute their widths by tensors, and have no argument for a size
+        if not isinstance(error.__cause__, NotImplementedError) or options.arguments or name.startswith("timm:"):
+            raise
+    with sketching(tensors, values, computed=True):
+        return build(name, input_shape, classes, options, tried=False)
 
 
 def _shapes(shape: Shape) -> list[tuple[int, ...]]:
@@ -186,7 +209,7 @@ def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
             raise InputError(f"model {name!r} takes {takes}, but its view gives {input_shape}")
         try:
             return family.make(match, input_shape[0], classes, dims)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(f"model {name!r}: {error}") from error
     known = [*(f.example for f in FAMILIES.values()), "two_branch-wrn16-1", "torchvision:NAME", "timm:NAME"]
     raise InputError(f"unknown model {name!r}; {nearest(name, [*known, 'package.module:Class'])}")
@@ -235,4 +258,5 @@ __all__ = [
     "branch_names",
     "build",
     "fingerprint",
+    "sketch",
 ]

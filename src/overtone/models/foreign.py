@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,14 +11,19 @@ import torch
 from torch import nn
 
 from overtone.errors import InputError, nearest
-from overtone.lookup import import_object
+from overtone.lookup import import_library, import_object
+from overtone.trust import LIBRARIES
 
 CHANNELS = ("channels", "in_channels", "in_chans", "input_channels", "n_channels")
 CLASSES = ("classes", "num_classes", "n_classes", "out_features")
 
 
 def build_foreign(
-    name: str, input_shape: Sequence[int], classes: int, arguments: Mapping[str, Any] | None = None
+    name: str,
+    input_shape: Sequence[int],
+    classes: int,
+    arguments: Mapping[str, Any] | None = None,
+    tried: bool = True,
 ) -> nn.Module:
     """A model of somebody else's, untrained.
 
@@ -28,24 +32,35 @@ def build_foreign(
     parameter ``input_shape`` gets that too, and all get the further ``arguments``. timm's models that are made for one
     size of images (transformers) are made for this one.
 
+    Args:
+        name: as above.
+        input_shape: of one sample.
+        classes: number of classes.
+        arguments: further ones.
+        tried: run it once on zeros, so that a misfit shows.
+
     Raises:
         InputError: for a missing package, an unknown name (the nearest is given), a class that cannot be called so, or
             a model whose output is not (B, classes).
     """
     prefix, _, rest = name.partition(":")
-    if prefix in ("torchvision", "timm"):
+    if prefix in LIBRARIES:
         model = _from_library(prefix, rest, input_shape, classes, dict(arguments or {}))
     else:
         model = _from_class(name, input_shape, classes, dict(arguments or {}))
-    _try(model, name, input_shape, classes)
+    if tried:
+        _try(model, name, input_shape, classes)
     return model
 
 
 def fingerprint(name: str) -> str:
     """What decides a model besides its name: the source of a class of your own, the version of a library."""
     prefix = name.partition(":")[0]
-    if prefix in ("torchvision", "timm"):
-        return str(importlib.import_module(prefix).__version__)
+    if prefix in LIBRARIES:
+        try:
+            return str(import_library(prefix).__version__)
+        except ImportError:
+            raise _not_installed(name) from None
     try:
         source = inspect.getsource(import_object(name, "model"))
     except (OSError, TypeError):  # written in C, or at a prompt
@@ -59,36 +74,38 @@ def _from_library(
     if len(input_shape) != 3:
         raise InputError(f"model {library}:{name} takes images (C, H, W), but its view gives {tuple(input_shape)}")
     try:
-        if library == "timm":
-            import timm
-
-            known = timm.list_models()
-        else:
-            import torchvision
-
-            known = torchvision.models.list_models()
+        package = import_library(library)
     except ImportError:
-        raise InputError(
-            f"model {library}:{name} needs the package {library}: pip install overtone[{library}]"
-        ) from None
-    if name not in known:
+        raise _not_installed(f"{library}:{name}") from None
+    known = package.list_models() if library == "timm" else package.models.list_models()
+    if name not in known:  # nor names with a source or a tag, by which timm finds weights
         raise InputError(
             f"model {library}:{name}: {library} has no model {name!r}; {nearest(name, known).split(' known:')[0]}"
         )
     given = {"num_classes": classes, **arguments}
     try:
         if library == "timm":
-            config = timm.get_pretrained_cfg(name)
+            config = package.get_pretrained_cfg(name)
             if config is not None and config.fixed_input_size:
                 given.setdefault("img_size", tuple(input_shape[1:]))
-            made: nn.Module = timm.create_model(name, pretrained=False, in_chans=input_shape[0], **given)
+            made: nn.Module = package.create_model(name, pretrained=False, in_chans=input_shape[0], **given)
             return made
-        model = torchvision.models.get_model(name, weights=None, **given)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        builder = package.models.get_model_builder(name)
+        # Left out, the backbones of models for detection and segmentation would be fetched with their weights.
+        nothing = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
+        model: nn.Module = builder(**nothing, **given)
+    except InputError:
+        raise
+    except Exception as error:  # libraries raise anything for arguments that do not fit
         said = ", ".join(f"{key}={value}" for key, value in given.items())
         raise InputError(f"model {library}:{name} cannot be made with {said}: {error}") from error
     _first_convolution(model, input_shape[0], f"{library}:{name}")
     return model
+
+
+def _not_installed(name: str) -> InputError:
+    library = name.partition(":")[0]
+    return InputError(f"model {name} needs the package {library}: pip install overtone[{library}]")
 
 
 def _first_convolution(model: nn.Module, channels: int, name: str) -> None:

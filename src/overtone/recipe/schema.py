@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from overtone.errors import nearest
+from overtone.recipe.arguments import check_arguments
 from overtone.recipe.messages import Said
 from overtone.recipe.overtime import PhaseSettings, Point, WeightSettings
 from overtone.recipe.parts import NOT_ALLOWED, Part
@@ -183,12 +184,12 @@ class ModelOptions(Part):
     Attributes:
         pool: how the last map becomes a vector: its average, or an average with learned weights (attention).
         modality_dropout: probability that a training sample of a two-branch model loses one of its two inputs.
-        arguments: passed on to a model that is not built in, ``{patch_size: 4}``.
+        arguments: passed on to a model that is not built in, ``{patch_size: 4}``; none that loads or fetches weights.
     """
 
     pool: Literal["average", "attention"] = "average"
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-    arguments: dict[str, Any] = Field(default={})
+    arguments: Annotated[dict[str, Any], AfterValidator(check_arguments)] = Field(default={})
 
 
 def _several_views(value: Any) -> Any:

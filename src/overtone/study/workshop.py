@@ -22,6 +22,7 @@ from overtone.student import load_student
 from overtone.study.plan import Cell, Plan, data_info
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
+from overtone.trust import named_in
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
@@ -108,7 +109,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
     reseed(cell.seed, "initialise")
     student = Tap(placed(device, _initial(cell, example(cell.view), classes)), cell.at)
     if cell.start is not None and not fresh_teachers:
-        twin = load_student(shop.weights_file(cell.start, "best"))
+        twin = load_student(shop.weights_file(cell.start, "best"), named_in(shop.plan.recipe))
         student.model.load_state_dict(twin.model.state_dict())
     teachers = {}
     for name, link in cell.teachers.items():
@@ -116,7 +117,8 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         if fresh_teachers:
             model = _initial(made, example(made.view), classes)
         else:
-            model = load_student(shop.weights_file(link.key, link.checkpoint)).model
+            # A file may import no more than the recipe does.
+            model = load_student(shop.weights_file(link.key, link.checkpoint), named_in(shop.plan.recipe)).model
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
     spec = probe(student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}

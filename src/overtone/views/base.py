@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +27,7 @@ class View(BaseModel):
         DIMS: of the data it is made from: 1 for signals (C, T), 2 for images (C, H, W).
         AXES: what the axes of its maps mean, one name an axis: ``time`` where positions follow each other in the
             window. Maps whose axes mean the same can be compared.
+        STATE: what :meth:`render` reads of a state: how many finite numbers by name.
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
     """
 
@@ -34,6 +37,7 @@ class View(BaseModel):
     FOLLOWS: ClassVar[bool] = True
     DIMS: ClassVar[int] = 1
     AXES: ClassVar[tuple[str, ...]] = ()
+    STATE: ClassVar[Mapping[str, int]] = {}
     SOURCE: ClassVar[str] = ""
 
     channels: tuple[int, ...] | None = None
@@ -46,6 +50,36 @@ class View(BaseModel):
     def fingerprint(self) -> str:
         """What decides the numbers besides settings and ``VERSION``; part of a cell's key."""
         return ""
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
+        """What one channel of a window becomes, by arithmetic alone; None where only running it tells.
+
+        Args:
+            size: of a window without its channels, (T,) or (H, W).
+
+        Raises:
+            ValueError: for settings that such a window cannot give.
+        """
+        return size
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """Values of the largest tensor on the way there."""
+        return math.prod(self.shape(size) or ())
+
+    def check_state(self, state: State) -> None:
+        """Refuse a state that :meth:`fit` cannot have given.
+
+        Raises:
+            ValueError: which says what is wrong.
+        """
+        for name, count in self.STATE.items():
+            held: Any = state.get(name)
+            numbers: list[Any] = list(held) if isinstance(held, (list, tuple)) else [held]
+            if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+                raise ValueError(f"its state's {name} must be {count} finite number{'s' if count > 1 else ''}")
+            rises = name.endswith("_range")
+            if (rises and not numbers[0] < numbers[1]) or (name in ("scale", "std") and not numbers[0] > 0):
+                raise ValueError(f"its state's {name} must {'rise' if rises else 'be positive'}, got {held}")
 
     def prepare(self, windows: Tensor) -> Tensor:
         """What is kept per window, computed once: the windows themselves, or something slow to compute."""

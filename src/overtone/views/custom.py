@@ -26,6 +26,10 @@ class CustomView(View):
     function: str
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Only the function knows."""
+        return None
+
     def render(self, stored: Tensor, state: State) -> Tensor:
         """What the function returns.
 

@@ -40,14 +40,23 @@ def averaging(length: int, size: int, like: Tensor) -> Tensor:
     Raises:
         ValueError: if ``size`` is larger than ``length`` (there is nothing to average) or below 1.
     """
-    if size > length:
-        raise ValueError(f"size {size} is larger than the window's {length} samples; use size <= {length}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    check_size(length, size)
     edges = torch.arange(size + 1, device=like.device) * length // size  # (size + 1,)
     sample = torch.arange(length, device=like.device)
     inside = (sample >= edges[:-1, None]) & (sample < edges[1:, None])  # (size, length)
     return inside.to(like.dtype) / inside.sum(1, keepdim=True)
+
+
+def check_size(length: int, size: int) -> None:
+    """Refuse a size that averaging cannot give.
+
+    Raises:
+        ValueError: if ``size`` is larger than ``length`` (there is nothing to average) or below 1.
+    """
+    if size > length:
+        raise ValueError(f"size {size} is larger than the window's {length} samples; use size <= {length}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
 
 
 def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "difference"] = "summation") -> Tensor:
@@ -101,6 +110,15 @@ class GAF(View):
 
     size: int = Field(default=32, ge=2)
     kind: Literal["summation", "difference"] = "summation"
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(T,) -> (size, size)."""
+        check_size(size[0], self.size)
+        return self.size, self.size
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """The averaging, and the image."""
+        return self.size * (size[0] + self.size)
 
     def fit(self, stored: Tensor) -> State:
         """Nothing is fitted (each window is scaled by itself); a size the window cannot give is refused here."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overtone.views.base import State, View
-from overtone.views.gaf import averaging
+from overtone.views.gaf import averaging, check_size
 
 
 def markov_transition_field(x: Tensor, size: int, bins: int = 8) -> Tensor:
@@ -61,6 +61,15 @@ class MTF(View):
 
     size: int = Field(default=32, ge=2)
     bins: int = Field(default=8, ge=2)
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(T,) -> (size, size)."""
+        check_size(size[0], self.size)
+        return self.size, self.size
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """Levels of samples and of blocks, transitions, and the image."""
+        return (size[0] + self.size) * (self.size + self.bins) + self.bins**2
 
     def fit(self, stored: Tensor) -> State:
         """Nothing is fitted; a size the window cannot give is refused here."""

@@ -7,6 +7,7 @@ histogram over (birth, persistence = death - birth).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -147,11 +148,20 @@ class PersistenceImage(View):
 
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
     AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
+    STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
 
     size: int = Field(default=32, ge=2)
-    sigma: float = Field(default=1.0, gt=0, description="in pixels")
+    sigma: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="in pixels")
     kind: Literal["persim", "gudhi"] = "persim"
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(T,) -> (size, size)."""
+        return self.size, self.size
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """A factor for each pair of the diagram, of which there are half as many as samples, and the image."""
+        return self.size * (size[0] // 2 + self.size)
 
     def prepare(self, windows: Tensor) -> Tensor:
         """(N, C, T) -> diagrams (N, C, P, 2)."""

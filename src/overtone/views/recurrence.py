@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overtone.views.base import State, View
-from overtone.views.gaf import averaging
+from overtone.views.gaf import averaging, check_size
 
 
 def recurrence_plot(x: Tensor, dimension: int = 1, delay: int = 1) -> Tensor:
@@ -30,15 +30,25 @@ def recurrence_plot(x: Tensor, dimension: int = 1, delay: int = 1) -> Tensor:
 
     Source: Eckmann, Kamphorst, Ruelle, "Recurrence Plots of Dynamical Systems", 1987; conventions of pyts.
     """
-    count = x.shape[-1] - (dimension - 1) * delay
-    if count < 2:
-        raise ValueError(
-            f"dimension {dimension} with delay {delay} spans {(dimension - 1) * delay + 1} samples; "
-            f"a window of {x.shape[-1]} is too short"
-        )
+    count = vectors_in(x.shape[-1], dimension, delay)
     vectors = torch.stack([x[..., k * delay : k * delay + count] for k in range(dimension)], dim=-1)  # (..., n, m)
     difference = vectors.unsqueeze(-2) - vectors.unsqueeze(-3)  # (..., n, n, m)
     return difference.square().sum(-1).sqrt()
+
+
+def vectors_in(length: int, dimension: int, delay: int) -> int:
+    """How many delay vectors a window has.
+
+    Raises:
+        ValueError: if there is no pair of them.
+    """
+    count = length - (dimension - 1) * delay
+    if count < 2:
+        raise ValueError(
+            f"dimension {dimension} with delay {delay} spans {(dimension - 1) * delay + 1} samples; "
+            f"a window of {length} is too short"
+        )
+    return count
 
 
 class Recurrence(View):
@@ -55,6 +65,18 @@ class Recurrence(View):
     dimension: int = Field(default=1, ge=1)
     delay: int = Field(default=1, ge=1)
     size: int | None = Field(default=32, ge=2)
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(T,) -> (size, size)."""
+        count = vectors_in(size[0], self.dimension, self.delay)
+        if self.size is None:
+            return count, count
+        check_size(count, self.size)
+        return self.size, self.size
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """The differences of all pairs of delay vectors."""
+        return vectors_in(size[0], self.dimension, self.delay) ** 2 * self.dimension
 
     def fit(self, stored: Tensor) -> State:
         """Nothing is fitted; settings the window cannot give are refused here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -26,13 +27,17 @@ def spectrogram(x: Tensor, length: int = 32, hop: int = 4) -> Tensor:
     Raises:
         ValueError: if the transform's window is longer than the signal.
     """
-    if length > x.shape[-1]:
-        raise ValueError(f"a spectrogram of length {length} needs a window of that many samples, got {x.shape[-1]}")
+    _check_length(length, x.shape[-1])
     hann = torch.hann_window(length, dtype=x.dtype, device=x.device)
     flat = x.reshape(-1, x.shape[-1])
     transformed = torch.stft(flat, length, hop, window=hann, center=True, normalized=True, return_complex=True)
     power = transformed.abs().square()
     return torch.log1p(power).reshape(*x.shape[:-1], *power.shape[1:])
+
+
+def _check_length(length: int, samples: int) -> None:
+    if length > samples:
+        raise ValueError(f"a spectrogram of length {length} needs a window of that many samples, got {samples}")
 
 
 class Spectrogram(View):
@@ -44,10 +49,20 @@ class Spectrogram(View):
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("frequency", "time")
+    STATE: ClassVar[Mapping[str, int]] = {"mean": 1, "std": 1}
     SOURCE: ClassVar[str] = "log power of torch.stft, Hann window"
 
     length: int = Field(default=32, ge=4, multiple_of=2)
     hop: int = Field(default=4, ge=1)
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(T,) -> (F, T')."""
+        _check_length(self.length, size[0])
+        return self.length // 2 + 1, size[0] // self.hop + 1
+
+    def cost(self, size: tuple[int, ...]) -> int:
+        """The windows of the transform."""
+        return self.length * (size[0] // self.hop + 1)
 
     def fit(self, stored: Tensor) -> State:
         """Mean and standard deviation of all training pixels."""

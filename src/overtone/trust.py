@@ -1,0 +1,96 @@
+"""What a file may make of its own accord, and what needs the caller's word (``docs/security.md``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from overtone.errors import InputError
+from overtone.recipe import Recipe
+from overtone.types import names_of
+
+LIBRARIES = ("torchvision", "timm")
+"""Packages whose own lists of models count as built in."""
+LARGEST = 65_536
+"""No library's model is made with a number beyond this."""
+LONGEST = 256
+"""Nor with a list of more values."""
+Trust = bool | Collection[str]
+"""True for whatever a file names, or the names that may be imported (``package.module:Class``)."""
+
+
+def is_own(model: str) -> bool:
+    """Whether a model's name is something to import: ``package.module:Class``. A view's is wherever it has a colon."""
+    return ":" in model and model.partition(":")[0] not in LIBRARIES
+
+
+def models_in(recipe: Recipe) -> frozenset[str]:
+    """The models that a recipe names and that are not ours."""
+    return frozenset(m.model for m in (recipe.student, *recipe.teachers.values()) if ":" in m.model)
+
+
+def views_in(recipe: Recipe) -> frozenset[str]:
+    """The views that a recipe names and that are not ours."""
+    names = [name for model in (recipe.student, *recipe.teachers.values()) for name in names_of(model.view)]
+    names += [view.type or name for name, view in recipe.views.items()]
+    return frozenset(name for name in names if ":" in name)
+
+
+def named_in(recipe: Recipe) -> frozenset[str]:
+    """What running a recipe may import, and the libraries' models to which it may give any arguments."""
+    return models_in(recipe) | views_in(recipe)
+
+
+def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
+    """Refuse a recipe that came with somebody's folder and names what is not built in.
+
+    Raises:
+        InputError: saying what would be imported.
+    """
+    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe)
+    if own and not trust:
+        raise _refusal(where, sorted(own), "")
+
+
+def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str], where: str, trust: Trust) -> None:
+    """Refuse a student file that names what is not built in.
+
+    Built in are our own models and views, and the models in torchvision's and timm's lists with plain arguments:
+    numbers, true and false, and lists of them.
+
+    Raises:
+        InputError: saying what would be imported, or which argument is not plain.
+    """
+    if trust is True:
+        return
+    allowed = () if trust is False else trust
+    own = [model] if is_own(model) and model not in allowed else []
+    own += [name for name in views if ":" in name and not (is_own(name) and name in allowed)]
+    odd = [] if is_own(model) or model in allowed else [key for key, value in arguments.items() if not _plain(value)]
+    if own or odd:
+        said = ", ".join(f"{key}={_short(arguments[key])}" for key in odd[:3])
+        raise _refusal(where, list(dict.fromkeys(own)), f"model {_short(model)!r} with {said}" if odd else "")
+
+
+def _refusal(where: str, own: Sequence[str], odd: str) -> InputError:
+    would = [f"import and run {', '.join(repr(_short(name)) for name in own)}"] if own else []
+    would += [f"make {odd}, which is more than plain numbers"] if odd else []
+    return InputError(
+        f"{where} is not made of built-in parts: it would {' and '.join(would)}. If you trust whoever made it, say so: "
+        "--trust, or load_student(path, trust=True)"
+    )
+
+
+def _plain(value: Any) -> bool:
+    """A number of a size that models have, true, false, nothing, or a list of such."""
+    if isinstance(value, list):
+        return len(value) <= LONGEST and all(_plain(item) for item in value)
+    if isinstance(value, (int, float)):
+        return abs(value) <= LARGEST and math.isfinite(value)
+    return value is None
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
