@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,8 @@ MOST_RECORDED, MOST_RENDERED = 2**28, 2**24
 """Values of a window as it was recorded; and of the largest tensor on the way to what a model sees of one, 64 MiB. A
 file alone decides the second."""
 COUNTLESS = 2**31
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters by which a name could steer a terminal."""
 OLD_NAMES = {"type": "view", "settings": "view_settings", "state": "view_state"}
 
 
@@ -153,7 +156,7 @@ def _wrong(header: Header) -> Iterator[str]:
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
     for name in (header.builder, *header.classes, *header.channels):
-        if any((ord(letter) < 32 and letter not in "\t\n") or 127 <= ord(letter) < 160 for letter in name):
+        if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 
 

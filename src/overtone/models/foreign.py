@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, close
 from overtone.lookup import import_library, import_object
 from overtone.trust import LIBRARIES
 
@@ -79,8 +79,10 @@ def _from_library(
         raise _not_installed(f"{library}:{name}") from None
     known = package.list_models() if library == "timm" else package.models.list_models()
     if name not in known:  # nor names with a source or a tag, by which timm finds weights
+        near = close(name, known)
         raise InputError(
-            f"model {library}:{name}: {library} has no model {name!r}; {nearest(name, known).split(' known:')[0]}"
+            f"model {library}:{name}: {library} has no model {name!r}"
+            + (f"; did you mean {near!r}?" if near else f" in its list of {len(known)}")
         )
     given = {"num_classes": classes, **arguments}
     try:

@@ -61,12 +61,12 @@ class WideResNet(Staged):
         self.stages = nn.ModuleList()
         inputs = 16
         for stage, outputs in enumerate(widths):
-            strides = [1 if stage == 0 else 2] + [1] * (blocks - 1)
-            layers = []
-            for stride in strides:
+            layers = nn.ModuleList()
+            for position in range(blocks):
+                stride = 2 if position == 0 and stage > 0 else 1
                 layers.append(_Block(inputs, outputs, stride, dims))
                 inputs = outputs
-            self.stages.append(nn.ModuleList(layers))
+            self.stages.append(layers)
         self.norm = NORM[dims](inputs)
         self.classifier = nn.Linear(inputs, classes)
         for module in self.modules():
