@@ -21,6 +21,9 @@ from overtone.errors import nearest
 LONGEST = 60
 """Characters of a received value that are quoted."""
 
+SHOWN = 20
+"""Problems that are told; who has more has another mistake."""
+
 OWN = ("value_error", "assertion_error", "custom")
 """Problems that come with a sentence of ours."""
 
@@ -59,7 +62,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, also: Se
     unique = list(dict.fromkeys(lines))
     if len(unique) == 1:
         return f"{where}: {unique[0]}"
-    return f"{where}: {len(unique)} problems\n" + "\n".join(f"  {line}" for line in unique)
+    more = [f"and {len(unique) - SHOWN} more"] if len(unique) > SHOWN else []
+    return f"{where}: {len(unique)} problems\n" + "\n".join(f"  {line}" for line in [*unique[:SHOWN], *more])
 
 
 def _line(problem: _Problem, model: type[BaseModel], also: Sequence[str]) -> str:
@@ -72,7 +76,7 @@ def _line(problem: _Problem, model: type[BaseModel], also: Sequence[str]) -> str
     if problem.kind in OWN or problem.kind == "invalid_key":
         text = problem.message.removeprefix("Value error, ")
         if "got" not in text and not isinstance(problem.received, (dict, BaseModel)):
-            text += f", got {_quoted(problem.received)}"
+            text += f", got {quoted(problem.received)}"
     else:
         text = _needed(problem)
     return f"{place}: {text}" if place else text
@@ -83,17 +87,18 @@ def _needed(problem: _Problem) -> str:
     received, annotation = problem.received, problem.annotation
     if problem.kind == "too_short" and isinstance(received, (list, tuple)):
         least = problem.context.get("min_length", 1)
-        return f"a list with at least {least} item{'s' if least > 1 else ''} is needed, got {_quoted(received)}"
+        return f"a list with at least {least} item{'s' if least > 1 else ''} is needed, got {quoted(received)}"
     allowed = _allowed(annotation)
     if not allowed:
-        return f"{problem.message[:1].lower()}{problem.message[1:]}, got {_quoted(received)}"
+        return f"{problem.message[:1].lower()}{problem.message[1:]}, got {quoted(received)}"
     if isinstance(received, float) and not math.isfinite(received):
         allowed = allowed.replace("a number", "a finite number", 1)
     hint = _hint(annotation, received)
-    return f"{allowed} is needed, got {_quoted(received)}{f'; write {hint}' if hint else ''}"
+    return f"{allowed} is needed, got {quoted(received)}{f'; write {hint}' if hint else ''}"
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """A received value as it is shown, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
@@ -289,11 +294,15 @@ def _bounds(metadata: Sequence[Any]) -> str:
     """``of at least 1``, ``above 0``, ``from 0 to 1``."""
     held = {name: getattr(each, name) for each in metadata for name in ("ge", "gt", "le", "lt") if hasattr(each, name)}
     if "ge" in held and "le" in held:
-        return f" from {held['ge']:g} to {held['le']:g}"
-    low = f"of at least {held['ge']:g}" if "ge" in held else f"above {held['gt']:g}" if "gt" in held else ""
-    high = f"at most {held['le']:g}" if "le" in held else f"below {held['lt']:g}" if "lt" in held else ""
+        return f" from {_number(held['ge'])} to {_number(held['le'])}"
+    low = f"of at least {_number(held['ge'])}" if "ge" in held else f"above {held['gt']:g}" if "gt" in held else ""
+    high = f"at most {_number(held['le'])}" if "le" in held else f"below {held['lt']:g}" if "lt" in held else ""
     text = " and ".join(filter(None, [low, high]))
     return f" {text}" if text else ""
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _hint(annotation: Any, received: Any) -> str:

@@ -44,7 +44,7 @@ class WeightSettings(Part):
     numbers are epochs (``until: 10`` still holds in epoch 10), numbers with a point are fractions of all epochs.
     """
 
-    value: float = Field(ge=0, allow_inf_nan=False)
+    value: float = Field(ge=0, le=1e9)  # float32 holds its square
     warmup: Point = 0
     from_: Point = Field(default=0, alias="from")
     until: Point | None = None

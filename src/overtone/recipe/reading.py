@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from overtone.errors import InputError, nearest
-from overtone.recipe.messages import explain
+from overtone.recipe.messages import explain, quoted
 from overtone.recipe.schema import Recipe
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice instead of silently keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *other` may stand several times
-                continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, (list, dict, set)):
-                continue  # refused by the base class, with its own message
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# Besides its own errors, PyYAML lets Python's escape from impossible dates, numbers and tags.
-_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-
-
-def _parse(text: str) -> Any:
-    value = yaml.load(text, Loader=_Loader)
-    json.dumps(value, default=str, skipkeys=True)  # raises for a mapping that contains itself
-    return value
+from overtone.recipe.text import DEEPEST, LONGEST, YAML_ERRORS, TooMuch, parse
 
 
 def shipped() -> dict[str, Path]:
@@ -84,12 +56,14 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """
     path = find(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(4 * LONGEST + 1)  # whatever it is: a device has no end
+        text = content.decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     try:
-        value = _parse(text)
-    except _YAML_ERRORS as error:
+        value = parse(text)
+    except YAML_ERRORS as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: a recipe is a mapping (data:, student:, methods: ...), got {_kind(value)}")
@@ -116,20 +90,23 @@ def _kind(value: Any) -> str:
 def _override(value: dict[str, Any], text: str) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set takes a.b=c, got {text!r}")
+        raise InputError(f"--set takes a.b=c, got {quoted(text)}")
     try:
-        new = _parse(raw)
-    except _YAML_ERRORS as error:
-        raise InputError(f"--set {text!r}: the value is not valid YAML") from error
+        new = parse(raw)
+    except YAML_ERRORS as error:
+        why = f": {error}" if isinstance(error, TooMuch) else ""
+        raise InputError(f"--set {quoted(text)}: the value is not valid YAML{why}") from error
     parts = key.strip().split(".")
+    if len(parts) > DEEPEST:
+        raise InputError(f"--set {quoted(text)}: {len(parts)} names deep; a recipe is at most {DEEPEST}")
     at: Any = value
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
         if isinstance(at, list):
             if not part.isdecimal() or int(part) >= len(at):
                 raise InputError(
-                    f"--set {text!r}: {'.'.join(parts[:position])} is a list of {len(at)} (0 to {len(at) - 1}), "
-                    f"got {part!r}"
+                    f"--set {quoted(text)}: {'.'.join(parts[:position])} is a list of {len(at)} (0 to {len(at) - 1}), "
+                    f"got {quoted(part)}"
                 )
             if last:
                 at[int(part)] = new
@@ -145,4 +122,4 @@ def _override(value: dict[str, Any], text: str) -> None:
                     at[part] = {}
                 at = at[part]
         else:
-            raise InputError(f"--set {text!r}: {'.'.join(parts[:position])} is a value, not a mapping")
+            raise InputError(f"--set {quoted(text)}: {'.'.join(parts[:position])} is a value, not a mapping")

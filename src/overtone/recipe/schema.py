@@ -23,6 +23,13 @@ from overtone.recipe.overtime import PhaseSettings, Point, WeightSettings
 from overtone.recipe.parts import NOT_ALLOWED, Part
 
 
+LARGE = 1e9
+"""No number of a recipe need be larger: its square still fits into float32."""
+
+LONGEST_NAME = 100
+"""Characters: a study's name is a folder's."""
+
+
 class _OpenPart(BaseModel):
     """A part whose further keys are settings of what ``name`` names; they are checked there."""
 
@@ -159,18 +166,18 @@ class AugmentSettings(Part):
 class TrainSettings(Part):
     """How every model of the study is trained; a model may override any of these."""
 
-    batch: int = Field(default=64, ge=1, description="over all processes together")
+    batch: int = Field(default=64, ge=1, le=1_000_000, description="over all processes together")
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    lr: float = Field(default=0.05, gt=0, le=LARGE)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=5e-4, ge=0, le=LARGE)
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[Point] = Field(default=[0.625, 0.75, 0.875])
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
-    threads: int = Field(default=1, ge=1, description="per cell; cells run side by side")
-    readers: int | None = Field(default=None, ge=0, description="processes that decode pictures; by the cores if unset")
+    threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
+    readers: int | None = Field(default=None, ge=0, le=1024, description="processes that decode pictures; by the cores if unset")
     autocast: Literal["none", "bf16", "fp16"] = "none"
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
@@ -216,7 +223,7 @@ class ModelSettings(ModelOptions):
     ] = "signal"
     model: str
     at: dict[str, str] | None = None
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=30, ge=1, le=100_000)
     train: dict[str, Any] = Field(default={})
 
     @property
@@ -319,7 +326,7 @@ class Recipe(Part):
     """A study: data, split, views, teachers, a student, and the methods to compare."""
 
     name: Annotated[str, Said("a name of letters, digits, dots, dashes and underscores")] = Field(
-        default="study", pattern=r"^\w[\w.-]*$"
+        default="study", pattern=r"^\w[\w.-]*$", max_length=LONGEST_NAME
     )
     about: str = ""
     data: DataSettings
