@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,25 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, OvertoneError, nearest
+from overtone.given import (
+    Kinds,
+    check_apart,
+    check_device,
+    check_kind,
+    check_labels,
+    check_names,
+    check_views,
+    misfit,
+    model_of,
+    models_of,
+    views_of,
+)
 from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
 from overtone.recipe import WeightSettings, explain
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
+from overtone.trial import rehearse, squashed
 from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of
 from overtone.views import VIEWS
 
@@ -67,7 +82,7 @@ class Distillation(nn.Module):
         method: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = "kd",
         *,
         example: Views,
-        view: Sequence[str] | None = None,
+        view: str | Sequence[str] | None = None,
         weights: Mapping[str, float | WeightSettings] | None = None,
         data: DataInfo | None = None,
         **settings: Any,
@@ -76,13 +91,13 @@ class Distillation(nn.Module):
 
         Args:
             student: any classifier.
-            teachers: one, or several by name; they are frozen here.
+            teachers: one, or several by name; frozen and in evaluation mode from here on, at each call.
             method: a method's name; ``settings`` are its own (``temperature=2``). Several together as a list of names,
                 or as a mapping from names to settings: ``{"kd": {"temperature": 2}, "sp": {"teachers": "merged"}}``.
             example: a batch of inputs, from which every shape is found. A mapping of views where teachers see other
                 views than the student: a teacher sees the view of its own name if there is one, else the student's,
                 which is the first.
-            view: the names of the views that a two-branch student sees, ``("signal", "gaf")``.
+            view: the view that the student sees, or the views of a two-branch student, ``("signal", "gaf")``.
             weights: by term, as in a recipe; the method's published ones unless given.
             data: class names, numbers and labels of the training samples, for methods with a memory.
 
@@ -90,24 +105,30 @@ class Distillation(nn.Module):
             A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
 
         Raises:
-            InputError: for an unknown method or setting, or models that do not fit each other.
+            InputError: for an unknown method or setting, models that do not fit each other or the example, or what is
+                no model.
+
+        Warns:
+            UserWarning: for a model that gives probabilities instead of logits, or a student that returns more than
+                logits in training.
         """
-        given = dict(teachers) if isinstance(teachers, Mapping) else {"teacher": teachers}
-        if not given:
-            raise InputError("between needs a teacher, got none")
-        for name in given:
-            if "." in name or not name:
-                raise InputError(
-                    f"a teacher's name is part of its terms' names, so it is not empty and holds no dot; got {name!r}"
-                )
+        model_of("the student", student)
+        check_kind("data", data, DataInfo)
+        check_kind("weights", weights, Mapping)
+        given = models_of(teachers)
+        check_apart(student, given)
         chosen = _settings_of(method, settings)
-        views = dict(example) if isinstance(example, Mapping) else {"x": example}
-        mine: Seen = next(iter(views)) if view is None else tuple(view)
-        for name in names_of(mine):
-            if name not in views:
-                raise InputError(f"view: the example holds no view {name!r}; {nearest(name, views)}")
-        tap, spec = _probed_student(student, views, mine)
-        made, specs = _probed_teachers(given, student, spec.classes, views, names_of(mine)[0])
+        views = views_of(example)
+        mine = _seen(view, views)
+        check_names(names_of(mine), views, "view: the example holds no view")
+        first = views[names_of(mine)[0]]
+        check_device("the example", first, student)
+        tap, spec, more = _probed_student(student, views, mine)
+        made, specs = _probed_teachers(given, spec.classes, views, names_of(mine)[0])
+        told = {"the student": squashed(spec), **{f"teacher {name!r}": squashed(own) for name, own in specs.items()}}
+        for who, sentence in [*told.items(), ("the student", more)]:
+            if sentence is not None:
+                warnings.warn(f"overtone: {who} {sentence}", stacklevel=2)
         models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
         _check_classes(models, data, spec.classes)
         info = data or DataInfo(
@@ -118,8 +139,8 @@ class Distillation(nn.Module):
         configs = {name: configure(name, own) for name, own in chosen.items()}
         modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {})), mine)
-        device = views[names_of(mine)[0]].device
-        return OwnLoop(distillation.to(device), made)
+        kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
+        return OwnLoop(distillation.to(first.device), made, spec.classes, kinds)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -158,10 +179,11 @@ class OwnLoop(nn.Module):
     of this module, so ``state_dict``, optimisers and DDP never see them.
     """
 
-    def __init__(self, distillation: Distillation, teachers: dict[str, Teacher]) -> None:
+    def __init__(self, distillation: Distillation, teachers: dict[str, Teacher], classes: int, kinds: Kinds) -> None:
         super().__init__()
         self.distillation = distillation
         self._teachers = teachers
+        self._classes, self._kinds = classes, dict(kinds)
         self._steps = 0
 
     def forward(self, x: Views, y: Tensor, index: Tensor | None = None, progress: Progress | None = None) -> Step:
@@ -178,27 +200,25 @@ class OwnLoop(nn.Module):
             ``step.total`` to call ``backward`` on, ``step.terms`` unweighted for the log, ``step.output``.
 
         Raises:
-            InputError: for a view that is missing, y or index of another type or length, no index where a method
-                remembers each sample, or fewer samples than a method can be trained on.
+            InputError: for a view that is missing or of another kind than the example's, y or index of another type,
+                length or device, classes that are not there, no index where a method remembers each sample, or fewer
+                samples than a method can be trained on.
         """
-        for what, given in (("y", y), ("index", index)):
-            if given is not None and (not isinstance(given, Tensor) or given.dtype != torch.int64 or given.dim() != 1):
-                raise InputError(f"{what} is a tensor (B,) of int64, got {described(given)}")
+        check_kind("progress", progress, Progress)
+        seen = names_of(self.distillation.view)
+        views = x if isinstance(x, Mapping) else dict.fromkeys(seen[:1], x)
+        check_names(seen, views, "the student sees the view")
+        for name, teacher in self._teachers.items():
+            check_names(names_of(teacher.view), views, f"teacher {name!r} sees the view")
+        asked = [*seen, *(view for teacher in self._teachers.values() for view in names_of(teacher.view))]
+        check_views(views, asked, self._kinds, self.distillation.student)
+        check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
             if method.training and len(y) < method.LEAST_BATCH:  # type: ignore[operator]
                 raise InputError(
                     f"method {name!r} needs {method.LEAST_BATCH} samples or more in a training batch, got {len(y)}; "
                     "leave out the last incomplete batch (drop_last=True of a DataLoader)"
                 )
-        seen = names_of(self.distillation.view)
-        views = x if isinstance(x, Mapping) else dict.fromkeys(seen[:1], x)
-        for name in seen:
-            if name not in views:
-                raise InputError(f"the student sees the view {name!r}; {nearest(name, views)}")
-        samples = len(views[seen[0]])
-        for what, given in (("y", y), ("index", index)):
-            if given is not None and len(given) != samples:
-                raise InputError(f"{what} has {len(given)} numbers for {samples} samples")
         if index is None:
             for name, method in self.distillation.methods.items():
                 if method.remembers:
@@ -208,10 +228,6 @@ class OwnLoop(nn.Module):
                     )
             index = torch.arange(len(y), device=y.device)  # read by no method
         batch = Batch(views, y, index)
-        for name, teacher in self._teachers.items():
-            for view in names_of(teacher.view):
-                if view not in views:
-                    raise InputError(f"teacher {name!r} sees the view {view!r}; {nearest(view, views)}")
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
         if progress is None:
             progress = Progress(1, 1, self._steps)
@@ -225,33 +241,54 @@ class OwnLoop(nn.Module):
         return self.distillation.student.model.state_dict()
 
 
-def _probe(tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
-    """The shapes that a model gives on the views that it sees."""
+def _seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:
+    """The view or views that the student sees, by default the first."""
+    if view is None or isinstance(view, str):
+        return view or next(iter(views))
+    return view[0] if len(view) == 1 else tuple(view)
+
+
+def _probe(who: str, tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
+    """The shapes that a model gives on the views that it sees.
+
+    Raises:
+        InputError: for a model that does not take them, or gives no logits.
+    """
     x = views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
-    return probe(tap, x, [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)])
+    try:
+        return probe(tap, x, [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)])
+    except OvertoneError as error:
+        raise InputError(f"{who}: {error}") from error
+    except Exception as error:
+        raise misfit(who, tap.model, x, error) from error
 
 
-def _probed_student(student: nn.Module, views: Mapping[str, Tensor], seen: Seen) -> tuple[Tap, Spec]:
+def _probed_student(student: nn.Module, views: Mapping[str, Tensor], seen: Seen) -> tuple[Tap, Spec, str | None]:
+    """The student, its spec, and what it returns in training beside its logits."""
     tap = Tap(student)
     if tap.branches and [views[name].dim() - 1 for name in names_of(seen)] != [2, 3]:
         raise InputError(
             "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
             f"view=(name of the signal, name of the image), got {', '.join(names_of(seen))}"
         )
-    return tap, _probe(tap, views, seen)
+    spec = _probe("the student", tap, views, seen)
+    try:
+        more = rehearse(tap, spec, views[seen]) if isinstance(seen, str) else None
+    except InputError as error:
+        raise InputError(f"the student {error}") from error
+    return tap, spec, more
 
 
 def _probed_teachers(
-    models: Mapping[str, nn.Module], student: nn.Module, classes: int, views: Mapping[str, Tensor], first: str
+    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Tensor], first: str
 ) -> tuple[dict[str, Teacher], dict[str, Spec]]:
     """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
     made, specs = {}, {}
     for name, model in models.items():
-        if model is student:
-            raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
         seen = name if name in views else first
         made[name] = Teacher(name, Tap(model), seen)
-        specs[name] = _probe(made[name].tap, views, seen)
+        made[name].follow(views[seen].device)
+        specs[name] = _probe(f"teacher {name!r}", made[name].tap, views, seen)
         if specs[name].classes != classes:
             raise InputError(
                 f"teacher {name!r} has {specs[name].classes} classes, the student {classes}; they must be the same, in "
@@ -278,6 +315,10 @@ def _settings_of(
     Raises:
         InputError: for a row's name instead of a method's, no method, one named twice, or settings beside several.
     """
+    if not isinstance(method, (str, Mapping, list, tuple)):
+        raise InputError(
+            f"method: a name, a list of names or a mapping from names to settings, got {described(method)}"
+        )
     names = [method] if isinstance(method, str) else list(method)
     for name in names:
         if name in PRESETS or name == "none":

@@ -25,6 +25,7 @@ from overtone.header import HEADER, Header, SeenView, branch_header, check_views
 from overtone.lookup import make_view
 from overtone.models import Tapped, build, sketch
 from overtone.trust import Trust, check_header
+from overtone.types import logits_of
 from overtone.views import View
 
 FEW = 3
@@ -59,7 +60,7 @@ class Student(nn.Module):
             InputError: for windows of another shape than the student was trained on.
         """
         inputs = self.inputs(windows)
-        return self.model(inputs if self.branches else inputs[0])
+        return logits_of(self.model(inputs if self.branches else inputs[0]))
 
     def inputs(self, windows: Tensor | npt.NDArray[Any]) -> tuple[Tensor | None, ...]:
         """What the model sees of windows: one view, or two for a two-branch student (None where it is missing).

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
 from overtone.tokens import as_map, blocks_of, declared_by_timm
-from overtone.types import Input, Output, Spec, StageSpec, class_maps, shape_of
+from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, logits_of, shape_of
 
 
 @dataclass
@@ -62,7 +62,8 @@ class Tap(nn.Module):
     """A model whose call returns an :class:`~overtone.types.Output` instead of bare logits.
 
     Args:
-        model: any classifier from a tensor to logits (B, C).
+        model: any classifier from a tensor to logits (B, C); what else it may return, see
+            :func:`~overtone.types.logits_of`.
         at: stage names mapped to module paths, ``{"stage1": "layer1.2"}``; None uses the stages a built-in model
             declares, or finds a foreign model's in the first :func:`probe`.
 
@@ -117,6 +118,7 @@ class Tap(nn.Module):
 
         Raises:
             OvertoneError: if a tapped module was not run, so that its stage would be stale.
+            InputError: for a model that returns something in which no logits can be told.
         """
         if self.declared:
             assert isinstance(self.model, Tapped)
@@ -125,7 +127,7 @@ class Tap(nn.Module):
         held.tensors.clear()
         held.running = True
         try:
-            logits = self.model(x)
+            logits = logits_of(self.model(x))
             stages = dict(held.tensors)
         finally:
             held.running = False
@@ -264,6 +266,9 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
         tap: a tap; a foreign model without ``at`` gets its stages found here.
         example: at least one sample, (B, C, T) or (B, C, H, W), or both for a two-branch model.
         axes: what each input's axes mean, ``[("time",)]``; see :class:`~overtone.views.View`.
+
+    Raises:
+        InputError: for a model whose output is not (B, classes) for B samples.
     """
     training = {module: module.training for module in tap.modules()}
     tap.eval()
@@ -272,7 +277,9 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
             tap.attach(_stages_of(tap.model, example))
             _drop_points(tap, example)
         with torch.no_grad():
-            return _spec(tap(example), example, axes)
+            output = tap(example)
+        _check_logits(output.logits, example)
+        return replace(_spec(output, example, axes), ends=_ends(tap.model, output.logits))
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -285,6 +292,27 @@ def _drop_points(tap: Tap, example: Tensor) -> None:
     kept = [path for name, path in tap.at.items() if stages[name].dim() < 3 or max(stages[name].shape[2:]) > 1]
     if 0 < len(kept) < len(tap.at):
         tap.attach({f"stage{number}": path for number, path in enumerate(kept, start=1)})
+
+
+def _check_logits(logits: Tensor, example: Input) -> None:
+    samples = len(next(x for x in ([example] if isinstance(example, Tensor) else example) if x is not None))
+    if logits.dim() != 2 or len(logits) != samples or not logits.is_floating_point():
+        raise InputError(
+            f"a classifier gives logits (B, classes), got {described(logits)} for a batch of {samples}; the batch is "
+            "the first axis of its input"
+        )
+    if logits.shape[1] < 2:
+        raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
+
+
+def _ends(model: nn.Module, logits: Tensor) -> str:
+    """``softmax`` where a model's outputs are probabilities that sum to 1, ``sigmoid`` where its last module is one."""
+    if bool((logits < 0).any()) or bool((logits > 1).any()):
+        return ""
+    sums, slack = logits.double().sum(1), max(1e-5, 8 * torch.finfo(logits.dtype).eps)
+    if bool(((sums - 1).abs() < slack).all()):
+        return "softmax"
+    return "sigmoid" if isinstance(list(model.modules())[-1], nn.Sigmoid) else ""
 
 
 def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:

@@ -19,14 +19,30 @@ class Teacher:
 
     Args:
         name: the teacher's name, part of its terms' names.
-        tap: its model; set to eval and frozen here.
+        tap: its model; in evaluation mode and frozen from here on, see :meth:`rest`.
         view: the key of its input in ``Batch.views``, or the keys of its inputs.
     """
 
     def __init__(self, name: str, tap: Tap, view: Seen) -> None:
-        self.name, self.tap, self.view = name, tap.eval(), view
-        for parameter in tap.parameters():
-            parameter.requires_grad_(False)
+        self.name, self.tap, self.view = name, tap, view
+        self.rest()
+
+    def rest(self) -> None:
+        """Evaluation mode and no gradient for a parameter, whatever its owner has done meanwhile.
+
+        Asked for at each call: a module that holds the model too wakes it up with ``train()`` or ``requires_grad_()``.
+        Through ``eval`` of the model itself, so that one that keeps a part awake on purpose may do so.
+        """
+        if any(module.training for module in self.tap.modules()):
+            self.tap.eval()
+        if any(parameter.requires_grad for parameter in self.tap.parameters()):
+            self.tap.requires_grad_(False)
+
+    def follow(self, device: torch.device) -> None:
+        """Move to where the inputs are."""
+        first = next(self.tap.parameters(), None)
+        if first is not None and first.device != device:
+            self.tap.to(device)
 
     def __call__(self, batch: Batch) -> Output:
         """The teacher's output for a batch, without gradient; the teacher follows the input's device.
@@ -34,13 +50,10 @@ class Teacher:
         ``no_grad``, not ``inference_mode``: adapters may train on these tensors. ``head`` stays differentiable in its
         input.
         """
-        x = batch.input(self.view)
-        device = batch.target.device
-        first = next(self.tap.parameters(), None)
-        if first is not None and first.device != device:
-            self.tap.to(device)
+        self.rest()
+        self.follow(batch.target.device)
         with torch.no_grad():
-            return self.tap(x)
+            return self.tap(batch.input(self.view))
 
 
 class TeacherMemory:

@@ -6,7 +6,8 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,46 @@ Shape = tuple[int, ...] | tuple[tuple[int, ...], ...]
 def described(x: object) -> str:
     """What was received, for a message: a tensor's shape and type, else its class."""
     return f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}" if isinstance(x, Tensor) else type(x).__name__
+
+
+def logits_of(given: Any) -> Tensor:
+    """The logits in what a model returned, where it is clear which tensor that is.
+
+    A tensor; the entry or attribute ``logits``; the only tensor of a mapping; the first of a tuple or list, (B, C).
+
+    Raises:
+        InputError: for anything else, with what was returned.
+    """
+    if isinstance(given, Tensor):
+        return given
+    held = given.get("logits") if isinstance(given, Mapping) else getattr(given, "logits", None)
+    if isinstance(held, Tensor):
+        return held
+    if isinstance(given, Mapping) and len(given) == 1:
+        held = next(iter(given.values()))
+    elif isinstance(given, (tuple, list)) and given:
+        held = given[0]
+    if isinstance(held, Tensor) and held.dim() == 2:
+        return held
+    raise InputError(
+        "a model returns logits (B, classes): a tensor, something with .logits, or a tuple whose first they are; got "
+        f"{returned(given)}"
+    )
+
+
+def returned(given: Any) -> str:
+    """What a model returned, for a message: ``Found (hidden (2, 16) of float32)``."""
+    if isinstance(given, Mapping):
+        named = list(given.items())
+    elif isinstance(given, (tuple, list)):
+        named = list(zip(getattr(given, "_fields", range(len(given))), given, strict=True))
+    elif is_dataclass(given) and not isinstance(given, type):
+        named = [(part.name, getattr(given, part.name)) for part in fields(given)]
+    else:
+        return described(given)
+    inside = ", ".join(f"{name} {described(x)}" if isinstance(name, str) else described(x) for name, x in named[:6])
+    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
+    return f"{type(given).__name__} ({inside}{more})"
 
 
 def names_of(seen: Seen) -> tuple[str, ...]:
@@ -144,7 +185,8 @@ class Spec:
     """The names of an :class:`Output` with shapes instead of tensors; found by a probe pass, never typed.
 
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
-    ``has_cam``: whether the class activation maps of ``final`` average to the logits.
+    ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
+    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits.
     """
 
     input: Shape
@@ -156,6 +198,7 @@ class Spec:
     has_head: bool = False
     has_cam: bool = False
     axes: tuple[str, ...] = ()
+    ends: str = ""
 
     @property
     def dims(self) -> int:

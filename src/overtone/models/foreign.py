@@ -13,6 +13,7 @@ from torch import nn
 from overtone.errors import InputError, close
 from overtone.lookup import import_library, import_object
 from overtone.trust import LIBRARIES
+from overtone.types import logits_of
 
 CHANNELS = ("channels", "in_channels", "in_chans", "input_channels", "n_channels")
 CLASSES = ("classes", "num_classes", "n_classes", "out_features")
@@ -41,7 +42,7 @@ def build_foreign(
 
     Raises:
         InputError: for a missing package, an unknown name (the nearest is given), a class that cannot be called so, or
-            a model whose output is not (B, classes).
+            a model whose logits are not (B, classes); where it may have them, see :func:`~overtone.types.logits_of`.
     """
     prefix, _, rest = name.partition(":")
     if prefix in LIBRARIES:
@@ -169,6 +170,11 @@ def _try(model: nn.Module, name: str, input_shape: Sequence[int], classes: int) 
         ) from error
     finally:
         model.train(training)
-    if not isinstance(output, torch.Tensor) or tuple(output.shape) != (2, classes):
-        got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise InputError(f"model {name!r} must return logits (B, {classes}), got {got} for a batch of 2")
+    try:
+        logits = logits_of(output)
+    except InputError as error:
+        raise InputError(f"model {name!r}: {error}") from error
+    if tuple(logits.shape) != (2, classes):
+        raise InputError(
+            f"model {name!r} must return logits (B, {classes}), got {tuple(logits.shape)} for a batch of 2"
+        )
