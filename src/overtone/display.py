@@ -94,6 +94,10 @@ class Display(StudyListener):
             f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, {todo}{beside}", highlight=False
         )
 
+    def doubt(self, sentence: str) -> None:
+        """A warning, in its own line."""
+        self.console.print(f"[yellow]{escape(sentence)}[/yellow]", highlight=False, soft_wrap=True)
+
     def cell_started(self, cell: Cell) -> None:
         """A cell begins."""
         self.running[cell.key] = Running(cell)

@@ -60,7 +60,7 @@ def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
 
 def auxiliary(model: nn.Module) -> bool:
     """Whether it is one of torchvision's with auxiliary outputs, which an argument leaves out."""
-    return getattr(model, "aux_logits", False) is True
+    return type(model).__module__.startswith("torchvision.") and getattr(model, "aux_logits", False) is True
 
 
 def squashed(spec: Spec) -> str | None:

@@ -22,7 +22,6 @@ from overtone.recipe.messages import Said
 from overtone.recipe.overtime import PhaseSettings, Point, WeightSettings
 from overtone.recipe.parts import NOT_ALLOWED, Part
 
-
 LARGE = 1e9
 """No number of a recipe need be larger: its square still fits into float32."""
 

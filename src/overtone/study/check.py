@@ -113,6 +113,7 @@ def check(plan: Plan) -> Check:
     """
     fold, seed = next(iter(plan.folds)), plan.recipe.seeds[0]
     rows, models, measured = [], {}, {}
+    about_models: list[str] = []
     torch.set_num_threads(plan.recipe.train.threads)
     with TemporaryDirectory() as folder:
         shop = Workshop(plan, Path(folder), make_accelerator())
@@ -124,6 +125,7 @@ def check(plan: Plan) -> Check:
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
             built = build_cell(shop, cell, fresh_teachers=True)
+            about_models += built.doubts
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
                 models[role] = _model(role, cell, built)
@@ -132,7 +134,8 @@ def check(plan: Plan) -> Check:
             measured[kind_of(cell)] = measure(shop, cell, built)
         cost = _cost(shop, measured)
     about_sides = doubts(plan.windows, list(plan.folds.values()), plan.recipe.split)
-    warnings = [*about_sides, *class_warnings(plan), *(warning for row in rows for warning in _warnings(row))]
+    about_rows = (warning for row in rows for warning in _warnings(row))
+    warnings = dict.fromkeys([*about_sides, *class_warnings(plan), *about_models, *about_rows])
     return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
 
 

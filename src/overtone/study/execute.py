@@ -53,7 +53,7 @@ def execute(
     torch.set_num_threads(plan.recipe.train.threads)
     shop = Workshop(plan, out, accelerator)
     wanted = _wanted(plan, only)
-    _wire(shop, wanted)
+    doubts = _wire(shop, wanted)
     if accelerator.is_main_process:
         claim(out, plan)
         sweep(out)
@@ -65,6 +65,8 @@ def execute(
     heard = (listener or StudyListener()) if accelerator.is_main_process else StudyListener()
     heard.study(wanted, done, costs(shop, todo) if accelerator.is_main_process else {}, jobs)
     book = _Book(shop, heard)
+    for doubt in doubts:
+        heard.doubt(doubt)
     if jobs == 1:
         _run_here(shop, todo, book)
     else:
@@ -160,12 +162,18 @@ def sweep(out: Path) -> None:
         (result.parent / "progress.pt").unlink(missing_ok=True)
 
 
-def _wire(shop: Workshop, cells: list[Cell]) -> None:
-    """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch."""
+def _wire(shop: Workshop, cells: list[Cell]) -> list[str]:
+    """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch.
+
+    Returns:
+        What is worth a warning, a sentence each.
+    """
+    doubts: dict[str, None] = {}
     missing = [cell for cell in cells if not shop.done(cell.key)]
     for cell in missing:
         if (cell.fold, cell.seed) == (missing[0].fold, missing[0].seed):
-            build_cell(shop, cell, fresh_teachers=True)
+            doubts.update(dict.fromkeys(build_cell(shop, cell, fresh_teachers=True).doubts))
+    return list(doubts)
 
 
 def _wanted(plan: Plan, only: str | None) -> list[Cell]:

@@ -22,12 +22,15 @@ from overtone.student import load_student
 from overtone.study.plan import Cell, Plan, data_info
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
+from overtone.trial import auxiliary, rehearse, squashed
 from overtone.trust import named_in
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
 """Written last (``write.py``): a cell with one is done."""
 FEW_CHANNELS = 16
+WITHOUT_AUXILIARY = "arguments: {aux_logits: false, init_weights: true}"
+"""What torchvision's googlenet and inception_v3 take."""
 
 
 @dataclass
@@ -85,6 +88,8 @@ class Built:
     student_spec: Spec
     teacher_specs: Mapping[str, Spec]
     example: Input
+    doubts: tuple[str, ...] = ()
+    """Sentences on how the student behaves, worth a warning."""
 
 
 def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Built:
@@ -120,7 +125,7 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
             # A file may import no more than the recipe does.
             model = load_student(shop.weights_file(link.key, link.checkpoint), named_in(shop.plan.recipe)).model
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
-    spec = probe(student, example(cell.view), axes(cell.view))
+    spec, doubts = _probed(cell, student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     for phase in cell.phases:
         trained(student.model, phase)  # a pattern that fits nothing is told now
@@ -129,7 +134,24 @@ def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Buil
         distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
-    return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view))
+    return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view), doubts)
+
+
+def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]]) -> tuple[Spec, tuple[str, ...]]:
+    """A cell's model in evaluation and, where it is trained, in training mode.
+
+    Raises:
+        InputError: for a model that cannot be trained, or has auxiliary outputs that an argument leaves out.
+    """
+    hint = f"; leave its auxiliary outputs out with {WITHOUT_AUXILIARY}" if auxiliary(student.model) else ""
+    try:
+        spec = probe(student, example, axes)
+        more = None if cell.given is not None else rehearse(student, spec, example)
+    except InputError as error:
+        raise InputError(f"model {cell.model!r} {error}{hint}") from error
+    if more is not None and hint:
+        raise InputError(f"model {cell.model!r} {more}{hint}")
+    return spec, tuple(f"model {cell.model!r} {said}" for said in (squashed(spec), more) if said is not None)
 
 
 def _distillation(
