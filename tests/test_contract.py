@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from cases import IMAGE, NAMES, PROGRESS, SETTINGS, Case, batch_of, make
+from graph import unseen
 
 from overtone.data import Windows, split
 from overtone.distill import Distillation
 from overtone.engine import Job, Listener, Samples, loop
-from overtone.methods import METHODS
+from overtone.methods import METHODS, MethodConfig
+from overtone.methods.kd import KD
 from overtone.recipe import SplitSettings, TrainSettings, WeightSettings
-from overtone.types import Progress
+from overtone.types import Batch, DataInfo, Output, Progress, Spec
 from overtone.views import GAF, Signal
 
 HERE = Path(__file__).parent
@@ -87,6 +91,37 @@ def test_gradients_reach_student_and_adapters_only(case: Case) -> None:
             assert id(parameter) not in held
     for output in outputs.values():
         assert not output.logits.requires_grad
+
+
+def test_all_that_is_trained_is_a_parameter(case: Case) -> None:
+    batch = batch_of(8)
+    step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    assert unseen([step.total, *step.terms.values()], case.distillation) == []
+
+
+class Hiding(KD):
+    """A method that keeps its parameters where torch does not see them."""
+
+    NAME = "hiding"
+
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        self.hidden = [torch.nn.Parameter(torch.ones(student.classes))]
+
+    def forward(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
+    ) -> dict[str, torch.Tensor]:
+        moved = dataclasses.replace(student, logits=student.logits * self.hidden[0])
+        return super().forward(moved, teachers, batch, progress)
+
+
+@pytest.mark.parametrize("keep", [list, lambda x: dict(enumerate(x)), torch.nn.ParameterList])
+def test_a_hidden_parameter_is_caught(keep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "hiding", Hiding)
+    case, batch = make("hiding", {}), batch_of(8)
+    case.method.hidden = keep(case.method.hidden)
+    step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    assert unseen(step.terms.values(), case.distillation) == ([] if keep is torch.nn.ParameterList else [(5,)])
 
 
 def test_teachers_are_in_no_state_dict(case: Case) -> None:

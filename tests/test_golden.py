@@ -279,6 +279,8 @@ def test_golden(case):
         if name == "diagram":
             got, want = _without_padding(got), _without_padding(want)
         rtol, atol = (1e-8, 1e-8) if want.dtype == torch.float64 else (1e-4, 1e-5)
+        if case["name"].startswith("aekd") and name == "weights":
+            rtol, atol = 0, SOLVER
         if case["name"].startswith(("gasf", "gadf")):
             near = _near_ends(inputs["x"], case["params"]["size"])
             torch.testing.assert_close(got[near], want[near], rtol=0, atol=1e-7)
