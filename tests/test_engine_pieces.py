@@ -341,6 +341,23 @@ def test_training_stops_at_a_bad_gradient_and_names_where_it_came_from(tmp_path,
         fit(job_of(tmp_path, model, clip=clip), Accelerator(cpu=True), Silent())
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_by_a_slow_loop(tmp_path, nesterov):
+    """Two steps by hand: v = m v + g, and p moves along v, or along g + m v in Nesterov's form."""
+    model = nn.Linear(4, CLASSES, bias=False)
+    before = model.weight.detach().clone()
+    job = job_of(tmp_path, model, lr=0.1, nesterov=nesterov, weight_decay=0, schedule="constant")
+    fit(replace(job, epochs=1), Accelerator(cpu=True), Silent())
+    weight, velocity = before.clone().requires_grad_(), torch.zeros_like(before)
+    for numbers in epoch_order(torch.arange(8), 4, seed=0, epoch=1):
+        batch = job.samples.batch(numbers, ["signal"])
+        loss = nn.functional.cross_entropy(batch.input("signal").flatten(1) @ weight.T, batch.target)
+        (slope,) = torch.autograd.grad(loss, weight)
+        velocity = 0.9 * velocity + slope
+        weight = (weight - 0.1 * (slope + 0.9 * velocity if nesterov else velocity)).detach().requires_grad_()
+    torch.testing.assert_close(model.weight, weight)
+
+
 def test_clipping_bounds_the_step(tmp_path):
     model = nn.Sequential(nn.Linear(4, CLASSES), Offset(1.0))
     before = [p.detach().clone() for p in model.parameters()]

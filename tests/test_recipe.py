@@ -141,6 +141,8 @@ WRONG = [
     ("train|lr", float("nan"), "train.lr: .*got nan"),
     ("train|weight_decay", float("inf"), "train.weight_decay: .*got inf"),
     ("train|momentum", 1, "train.momentum: a number of at least 0 and below 1 is needed, got 1"),
+    ("train", {"optimizer": "adam", "nesterov": True}, "train: nesterov is .*, got optimizer adam, momentum 0.9"),
+    ("train", {"momentum": 0, "nesterov": True}, "train: nesterov is .*leave it out.*, got optimizer sgd, momentum 0"),
     ("train|optimizer", "lion", "train.optimizer: .*'sgd', 'adam' or 'adamw' is needed, got 'lion'"),
     ("train|warmup", -1, "train.warmup: .*or a fraction from 0.0 to 1.0.* is needed, got -1"),
     ("train|warmup", 1.5, "train.warmup: a point in training .*got 1.5"),

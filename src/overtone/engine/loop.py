@@ -33,8 +33,9 @@ from overtone.tap import Tap
 from overtone.teachers import Teacher
 from overtone.types import Batch, Output, Progress, Step
 
-VERSION = 1
-"""Raised whenever the loop gives other numbers for the same inputs."""
+VERSION = 2
+"""Raised whenever the loop gives other numbers for the same inputs, or a default changes of ``train``, of a model's
+options, of weights over time or of phases: cells' keys hold only what differs from these."""
 
 COMMIT_SECONDS = 5.0
 BACKEND = "inductor"
@@ -358,7 +359,7 @@ def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim
             train.lr,
             momentum=train.momentum,
             weight_decay=train.weight_decay,
-            nesterov=train.momentum > 0,
+            nesterov=train.nesterov,
         )
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
     return kind(module.parameters(), train.lr, weight_decay=train.weight_decay)

@@ -169,6 +169,7 @@ class TrainSettings(Part):
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(default=0.05, gt=0, le=LARGE)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = Field(default=False, description="Nesterov's form of momentum, for sgd")
     weight_decay: float = Field(default=5e-4, ge=0, le=LARGE)
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[Point] = Field(default=[0.625, 0.75, 0.875])
@@ -176,12 +177,21 @@ class TrainSettings(Part):
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
-    readers: int | None = Field(default=None, ge=0, le=1024, description="processes that decode pictures; by the cores if unset")
+    readers: int | None = Field(default=None, ge=0, le=1024, description="processes that decode pictures")
     autocast: Literal["none", "bf16", "fp16"] = "none"
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
+
+    @model_validator(mode="after")
+    def _momentum(self) -> TrainSettings:
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError(
+                "nesterov is a form of sgd's momentum; leave it out (a model's own train: {nesterov: false}), got "
+                f"optimizer {self.optimizer}, momentum {self.momentum:g}"
+            )
+        return self
 
 
 class ModelOptions(Part):

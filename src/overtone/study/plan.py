@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from overtone import engine, models, tap
 from overtone.data import Fold, Windows, check_classes, split
 from overtone.errors import InputError, nearest
-from overtone.lookup import make_view, view_settings, view_type
+from overtone.lookup import make_view, view_type
 from overtone.methods import MethodConfig
 from overtone.methods import find as find_method
 from overtone.recipe import (
@@ -288,14 +288,14 @@ class _Planner:
             "data": self.windows.content,
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
-            "view": [x for v in views for x in (view_type(v), v.VERSION, view_settings(v), v.fingerprint)],
+            "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
-            "train": _decides(train),
-            "methods": [[n, find_method(n).VERSION, c.model_dump(mode="json")] for n, c in methods.items()],
-            "weights": {term: w.model_dump(mode="json") for term, w in sorted(weights.items())},
+            "train": _own(train, exclude={"threads", "readers"}),
+            "methods": [[n, find_method(n).VERSION, _own(c)] for n, c in methods.items()],
+            "weights": {term: _own(w) for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
             "start": start,
-            **({"phases": [phase.model_dump(mode="json") for phase in phases]} if phases else {}),
+            **({"phases": [_own(phase) for phase in phases]} if phases else {}),
         }
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model")
@@ -370,19 +370,15 @@ class _Planner:
             raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
 
 
+def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:
+    """Settings that differ from their defaults: a setting that comes later leaves finished cells alone.
+
+    A default that changes raises the VERSION beside it, the engine's or that of a view or method.
+    """
+    return settings.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+
+
 def _varied(model: ModelSettings) -> list[Any]:
     """Options that are set, and how a foreign model's stages are found where the recipe does not name them."""
-    options = model.options.model_dump(exclude_defaults=True)
+    options = _own(model.options)
     return [*([tap.VERSION] if ":" in model.model and model.at is None else []), *([options] if options else [])]
-
-
-def _decides(train: TrainSettings) -> dict[str, Any]:
-    """What decides numbers of how a model is trained. Settings that came later are left out while they are off, so that
-    they do not make other cells of finished ones.
-    """
-    held = train.model_dump(mode="json", exclude={"threads", "readers"})
-    if not train.compile:
-        del held["compile"]
-    if not train.augment.resized_crop:
-        del held["augment"]["resized_crop"]
-    return held
