@@ -28,6 +28,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("aver", {"average": "prob"}),
     ("aver", {"average": "logit"}),
     ("weighted", {"shares": {"signal": 3, "gaf": 1}}),
+    ("weighted", {"published": True}),
     ("sp", {}),
     ("sp", {"stages": "all"}),
     ("sp", {"stages": "all", "teachers": "merged", "shares": {"signal": 1, "gaf": 2}}),

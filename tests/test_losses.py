@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from overtone import fusion
+from overtone.distill import Distillation
 from overtone.errors import InputError
 from overtone.losses import (
     gram,
@@ -20,8 +21,10 @@ from overtone.losses import (
     kd_to_probabilities,
     similarity_preserving,
     similarity_preserving_merged,
+    unit_deviation,
 )
-from overtone.methods import average_kd, configure, find
+from overtone.methods import average_kd, configure, default_weights, find
+from overtone.tap import Tap
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
 
 FLOATS = [torch.float32, torch.float64]
@@ -218,7 +221,12 @@ def term(method, student, teachers):
 @pytest.mark.parametrize(("batch", "classes"), [(8, 7), (1, 2), (33, 100)])
 @pytest.mark.parametrize(
     ("name", "chosen"),
-    [("kd", {}), ("aver", {"average": "loss"}), ("aver", {"average": "logit"}), ("weighted", {"shares": {"t": 0.3}})],
+    [
+        ("kd", {}),
+        ("aver", {"average": "loss"}),
+        ("aver", {"average": "logit"}),
+        ("weighted", {"shares": {"t": 0.3}, "reduction": "batchmean"}),
+    ],
 )
 def test_one_teacher_through_the_path_of_many_is_kd_bit_for_bit(name, chosen, batch, classes, dtype):
     plain, teacher = (numbers(batch, classes, seed=s, dtype=dtype) for s in (1, 2))
@@ -239,9 +247,85 @@ def test_one_teacher_by_probability_is_kd():
 
 def test_weighted_follows_its_shares_by_name():
     student, one, two = (numbers(4, 3, seed=s) for s in range(3))
-    method = method_of("weighted", ["one", "two"], 3, shares={"two": 3, "one": 1})
+    method = method_of("weighted", ["one", "two"], 3, shares={"two": 3, "one": 1}, reduction="batchmean")
     expected = 0.25 * kd(student, one, 4.0) + 0.75 * kd(student, two, 4.0)
     assert close(term(method, student, {"two": two, "one": one}), expected)
+
+
+KL_METHODS = ["kd", "aver", "weighted", "ebkd", "ca_mkd", "aekd", "pskd"]
+
+
+@pytest.mark.parametrize("name", KL_METHODS)
+def test_the_mean_reduction_is_that_of_torch(name):
+    """``KLDivLoss()`` averages over classes too; ``weighted`` does by default, since its weights belong to that."""
+    classes, names = 12, ["one"] if name == "kd" else ["one", "two"]
+    student, *teachers = (numbers(5, classes, seed=s) for s in range(1 + len(names)))
+    features = {"features": False} if name == "ca_mkd" else {}
+    given = dict(zip(names, teachers, strict=True))
+    summed, meant = (
+        term(method_of(name, names, classes, reduction=kind, **features), student, given)
+        for kind in ("batchmean", "mean")
+    )
+    assert close(meant * classes, summed)
+    default = term(method_of(name, names, classes, **features), student, given)
+    assert torch.equal(default, meant if name == "weighted" else summed)
+    if name == "kd":
+        soft = F.kl_div((student / 4).log_softmax(1), (teachers[0] / 4).softmax(1), reduction="none").mean()
+        assert close(meant, 16 * soft)
+
+
+def slow_published(student, teachers, target, shares, temperature):
+    """The wearables code in plain loops: cross-entropy and the sum of its divergences."""
+    batch, classes = student.shape
+
+    def scaled(row, factor):
+        middle = sum(row) / classes
+        deviation = math.sqrt(sum((x - middle) ** 2 for x in row) / (classes - 1))
+        return [factor * x / deviation for x in row]
+
+    ce = kl = 0.0
+    for b in range(batch):
+        ce -= math.log(slow_softmax(scaled(student[b].tolist(), 1.0), 1.0)[target[b]]) / batch
+        mine = slow_softmax(scaled(student[b].tolist(), 2.0), 1.0)
+        for share, logits in zip(shares, teachers, strict=True):
+            theirs = slow_softmax(scaled(logits[b].tolist(), 2.0), 1.0)
+            found = sum(q * (math.log(q) - math.log(p)) for p, q in zip(mine, theirs, strict=True))
+            kl += share * temperature**2 * found / (batch * classes)
+    return ce, kl
+
+
+@pytest.mark.parametrize("temperature", [4.0, 2.0])
+def test_weighted_as_published_by_a_slow_loop(temperature):
+    """Cross-entropy too sees logits over their deviation; the weights are those of the code, 0.01 and 0.99."""
+    classes, target = 12, torch.tensor([0, 3, 11, 3, 7])
+    student, image, plain = (numbers(5, classes, seed=s) for s in range(3))
+    method = method_of("weighted", ["image", "signal"], classes, published=True, temperature=temperature,
+                       shares={"image": 0.7, "signal": 0.3})  # fmt: skip
+    config = configure("weighted", {"published": True})
+    distillation = Distillation(
+        Tap(torch.nn.Sequential(torch.nn.Flatten()), {}),
+        {"weighted": method},
+        default_weights({"weighted": config}, {}),
+    )
+    teachers = {"signal": Output(plain), "image": Output(image)}
+    step = distillation(Batch({"signal": student}, target, torch.arange(5)), teachers, Progress(1, 1))
+    # In a training step losses are taken in float32, the method by itself keeps what it is given.
+    ce, kl = slow_published(student, [image, plain], target.tolist(), [0.7, 0.3], temperature)
+    assert term(method, student, {"signal": plain, "image": image}).item() == pytest.approx(kl, rel=1e-12)
+    assert step.terms["ce"].item() == pytest.approx(ce, rel=1e-6)
+    assert step.total.item() == pytest.approx(0.01 * ce + 0.99 * kl, rel=1e-6)
+    assert torch.equal(step.output.logits, student)  # what is predicted stays as it is
+
+
+def test_equal_logits_have_no_deviation_and_stay_finite():
+    logits = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    (unit_deviation(logits - 1).sum()).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_as_published_cannot_be_summed_over_classes():
+    with pytest.raises(InputError, match="published: true has reduction: mean; got batchmean"):
+        configure("weighted", {"published": True, "reduction": "batchmean"})
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=5).filter(lambda s: sum(s) > 1e-6))

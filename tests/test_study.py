@@ -250,6 +250,15 @@ def test_presets_keep_their_weights_and_shares(tiny: dict[str, Any]) -> None:
     assert first.start is not None
 
 
+@pytest.mark.parametrize(("published", "weights"), [(False, (0.3, 0.7, 700)), (True, (0.01, 0.99, 200))])
+def test_annsp_weighs_as_published_for_its_data(tiny: dict[str, Any], published: bool, weights: Any) -> None:
+    """Three values that belong together: those for GENEActiv, or those of the code, for PAMAP2."""
+    tiny["methods"] = [{"name": "annsp", "published": published}, {"name": "annsp", "weights": {"sp": 10}}]
+    first, second = (plan_of(tiny).cells[row.cells[0, 0][0]] for row in plan_of(tiny).rows[:2])
+    assert tuple(first.weights[term].value for term in ("ce", "weighted.kl", "sp.gram")) == weights
+    assert second.weights["sp"].value == 10
+
+
 def test_a_distilled_teacher_can_start_warm(tiny: dict[str, Any]) -> None:
     tiny["teachers"]["gaf"]["method"] = {"name": "ann", "teachers": ["signal"]}
     plan = plan_of(tiny)

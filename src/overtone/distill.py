@@ -158,9 +158,9 @@ class Distillation(nn.Module):
         with torch.autocast(output.logits.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            terms = {"ce": F.cross_entropy(mine.logits, batch.target)}
+            terms = {"ce": F.cross_entropy(self._judged(mine.logits, None), batch.target)}
             for name, branch in mine.branches.items():
-                terms[f"ce.{name}"] = F.cross_entropy(branch.logits, batch.target)
+                terms[f"ce.{name}"] = F.cross_entropy(self._judged(branch.logits, name), batch.target)
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
@@ -170,6 +170,13 @@ class Distillation(nn.Module):
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
+
+    def _judged(self, logits: Tensor, branch: str | None) -> Tensor:
+        """Logits of the whole, or of a branch, as cross-entropy sees them: methods that train it may change them."""
+        for method in self.methods.values():
+            if method.branch == branch:
+                logits = method.judged(logits)  # type: ignore[operator]
+        return logits
 
 
 class OwnLoop(nn.Module):

@@ -6,7 +6,15 @@ nothing else of Overtone, so they can be used alone: ``from overtone.losses impo
 
 from overtone.losses.activation import class_map_distance, evidence, evidence_distance, joint_evidence, to_grid
 from overtone.losses.contrast import noise_contrast
-from overtone.losses.logits import decoupled_kd, dist, kd, kd_per_sample, kd_to_probabilities, standardised_kd
+from overtone.losses.logits import (
+    decoupled_kd,
+    dist,
+    kd,
+    kd_per_sample,
+    kd_to_probabilities,
+    standardised_kd,
+    unit_deviation,
+)
 from overtone.losses.maps import attention_transfer, hierarchical_context, spectrum_distance
 from overtone.losses.relations import (
     gram,
@@ -37,4 +45,5 @@ __all__ = [
     "spectrum_distance",
     "standardised_kd",
     "to_grid",
+    "unit_deviation",
 ]

@@ -1,11 +1,12 @@
 """Losses on logits: Hinton's temperature-softened KL divergence in three forms that share one scale, and what followed.
 
 Reduction everywhere: sum over classes, mean over the batch ("batchmean"). Some published code uses the mean over
-both, which is C times smaller; weights tuned there do not carry over.
+both, which is C times smaller: methods that follow it divide by C (``reduction: mean``).
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,6 +60,22 @@ def kd_to_probabilities(student: Tensor, target: Tensor, temperature: float = 4.
     """
     log_s = F.log_softmax(student / temperature, dim=-1)
     return F.kl_div(log_s, target, reduction="batchmean") * temperature**2
+
+
+def unit_deviation(logits: Tensor) -> Tensor:
+    r"""Logits over their deviation in each sample, not centred, as code for wearables standardises them.
+
+    .. math:: z' = z / std_c(z), \quad std \text{ with } C - 1
+
+    Args:
+        logits: (..., C), C >= 2.
+
+    Returns:
+        (..., C); unchanged by positive scaling.
+
+    Source: the code of Jeon et al. 2022 (TDA_KD), which adds no small number; where all logits are equal, 0 here.
+    """
+    return logits / logits.std(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).tiny)
 
 
 def decoupled_kd(student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 4.0) -> tuple[Tensor, Tensor]:

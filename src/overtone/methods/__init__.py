@@ -47,6 +47,8 @@ METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
 """What a row may hold besides its method's own settings; offered where a key is unknown."""
 
+PUBLISHED_WEIGHTS = "published weights"
+"""Of a preset: its weights in a row with ``published: true``."""
 EARLY, ANNEALED = "after Cho & Hariharan 2019 (ESKD)", "Jeon et al. 2024 (TPKD)"
 PRESETS: dict[str, tuple[dict[str, Any], str, str]] = {
     "eskd": ({"name": "kd", "checkpoint": "best"}, "kd from the early-stopped teacher (best on validation)", EARLY),
@@ -62,6 +64,7 @@ PRESETS: dict[str, tuple[dict[str, Any], str, str]] = {
             "name": "weighted",
             "warm_start": True,
             "weights": {"sp.gram": 700.0},  # beside lambda = 0.7, the values for GENEActiv
+            PUBLISHED_WEIGHTS: {"sp.gram": 200.0},  # beside lambda = 0.99, those for PAMAP2
             "extras": [{"name": "sp", "teachers": "merged", "stages": "all"}],
         },
         "ann + similarity preserving against the merged teachers",
@@ -164,6 +167,7 @@ def default_weights(
 __all__ = [
     "METHODS",
     "PRESETS",
+    "PUBLISHED_WEIGHTS",
     "Method",
     "MethodConfig",
     "MultiTeacherKD",

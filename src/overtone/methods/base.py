@@ -91,6 +91,10 @@ class Method(nn.Module):
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()
 
+    def judged(self, logits: Tensor) -> Tensor:
+        """What of the logits (B, C) cross-entropy sees: they themselves, unless published code changes them first."""
+        return logits
+
     def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
         return {}

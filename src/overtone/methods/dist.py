@@ -10,7 +10,7 @@ from torch import Tensor
 from overtone.losses import dist
 from overtone.methods.base import MethodConfig
 from overtone.methods.each import EachTeacher
-from overtone.methods.multi_teacher import MultiTeacherConfig
+from overtone.methods.multi_teacher import SoftConfig
 from overtone.types import DataInfo, Spec
 
 
@@ -24,11 +24,11 @@ class Dist(EachTeacher):
     PARTS: ClassVar[tuple[str, ...]] = ("inter", "intra")
     couples_batch: ClassVar[bool] = True
     LEAST_BATCH: ClassVar[int] = 3  # two values correlate fully or not at all, without a gradient
-    Config: ClassVar[type[MethodConfig]] = MultiTeacherConfig
+    Config: ClassVar[type[MethodConfig]] = SoftConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
-        assert isinstance(config, MultiTeacherConfig)
+        assert isinstance(config, SoftConfig)
         self.temperature = config.temperature
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from overtone.losses import decoupled_kd
 from overtone.methods.base import MethodConfig
 from overtone.methods.each import EachTeacher
-from overtone.methods.multi_teacher import MultiTeacherConfig
+from overtone.methods.multi_teacher import SoftConfig
 from overtone.types import DataInfo, Spec
 
 
@@ -22,11 +22,11 @@ class DKD(EachTeacher):
     SUMMARY: ClassVar[str] = "KD split into true class and rest, with weights of their own"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "target": 1.0, "rest": 8.0}
     PARTS: ClassVar[tuple[str, ...]] = ("target", "rest")
-    Config: ClassVar[type[MethodConfig]] = MultiTeacherConfig
+    Config: ClassVar[type[MethodConfig]] = SoftConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
-        assert isinstance(config, MultiTeacherConfig)
+        assert isinstance(config, SoftConfig)
         self.temperature = config.temperature
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ class LogitStd(EachTeacher):
     NAME: ClassVar[str] = "logit_std"
     SOURCE: ClassVar[str] = "Sun et al. 2024"
     SUMMARY: ClassVar[str] = "kd on standardised logits, which leaves the student their scale"
-    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 9.0}
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "kl": 9.0}  # the official code, CIFAR-100
     PARTS: ClassVar[tuple[str, ...]] = ("kl",)
     Config: ClassVar[type[MethodConfig]] = LogitStdConfig
 

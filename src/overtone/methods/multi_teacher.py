@@ -15,12 +15,24 @@ from overtone.methods.base import Method, MethodConfig
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
 
 Average = Literal["loss", "prob", "logit"]
+Reduction = Literal["batchmean", "mean"]
 
 
-class MultiTeacherConfig(MethodConfig):
-    """Settings that every logit method shares."""
+class SoftConfig(MethodConfig):
+    """``temperature`` softens logits."""
 
     temperature: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+
+
+class MultiTeacherConfig(SoftConfig):
+    """Settings that every method with a KL divergence to fused teachers shares.
+
+    Attributes:
+        reduction: ``batchmean`` sums over the classes, as in most code; ``mean`` averages over them, which is C times
+            smaller.
+    """
+
+    reduction: Reduction = "batchmean"
 
 
 class MultiTeacherKD(Method):
@@ -37,6 +49,7 @@ class MultiTeacherKD(Method):
         super().__init__(config, student, teachers, data)
         assert isinstance(config, MultiTeacherConfig)
         self.temperature = config.temperature
+        self.share = 1 / student.classes if config.reduction == "mean" else 1.0
         self.names = tuple(teachers)
         self.terms = ("kl",)
         self.fusion = mean
@@ -47,7 +60,11 @@ class MultiTeacherKD(Method):
         """The term ``kl``."""
         logits = torch.stack([teachers[name].logits for name in self.names])  # (K, B, C)
         weights = self.fusion(student.logits, logits, batch.target)  # (K, B)
-        return {"kl": self.scale * average_kd(student.logits, logits, weights, self.temperature, self.average)}
+        return {"kl": self.scale * self.share * self.divergence(student.logits, logits, weights)}
+
+    def divergence(self, student: Tensor, teachers: Tensor, weights: Tensor) -> Tensor:
+        """Of logits (B, C) to (K, B, C) with weights (K, B), summed over the classes."""
+        return average_kd(student, teachers, weights, self.temperature, self.average)
 
 
 def average_kd(student: Tensor, teachers: Tensor, weights: Tensor, temperature: float, average: Average) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overtone.errors import InputError, close
-from overtone.methods import PRESETS, ROW_KEYS, MethodConfig, check_count, configure, default_weights
+from overtone.methods import PRESETS, PUBLISHED_WEIGHTS, ROW_KEYS, MethodConfig, check_count, configure, default_weights
 from overtone.methods import find as find_method
 from overtone.recipe import MethodSettings, PhaseSettings, ReferenceSettings, WeightSettings
 
@@ -60,7 +60,10 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
 
 def _expanded(row: MethodSettings) -> MethodSettings:
     """A preset's row written out: what the recipe gives counts, before what the preset holds."""
-    preset = PRESETS[row.name][0]
+    preset = dict(PRESETS[row.name][0])
+    published = preset.pop(PUBLISHED_WEIGHTS, {})
+    if row.settings.get("published"):
+        preset["weights"] = {**preset.get("weights", {}), **published}
     given = row.model_dump(by_alias=True, exclude_unset=True)
     _check_preset(row.name, given)
     extras = [_with_shared(extra, row.settings) for extra in [*preset.get("extras", []), *given.get("extras", [])]]
