@@ -187,7 +187,7 @@ def _some(groups: Sequence[str]) -> str:
 
 
 def _stages(spec: Spec) -> str:
-    names = [name for name in spec.stages if not name.endswith(".pre") and name != "final"]
+    names = [name for name in spec.stages if not name.endswith((".pre", ".raw")) and name != "final"]
     return " → ".join(f"{name} {'x'.join(map(str, spec.stages[name].shape))}" for name in names)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
 from overtone.tokens import as_map, blocks_of, declared_by_timm
@@ -49,13 +50,14 @@ class _Catch:
 
 @dataclass(eq=False)
 class _CatchInput:
-    """The hook of the classifier: what enters it is the embedding."""
+    """A hook that keeps what enters a module: of the classifier the embedding, of a last activation ``stageK.pre``."""
 
     held: _Held
+    stage: str
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self.held.running and args:
-            self.held.tensors["embedding"] = args[0]
+            self.held.tensors[self.stage] = args[0]
 
 
 class Tap(nn.Module):
@@ -78,6 +80,7 @@ class Tap(nn.Module):
         self._held = _Held()
         self._hooks: list[Any] = []
         self.at: dict[str, str] = {}
+        self.ends_found = False
         if not self.declared:
             _no_inplace(model)
             if at is not None:
@@ -94,14 +97,23 @@ class Tap(nn.Module):
             self._hooks.append(modules[path].register_forward_hook(_Catch(self._held, stage)))
         classifier = _classifier(self.model)
         if classifier is not None:
-            self._hooks.append(classifier.register_forward_pre_hook(_CatchInput(self._held)))
+            self._hooks.append(classifier.register_forward_pre_hook(_CatchInput(self._held, "embedding")))
         self.at = dict(at)
+
+    def attach_before(self, example: Tensor) -> None:
+        """Capture what enters the activation that a stage ends in, as ``stageK.pre``, wherever one is found."""
+        modules = dict(self.model.named_modules())
+        for stage, path in last_activations(self.model, self.at, example).items():
+            if f"{stage}.pre" not in self.at:
+                hook = modules[path].register_forward_pre_hook(_CatchInput(self._held, f"{stage}.pre"))
+                self._hooks.append(hook)
+        self.ends_found = True
 
     def release(self) -> None:
         """Take all hooks off the model again."""
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self.at = [], {}
+        self._hooks, self.at, self.ends_found = [], {}, False
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -276,10 +288,13 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
         if not tap.declared and not tap.at and isinstance(example, Tensor):
             tap.attach(_stages_of(tap.model, example))
             _drop_points(tap, example)
+        if not tap.declared and not tap.ends_found and isinstance(example, Tensor):
+            tap.attach_before(example)
         with torch.no_grad():
             output = tap(example)
         _check_logits(output.logits, example)
-        return replace(_spec(output, example, axes), ends=_ends(tap.model, output.logits))
+        spec = _spec(output, tap.model if tap.declared else None, example, axes)
+        return replace(spec, ends=_ends(tap.model, output.logits))
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -315,7 +330,7 @@ def _ends(model: nn.Module, logits: Tensor) -> str:
     return "sigmoid" if isinstance(list(model.modules())[-1], nn.Sigmoid) else ""
 
 
-def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
+def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
     inputs = [example] if isinstance(example, Tensor) else [x for x in example if x is not None]
     meant = list(axes) or [()] * len(inputs)
     stages = {
@@ -334,10 +349,11 @@ def _spec(output: Output, example: Input, axes: Sequence[tuple[str, ...]]) -> Sp
         stages=stages,
         embedding=None if output.embedding is None else output.embedding.shape[1],
         attention=None if output.attention is None else tuple(output.attention.shape[1:]),
-        branches={name: _spec(branch, x, [own]) for (name, branch), x, own in parts},
+        branches={name: _spec(branch, getattr(model, name), x, [own]) for (name, branch), x, own in parts},
         has_head=output.head is not None,
         has_cam=_has_cam(output),
         axes=() if output.branches else meant[0],
+        first=model.FIRST if isinstance(model, Staged) else 1,
     )
 
 

@@ -186,7 +186,8 @@ class Spec:
 
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
     ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
-    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits.
+    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``first``: number of the first stage
+    that methods compare by themselves.
     """
 
     input: Shape
@@ -199,6 +200,7 @@ class Spec:
     has_cam: bool = False
     axes: tuple[str, ...] = ()
     ends: str = ""
+    first: int = 1
 
     @property
     def dims(self) -> int:
@@ -206,8 +208,8 @@ class Spec:
         return len(self.input) - 1 if isinstance(self.input[0], int) else 0
 
     def depth_stages(self) -> list[str]:
-        """``stage1 .. stageN`` from shallow to deep, the stages that methods pair by default."""
-        names = [name for name in self.stages if name.startswith("stage") and name[5:].isdigit()]
+        """``stage1 .. stageN`` from shallow to deep, the stages that methods pair by default (a VGG's from stage2)."""
+        names = [n for n in self.stages if n.startswith("stage") and n[5:].isdigit() and int(n[5:]) >= self.first]
         return sorted(names, key=lambda name: int(name[5:]))
 
 

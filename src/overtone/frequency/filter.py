@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,11 @@ class SpectralFilter(nn.Module):
 
     For a map of another size a Fourier filter is resampled in frequency.
 
+    In a dense complex filter u and -u are parameters of their own, and what acts is their mean, which moves half as far
+    at each step as a single parameter would (a quarter as far where the mask lets only one pass), and decays alike. With
+    ``published`` a coefficient that acts is :math:`\sqrt{1/2}` (1/2) of what is stored, and so moves alike: once that
+    factor is in the gradient, once in the step. This holds for SGD with momentum and weight decay.
+
     Args:
         in_channels, out_channels: of the maps.
         size: of the maps, T, (T,) or (H, W).
@@ -36,7 +41,8 @@ class SpectralFilter(nn.Module):
         form: ``full``, a matrix at each frequency; ``depthwise``, a factor for each output channel at each frequency,
             behind one mixing of channels for all of them if the numbers of channels differ; ``low_rank:r``, a
             matrix of rank r at each frequency.
-        published: the mask and the initial values of the official code instead of ours.
+        published: the mask and the initial values of the official code instead of ours, and coefficients stored so that
+            gradient descent moves the filter as it moves that code's dense one.
 
     Raises:
         ValueError: for settings that are unknown or do not go together, or an empty map.
@@ -75,6 +81,8 @@ class SpectralFilter(nn.Module):
             )
         self.transform.keep(gain > 0)
         passed = gain[gain > 0]
+        if published:  # squares, which are exact in every precision
+            passed = torch.where(cast(Fourier, self.transform).real[self.transform.kept], 1.0, passed / 2)
         self.register_buffer("gain", passed if (passed != 1).any() else None, persistent=False)
         self._make_parameters(len(passed), self.transform.parts)
 
@@ -108,9 +116,14 @@ class SpectralFilter(nn.Module):
         if self.form == "depthwise" and self.mix is not None:
             x = torch.einsum("bi...,io->bo...", x, self.mix[..., 0])
         coefficients = self.transform.analyse(x)  # (n, B, in_channels)
-        if self.gain is not None:
-            coefficients = coefficients * self.gain[:, None, None]
-        return self.transform.synthesise(self._multiply(coefficients))
+        return self.transform.synthesise(self._multiply(self._weighed(coefficients)))
+
+    def _weighed(self, numbers: Tensor) -> Tensor:
+        """Times how much of each kept coefficient passes: (n, ...) -> the same shape."""
+        if self.gain is None:
+            return numbers
+        gain = self.gain.to(numbers.real.dtype)
+        return numbers * (gain.sqrt() if self.published else gain)[:, None, None]
 
     def _multiply(self, coefficients: Tensor) -> Tensor:
         """(n, B, in_channels) -> (n, B, out_channels)."""
@@ -137,9 +150,7 @@ class SpectralFilter(nn.Module):
         """
         if not isinstance(self.transform, Fourier):
             raise ValueError("only the filter of transform fft can be written as a dense one")
-        matrices = self._matrices()
-        if self.gain is not None:
-            matrices = matrices * self.gain[:, None, None]
+        matrices = self._weighed(self._matrices())
         half = self.transform.spread(matrices)  # (in, out, *half)
         columns = torch.arange(self.size[-1], device=half.device)
         inside = columns < half.shape[-1]
@@ -170,7 +181,8 @@ class SpectralFilter(nn.Module):
         Only the Hermitian part of the masked filter acts on real maps if the real part of the output is kept, so
         :math:`P(u) = [M(u) K(u) + \overline{M(-u) K(-u)}] / [M(u) + M(-u)]`. A parameter's gradient is then
         :math:`dL/dK(u) + \overline{dL/dK(-u)}` of the dense filter where the mask is 1 at u and -u (half of that
-        where u = -u).
+        where u = -u). With ``published``, P(u) is divided by :math:`\sqrt{1/2}` where both pass and u is not -u, and
+        those gradients are multiplied by it.
 
         Raises:
             ValueError: for another transform, form or shape.
@@ -188,11 +200,11 @@ class SpectralFilter(nn.Module):
         mask = published_mask(self.size) if self.published else torch.ones(self.size)
         mask = mask.to(filter.device)
         masked = mask * filter
-        weights = (mask + _mirrored(mask, len(self.size)))[half].flatten()[self.transform.kept]
-        projected = (masked + _mirrored(masked, len(self.size)).conj())[half].flatten(2)[
-            ..., self.transform.kept
-        ] / weights
-        self.weight.copy_(torch.view_as_real(projected.permute(2, 0, 1).resolve_conj().contiguous()))
+        hermitian = (masked + _mirrored(masked, len(self.size)).conj())[half].flatten(2)[..., self.transform.kept]
+        stored = hermitian.permute(2, 0, 1) / 2
+        if self.published:
+            stored = stored / self._weighed(torch.ones_like(stored[:, :1, :1].real))
+        self.weight.copy_(torch.view_as_real(stored.resolve_conj().contiguous()))
 
     def _resampled(self, x: Tensor) -> Tensor:
         """Filter a map of another size with the filter interpolated linearly in frequency, under that size's mask."""

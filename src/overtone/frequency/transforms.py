@@ -105,7 +105,7 @@ class Fourier(Transform):
 
     def analyse(self, x: Tensor) -> Tensor:
         """See :class:`Transform`."""
-        if self.forward_matrix is not None:
+        if self.forward_matrix is not None and x.dtype != torch.float64:  # the matrices are exact to float32 only
             planes = self.forward_matrix.to(x.dtype) @ x.reshape(-1, self.forward_matrix.shape[1]).T  # (2 n, B C)
             real, imaginary = planes.unflatten(1, x.shape[:2]).chunk(2)
             return torch.complex(real, imaginary)
@@ -115,7 +115,7 @@ class Fourier(Transform):
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """See :class:`Transform`. Every bin is filled, Hermitian, so that the inverse is defined on every device."""
-        if self.inverse_matrix is not None:
+        if self.inverse_matrix is not None and coefficients.dtype != torch.complex128:
             planes = torch.view_as_real(coefficients).permute(1, 2, 3, 0).flatten(2)  # (B, C, 2 n)
             return (planes @ self.inverse_matrix.to(planes.dtype)).unflatten(2, self.size)
         spectrum = self.spread(coefficients)

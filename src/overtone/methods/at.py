@@ -25,6 +25,7 @@ class AT(LevelMethod):
     """Term ``map.TEACHER``: where each stage's energy lies, summed over stages; channels and sizes may differ."""
 
     NAME: ClassVar[str] = "at"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Zagoruyko & Komodakis 2017 (attention transfer)"
     SUMMARY: ClassVar[str] = "each stage's energy lies where the teacher's does"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1000.0}

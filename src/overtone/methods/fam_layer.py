@@ -30,6 +30,7 @@ class FamLayer(FrequencyMethod):
     """Term ``map.TEACHER``: at every stage, D(teacher's map, FAM(local attention(student's map))), summed."""
 
     NAME: ClassVar[str] = "fam_layer"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Pham et al. 2024 (FAM-KD), layer to layer"
     SEES: ClassVar[str] = "maps; an image teacher's too for a signal student"
     SUMMARY: ClassVar[str] = "each stage, seen through frequency attention, matches the teacher's stage"

@@ -11,6 +11,7 @@ from overtone.frequency import resize
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
 from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.methods.points import has_point
 from overtone.types import Spec
 
 TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]] = {
@@ -19,16 +20,24 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]] = {
 }
 
 
+class FitNetConfig(LevelsConfig):
+    """``published``: the regressor ends in a ReLU wherever the teacher's map is read, as in the public code; else only
+    where it is read behind its activation, since a ReLU cannot reach negative values.
+    """
+
+    published: bool = False
+
+
 class FitNet(LevelMethod):
     """Term ``map.TEACHER``: the student's second stage, behind a convolution, is the teacher's."""
 
     NAME: ClassVar[str] = "fitnet"
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     SOURCE: ClassVar[str] = "Romero et al. 2015 (FitNets), in one stage"
     SUMMARY: ClassVar[str] = "the second stage, behind a learned convolution, is the teacher's (a hint)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 100.0}
     EMBEDDING: ClassVar[bool] = False
-    Config: ClassVar[type[MethodConfig]] = LevelsConfig
+    Config: ClassVar[type[MethodConfig]] = FitNetConfig
 
     @classmethod
     def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
@@ -38,13 +47,14 @@ class FitNet(LevelMethod):
 
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""
-        return nn.ModuleList(_Regressor(level) for level in own)
+        assert isinstance(config, FitNetConfig)
+        return nn.ModuleList(_Regressor(level, config.published or not has_point(level.teacher)) for level in own)
 
 
 class _Regressor(nn.Module):
-    """A convolution to the teacher's channels and size, batch normalisation, ReLU."""
+    """A convolution to the teacher's channels and size, batch normalisation and, where asked for, ReLU."""
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: Level, relu: bool) -> None:
         super().__init__()
         inputs, *have = level.student_shape
         outputs, *want = level.teacher_shape
@@ -58,6 +68,7 @@ class _Regressor(nn.Module):
         else:
             self.convolution = CONV[dims](inputs, outputs, 1)
         self.norm = NORM[dims](outputs)
+        self.relu = nn.ReLU() if relu else nn.Identity()
 
     def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
-        return self.norm(resize(self.convolution(x), self.size)).relu(), None
+        return self.relu(self.norm(resize(self.convolution(x), self.size))), None

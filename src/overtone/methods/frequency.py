@@ -146,6 +146,7 @@ def check_filters(config: FrequencyConfig, own: list[Level]) -> None:
     Raises:
         InputError: for more than ``max_parameters``, with the forms that fit; for settings that do not fit a level.
     """
+    own = [level for level in own if level.compared]
     count = 0 if config.branches == "local" else _filter_parameters(config, own)
     if count <= config.max_parameters:
         return
@@ -234,6 +235,7 @@ class FrequencyMethod(LevelMethod):
             (f"{name}/{level.student}", cast(Head, adapter.head).frequency_attention)
             for name, own in self.levels.items()
             for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True)
+            if level.compared
         ]
 
     def compare(self, adapter: nn.Module, out: Tensor, wanted: Tensor) -> Tensor:

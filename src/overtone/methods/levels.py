@@ -15,6 +15,7 @@ from overtone.errors import InputError, nearest
 from overtone.frequency import radial_spectrum
 from overtone.losses import hierarchical_context, spectrum_distance
 from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.methods.points import Point, PointsConfig, has_point, published_point, read_at
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 Distance = Literal["mse", "hcl", "spectrum"]
@@ -25,7 +26,7 @@ DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class LevelsConfig(MethodConfig):
+class LevelsConfig(PointsConfig):
     """Settings of what is compared.
 
     Attributes:
@@ -66,12 +67,16 @@ class DistanceConfig(LevelsConfig):
 
 @dataclass(frozen=True)
 class Level:
-    """One depth: a student's and a teacher's map, (c, size) without the batch; an embedding is a map of one value."""
+    """One depth: a student's and a teacher's map, (c, size) without the batch; an embedding is a map of one value.
+
+    A level that is not ``compared`` hands on what it has to the shallower one, and that is all.
+    """
 
     student: str
     teacher: str
     student_shape: tuple[int, ...]
     teacher_shape: tuple[int, ...]
+    compared: bool = True
 
     def map_of_student(self, output: Output) -> Tensor:
         """(B, c, ...)."""
@@ -90,7 +95,12 @@ def _map(output: Output, name: str, dims: int) -> Tensor:
 
 
 def levels(
-    config: LevelsConfig, student: Spec, teacher: Spec, name: str, before: bool = False, embedding: bool = True
+    config: LevelsConfig,
+    student: Spec,
+    teacher: Spec,
+    name: str,
+    teacher_at: Point | None = None,
+    embedding: bool = True,
 ) -> list[Level]:
     """The levels that are compared, shallow to deep, the embedding last.
 
@@ -98,12 +108,13 @@ def levels(
         config: which.
         student, teacher: what they have.
         name: the teacher's, for messages.
-        before: take the maps in front of the last activation (``stageK.pre``) where both models have them.
+        teacher_at: where a method reads a teacher's stages unless the settings say; None for where published code has
+            its feature maps.
         embedding: take the embeddings too, where both models have them.
 
     Raises:
         InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, a stage
-            without a map, or no stage at all.
+            without a map, a point that a stage does not have, or no stage at all.
     """
     if not teacher.depth_stages() and config.pairs is None:
         raise InputError(
@@ -127,7 +138,7 @@ def levels(
             + (" (this method does not compare the embedding)" if not embedding and config.pairs else "")
             + "; name at least one in stages or pairs, or leave both out"
         )
-    return [_level(student, teacher, s, t, before) for s, t in pairs]
+    return [_level(config, student, teacher, s, t, teacher_at) for s, t in pairs]
 
 
 def _without_embedding(pairs: Mapping[str, str] | None) -> Mapping[str, str] | None:
@@ -135,14 +146,18 @@ def _without_embedding(pairs: Mapping[str, str] | None) -> Mapping[str, str] | N
     return None if pairs is None else {s: t for s, t in pairs.items() if s != "embedding"}
 
 
-def _level(student: Spec, teacher: Spec, mine: str, theirs: str, before: bool) -> Level:
+def _level(
+    config: LevelsConfig, student: Spec, teacher: Spec, mine: str, theirs: str, teacher_at: Point | None
+) -> Level:
     if mine == "embedding":
         assert student.embedding is not None
         assert teacher.embedding is not None
         own, other = (1,) * student.dims, (1,) * teacher.dims
         return Level(mine, theirs, (student.embedding, *own), (teacher.embedding, *other))
-    if before and f"{mine}.pre" in student.stages and f"{theirs}.pre" in teacher.stages:
-        mine, theirs = f"{mine}.pre", f"{theirs}.pre"
+    images = student.dims == 2
+    mine = read_at(student, mine, config.student_at, published_point(student, mine, images), "student")
+    usual = teacher_at or published_point(teacher, theirs, images)
+    theirs = read_at(teacher, theirs, config.teacher_at, usual, "teacher")
     for spec, stage, who in ((student, mine, "student"), (teacher, theirs, "teacher")):
         shape = spec.stages[stage].shape
         if len(shape) not in (2, 3) or min(shape) < 1:
@@ -160,7 +175,8 @@ class LevelMethod(Method):
     which adapters there are.
 
     Attributes:
-        BEFORE: compare maps in front of the last activation where both models have them.
+        TEACHER_AT: where a teacher's stages are read unless the settings say; None for where published code has its
+            feature maps (:func:`~overtone.methods.points.published_point`), as the student's always are.
         EMBEDDING: compare the embedding too, as a map of one value.
     """
 
@@ -168,14 +184,14 @@ class LevelMethod(Method):
     SEES: ClassVar[str] = "maps of one kind, signals' or images'"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
-    BEFORE: ClassVar[bool] = False
+    TEACHER_AT: ClassVar[Point | None] = None
     EMBEDDING: ClassVar[bool] = True
     distance: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
     def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
         """The levels that are compared with a teacher, shallow to deep."""
-        return levels(config, student, teacher, name, cls.BEFORE, cls.EMBEDDING)
+        return levels(config, student, teacher, name, cls.TEACHER_AT, cls.EMBEDDING)
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
@@ -183,7 +199,8 @@ class LevelMethod(Method):
         assert isinstance(config, LevelsConfig)
         found = {name: cls.find(config, student, spec, name) for name, spec in teachers.items()}
         mine = frozenset(level.student for own in found.values() for level in own)
-        return Needs(mine, {name: frozenset(level.teacher for level in own) for name, own in found.items()})
+        theirs = {name: frozenset(level.teacher for level in own if level.compared) for name, own in found.items()}
+        return Needs(mine, theirs)
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -194,6 +211,22 @@ class LevelMethod(Method):
         self.levels = {name: self.find(config, student, spec, name)[::-1] for name, spec in teachers.items()}
         self.adapters = nn.ModuleDict({name: self._made(config, name, own) for name, own in self.levels.items()})
         self.terms = tuple(f"map.{name}" for name in teachers)
+        self.teacher_at = config.teacher_at or self.TEACHER_AT
+
+    def notes(self) -> tuple[str, ...]:
+        """Stages of teachers whose map in front of the last activation is wanted and not known."""
+        if self.teacher_at != "before":
+            return ()
+        lacking = {
+            name: [own.teacher for own in found[::-1] if own.teacher != "embedding" and not has_point(own.teacher)]
+            for name, found in self.levels.items()
+        }
+        return tuple(
+            f"{self.NAME} reads {', '.join(stages)} of teacher {name} as they are: no activation is known at their "
+            "end, in front of which it would read them"
+            for name, stages in lacking.items()
+            if stages
+        )
 
     def _made(self, config: LevelsConfig, name: str, own: list[Level]) -> nn.ModuleList:
         try:
@@ -213,7 +246,7 @@ class LevelMethod(Method):
             for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 before = level.map_of_student(student)
                 after, handed = adapter(before, handed)
-                if level.student == "embedding":
+                if level.student == "embedding" or not level.compared:
                     continue
                 maps = {"before": before, "after": after, "teacher": level.map_of_teacher(teachers[name])}
                 for what, x in maps.items():
@@ -226,7 +259,7 @@ class LevelMethod(Method):
         """An adapter for each level, from deep to shallow.
 
         An adapter takes the student's map and what the deeper level handed on (None at the deepest), and returns a map
-        of the teacher's form and what it hands on.
+        of the teacher's form (anything where the level is not compared) and what it hands on.
 
         Raises:
             InputError: for a level that the settings do not fit; begins with its stage.
@@ -259,7 +292,8 @@ class LevelMethod(Method):
             handed, total = None, student.logits.new_zeros(())
             for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 out, handed = adapter(level.map_of_student(student), handed)
-                total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
+                if level.compared:
+                    total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
             found[f"map.{name}"] = total
         return found
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
 from overtone.methods.levels import Distance, DistanceConfig, Level, LevelMethod, LevelsConfig
+from overtone.methods.points import Point
 
 WIDEST = 512
 
@@ -22,12 +23,16 @@ class ReviewConfig(DistanceConfig):
 
 
 class Review(LevelMethod):
-    """Term ``map.TEACHER``: the hierarchical context loss of all levels behind attention-based fusion."""
+    """Term ``map.TEACHER``: the hierarchical context loss of all levels behind attention-based fusion.
+
+    The student's feature maps meet the teacher's in front of their last activation, as in the published code.
+    """
 
     NAME: ClassVar[str] = "review"
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Chen et al. 2021 (ReviewKD)"
     SUMMARY: ClassVar[str] = "stages are fused deep to shallow by learned gates and match the teacher's"
-    BEFORE: ClassVar[bool] = True
+    TEACHER_AT: ClassVar[Point | None] = "before"
     Config: ClassVar[type[MethodConfig]] = ReviewConfig
 
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:

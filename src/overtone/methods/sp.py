@@ -12,10 +12,11 @@ from overtone.errors import InputError
 from overtone.fusion import shares_of
 from overtone.losses import similarity_preserving, similarity_preserving_merged
 from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.methods.points import PointsConfig, published_point, read_at
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
-class SPConfig(MethodConfig):
+class SPConfig(PointsConfig):
     """Settings of ``sp``.
 
     Attributes:
@@ -35,7 +36,7 @@ class SP(Method):
     """Terms ``gram.TEACHER`` (each) or ``gram`` (merged); modalities and widths may differ."""
 
     NAME: ClassVar[str] = "sp"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
     STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of any kind"
@@ -48,10 +49,19 @@ class SP(Method):
     @classmethod
     def _pairs(cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]) -> dict[str, list[tuple[str, str]]]:
         deepest = config.stages == "last" and config.pairs is None
-        return {
+        found = {
             name: pair_stages(student, spec, _deepest(student, spec) if deepest else config.pairs, name)
             for name, spec in teachers.items()
         }
+        images = student.dims == 2
+
+        def mine(stage: str) -> str:
+            return read_at(student, stage, config.student_at, published_point(student, stage, images), "student")
+
+        def theirs(spec: Spec, stage: str) -> str:
+            return read_at(spec, stage, config.teacher_at, published_point(spec, stage, images), "teacher")
+
+        return {name: [(mine(s), theirs(teachers[name], t)) for s, t in pairs] for name, pairs in found.items()}
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:

@@ -28,18 +28,19 @@ from overtone.recipe import ModelOptions
 from overtone.types import Shape
 
 VERSION = 1
-"""Raised whenever a built-in model's definition or initialisation changes."""
+"""Raised whenever the definition or initialisation of all built-in models changes; of one family, see there."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: the pattern of its names and how to make one."""
+    """A family of models: the pattern of its names and how to make one; ``version`` is raised with its definition."""
 
     pattern: str
     example: str
     dims: tuple[int, ...]
     source: str
     make: Callable[[re.Match[str], int, int, int], Staged]
+    version: int = 1
 
 
 def _wrn(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
@@ -72,7 +73,7 @@ def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged
 
 
 def _mobilenet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return MobileNetV2(channels, classes, dims, float(match[1]))
+    return MobileNetV2(channels, classes, dims, float(match[1]), relu6=bool(match[2]))
 
 
 def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
@@ -99,7 +100,12 @@ FAMILIES: dict[str, Family] = {
         _vgg,
     ),
     "mobilenetv2": Family(
-        r"mobilenetv2-(\d+(?:\.\d+)?)", "mobilenetv2-0.5", (1, 2), "Sandler et al. 2018: width", _mobilenet
+        r"mobilenetv2-(\d+(?:\.\d+)?)(-relu6)?",
+        "mobilenetv2-0.5",
+        (1, 2),
+        "Sandler et al. 2018: width; plain ReLUs as in the distillation literature, -relu6: ReLU6 as in the paper",
+        _mobilenet,
+        version=2,
     ),
     "mobilenetv1": Family(
         r"mobilenetv1(?:-(\d+(?:\.\d+)?))?",
@@ -239,7 +245,15 @@ def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options:
 
 def fingerprint(name: str) -> str:
     """What decides a model's numbers besides its name; part of a cell's key."""
-    return foreign_fingerprint(name) if ":" in name and not branch_names(name) else str(VERSION)
+    parts = branch_names(name)
+    if ":" in name and not parts:
+        return foreign_fingerprint(name)
+    # A sum, so that it rises whichever part of it rises, and stays as it was for families that never changed.
+    return str(VERSION + sum(_version(part) - 1 for part in parts or (name,)))
+
+
+def _version(name: str) -> int:
+    return next((family.version for family in FAMILIES.values() if re.fullmatch(family.pattern, name)), 1)
 
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -71,12 +71,16 @@ class Staged(Tapped):
     """A classifier that names its depths.
 
     Stages, in the order of the forward pass: ``stem``, ``stage1`` .. ``stageN`` (after the last activation),
-    ``stageK.pre`` (before it), ``final`` (the map that is pooled) and ``embedding`` (the pooled vector, (B, D)).
+    ``stageK.pre`` (before it), ``stageK.raw`` (the sum that its last block gives, where that is yet another map, as in
+    networks that normalise and activate in front of convolutions), ``final`` (the map that is pooled) and ``embedding``
+    (the pooled vector, (B, D)).
 
     Attributes:
+        FIRST: number of the first stage that published code compares: 2 where the first one stands for the stem.
         attend: in place of the average, if it is set; its weights are the model's ``attention``.
     """
 
+    FIRST: ClassVar[int] = 1
     attend: AttentionPool | None
 
     def __init__(self) -> None:

@@ -26,13 +26,15 @@ STEM, LAST = 32, 1280
 class _Inverted(nn.Module):
     """Expansion, depthwise convolution, linear projection, and a shortcut where the shape stays."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, dims: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, expansion: int, dims: int, activation: type[nn.Module]
+    ) -> None:
         super().__init__()
         conv, norm, inner = CONV[dims], NORM[dims], inputs * expansion
         self.same = stride == 1 and inputs == outputs
         self.layers = nn.Sequential(
-            *(conv(inputs, inner, 1, bias=False), norm(inner), nn.ReLU6()),
-            *(conv(inner, inner, 3, stride=stride, padding=1, groups=inner, bias=False), norm(inner), nn.ReLU6()),
+            *(conv(inputs, inner, 1, bias=False), norm(inner), activation()),
+            *(conv(inner, inner, 3, stride=stride, padding=1, groups=inner, bias=False), norm(inner), activation()),
             *(conv(inner, outputs, 1, bias=False), norm(outputs)),
         )
 
@@ -50,18 +52,20 @@ class MobileNetV2(Staged):
         classes: number of classes.
         dims: 1 for (B, C, T), 2 for (B, C, H, W).
         width: a factor of all channels, 0.5 in the distillation literature; the last convolution keeps its 1,280.
+        relu6: cut activations off at 6, as in the paper; the distillation literature has plain ReLUs.
 
     Raises:
         ValueError: for a width that is not positive.
     """
 
-    def __init__(self, channels: int, classes: int, dims: int, width: float = 0.5) -> None:
+    def __init__(self, channels: int, classes: int, dims: int, width: float = 0.5, relu6: bool = False) -> None:
         super().__init__()
         if width <= 0:
             raise ValueError(f"a MobileNetV2's width must be positive, got {width}")
+        activation = nn.ReLU6 if relu6 else nn.ReLU
         inputs = max(1, round(STEM * width))
         self.stem = nn.Sequential(
-            CONV[dims](channels, inputs, 3, stride=2, padding=1, bias=False), NORM[dims](inputs), nn.ReLU6()
+            CONV[dims](channels, inputs, 3, stride=2, padding=1, bias=False), NORM[dims](inputs), activation()
         )
         self.stages = nn.ModuleList()
         for groups in STAGES:
@@ -69,11 +73,11 @@ class MobileNetV2(Staged):
             for expansion, base, count, first in groups:
                 outputs = max(1, round(base * width))
                 for number in range(count):
-                    blocks.append(_Inverted(inputs, outputs, first if number == 0 else 1, expansion, dims))
+                    blocks.append(_Inverted(inputs, outputs, first if number == 0 else 1, expansion, dims, activation))
                     inputs = outputs
             self.stages.append(blocks)
         last = round(LAST * max(width, 1))
-        self.last = nn.Sequential(CONV[dims](inputs, last, 1, bias=False), NORM[dims](last), nn.ReLU6())
+        self.last = nn.Sequential(CONV[dims](inputs, last, 1, bias=False), NORM[dims](last), activation())
         self.classifier = nn.Linear(last, classes)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Conv2d)):

@@ -6,7 +6,7 @@ pooling and the single linear layer as in the distillation literature (RepDistil
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -21,6 +21,8 @@ LAYERS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 
 class VGG(Staged):
     """Five stages of 3-wide convolutions, the first three halved behind, average pooling, a linear layer.
 
+    Published code lists the first stage where other networks have their stem, and so compares the other four.
+
     Args:
         channels: input channels.
         classes: number of classes.
@@ -31,6 +33,8 @@ class VGG(Staged):
     Raises:
         ValueError: for another depth, or a width that is not positive.
     """
+
+    FIRST: ClassVar[int] = 2
 
     def __init__(self, channels: int, classes: int, dims: int, depth: int = 8, width: float = 1) -> None:
         super().__init__()

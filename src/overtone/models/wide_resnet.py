@@ -36,6 +36,9 @@ class _Block(nn.Module):
 class WideResNet(Staged):
     """WRN-depth-width: a stem, three stages of ``(depth - 4) / 6`` blocks each, average pooling, a linear layer.
 
+    A stage has three points: ``stageK.raw``, the sum of its last block, which published code takes for its feature map;
+    ``stageK.pre``, normalised by what opens the next stage; and ``stageK``, that activated.
+
     Widths are 16, 32 and 64 times ``width`` (rounded, at least 1); stages 2 and 3 halve the resolution.
 
     Args:
@@ -85,11 +88,11 @@ class WideResNet(Staged):
                 if position == 0:
                     maps[name] = activated
                     if name != "stem":
-                        maps[f"{name}.pre"] = before
+                        maps[f"{name}.pre"], maps[f"{name}.raw"] = before, x
                 x = block(x, activated)
             name = f"stage{number}"
         before = self.norm(x)
-        maps[f"{name}.pre"] = before
+        maps[f"{name}.pre"], maps[f"{name}.raw"] = before, x
         maps[name] = maps["final"] = F.relu(before)
         maps["embedding"] = self.pool(maps["final"])
         return maps

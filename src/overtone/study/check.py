@@ -194,6 +194,7 @@ def _unreachable(cell: Cell, built: Built, teachers: Mapping[str, Output]) -> li
             shares = {
                 level.teacher: float((level.map_of_teacher(teachers[teacher]) < 0).float().mean())
                 for level in reversed(levels)
+                if level.compared
             }
             shares = {stage: share for stage, share in shares.items() if share > NEGATIVE}
             if shares:
