@@ -169,7 +169,13 @@ def test_the_callers_word_imports(trapped: Path, monkeypatch: pytest.MonkeyPatch
     path = written(trapped, header, {f"head.{key}": value for key, value in state.items()})
     x = torch.randn(4, 3, 40)
     try:
-        for trust in ({"payload:Net"}, {"payload:view"}, {"payload"}, set[str](), ["other:Net", "torch:save"]):
+        for trust in (
+            {"payload:Net"},
+            {"payload"},
+            set[str](),
+            ["other:Net", "torch:save"],
+            "payload:Net payload:view",
+        ):
             with pytest.raises(InputError, match="would import and run 'payload:"):
                 load_student(path, trust=trust)
         assert nothing_ran(trapped)

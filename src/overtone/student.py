@@ -148,6 +148,7 @@ def load_student(path: str | Path, trust: Trust = False) -> Student:
             imported.
     """
     path = Path(path)
+    trust = {trust} if isinstance(trust, str) else trust
     header = read_header(path)
     check_header(header.builder, header.options.arguments, [view.type for view in header.views], str(path), trust)
     views = [make_view(view.type, view.settings, f"{path}: view") for view in header.views]
