@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -432,7 +434,7 @@ UNTRUE = [
     of_view("gaf", size=16),
     of_view("pi", PI, side=10**4, size=10**4),
     of_view("pi", {}, size=8),
-    *(of_view("pi", PI | {"scale": bad}, size=8) for bad in (0, -1, NAN, "1", None, [1, 2])),
+    *(of_view("pi", PI | {"scale": bad}, size=8) for bad in (0, -1, 10**30, NAN, "1", None, [1, 2])),
     *(of_view("pi", PI | {"birth_range": bad}, size=8) for bad in ([1, 1], [2, 1], [0], [0, INF], "ab", None)),
     of_view("mtf", size=8, bins=10**7),
     of_view("recurrence", size=8, dimension=10**9),
@@ -621,3 +623,69 @@ def test_the_command_in_a_folder_full_of_traps(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "accuracy" in done.stdout.lower()
     assert not (tmp_path / "ran").exists()
+
+
+# --- many at random
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2,
+    10**9,
+    10**30,
+    1.5,
+    NAN,
+    INF,
+    "",
+    "x",
+    "a:b",
+    "signal",
+    "image",
+    "pi",
+    [],
+    [1],
+]
+ODD += [[[1, 2]], {}, {"a": 1}, [0] * 5, "wrn10-1", "two_branch-dscnn-4", "timm:resnet10t", "resnet8", "\x00", "é" * 50]
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a header, the whole left out."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = [place for key, held in pairs for place in places(held, (*at, key))]
+    return [at, *below] if at else below
+
+
+@pytest.mark.slow
+def test_mutated_headers_are_refused_or_work(tmp_path: Path) -> None:
+    """2,000 headers with one or two odd values: refused in a sentence, or a student that predicts."""
+    draw = random.Random(0)
+    headers = [
+        OF_SIGNALS,
+        OF_BOTH | {"builder": "two_branch-dscnn-4+wrn10-0.25"},
+        of_view("pi", PI, size=8),
+        of_view("gaf", size=8),
+        of_view("spectrogram", {"mean": 0, "std": 1}, length=14, hop=5) | {"input_shape": [3, 8, 9]},
+        OF_IMAGES | {"builder": "wrn10-0.25", "options": {"pool": "average", "modality_dropout": 0.0, "arguments": {}}},
+    ]
+    states = [load_student(honest(tmp_path, header)).model.state_dict() for header in headers]
+    loaded = 0
+    for _ in range(2000):
+        number = draw.randrange(len(headers))
+        header = copy.deepcopy(headers[number])
+        for _ in range(draw.choice([1, 1, 1, 2])):
+            *way, last = draw.choice(places(header))
+            part: Any = header
+            for key in way:
+                part = part[key]
+            part[last] = copy.deepcopy(draw.choice(ODD))
+        try:
+            student = load_student(written(tmp_path, header, states[number]))
+        except InputError:
+            continue
+        loaded += 1
+        assert student.predict(torch.randn(2, len(student.header.channels), *student.header.size)).shape[0] == 2
+    assert 50 < loaded < 1000

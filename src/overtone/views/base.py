@@ -75,7 +75,7 @@ class View(BaseModel):
         for name, count in self.STATE.items():
             held: Any = state.get(name)
             numbers: list[Any] = list(held) if isinstance(held, (list, tuple)) else [held]
-            if len(numbers) != count or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            if len(numbers) != count or not all(map(_is_finite, numbers)):
                 raise ValueError(f"its state's {name} must be {count} finite number{'s' if count > 1 else ''}")
             rises = name.endswith("_range")
             if (rises and not numbers[0] < numbers[1]) or (name in ("scale", "std") and not numbers[0] > 0):
@@ -92,3 +92,8 @@ class View(BaseModel):
     @abstractmethod
     def render(self, stored: Tensor, state: State) -> Tensor:
         """What the model sees, computed per batch on the batch's device."""
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether torch can take it as a finite number; of whole ones not even all."""
+    return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and abs(value) < 2**63)
