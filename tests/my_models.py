@@ -30,6 +30,25 @@ class Wrong(nn.Module):
         return self.conv(x)
 
 
+class Structured(nn.Module):
+    """A 2-D network that returns its logits beside other things, as many of the hub do."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(channels, 8, 3, stride=2), nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor | None]:
+        maps = self.conv(x).relu()
+        return {"loss": None, "logits": self.fc(maps.mean((2, 3))), "hidden": maps}
+
+
+class Probable(Structured):
+    """Ends in a softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)["logits"].softmax(1)
+
+
 class Skips(Plain):
     """Runs its second part in training only, so that a capture stays empty in evaluation."""
 
