@@ -22,7 +22,8 @@ from overtone import Distillation, Tap, data, probe, recipe
 from overtone.errors import InputError
 from overtone.methods import METHODS
 from overtone.models import build
-from overtone.study import check, execute, make_plan
+from overtone.study import execute, make_plan
+from overtone.study.check import check
 from overtone.study.listen import StudyListener
 from overtone.trial import rehearse
 from overtone.types import logits_of
@@ -70,7 +71,7 @@ def test_a_teacher_sleeps_on_in_a_module_that_wakes_it(compiled: bool) -> None:
     student, teacher = pair()
     holder = Holder(student, teacher)
     state = copy.deepcopy(teacher.state_dict())
-    loop = torch.compile(holder.loop, backend="aot_eager", fullgraph=True) if compiled else holder.loop
+    loop = torch.compile(holder.loop, backend="aot_eager") if compiled else holder.loop
     seen = []
     for _ in range(2):
         holder.train()
@@ -364,7 +365,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "numpy labels": (X, Y.numpy(), "y is a tensor .* got ndarray; torch.as_tensor makes one"),
     "a list": (X, Y.tolist(), "y is a tensor .* got list; torch.as_tensor"),
     "no label": (X, None, "y is a tensor .* got NoneType"),
-    "from 1": (X, Y + 1, "y holds 4; classes count from 0, the models' 4 go to 3"),
+    "from 1": (X, Y + 1, "y holds 4; classes count from 0, so the 4 of the models are 0 to 3"),
     "below 0": (X, Y - 1, "y holds -1; classes count from 0"),
     "one-hot": (X, F.one_hot(Y, 4), r"got \(6, 4\) of int64; of one-hot rows take y.argmax\(1\)"),
     "soft": (X, F.one_hot(Y, 4).float(), r"got \(6, 4\) of float32; of one-hot rows"),
@@ -463,7 +464,7 @@ def test_an_example_that_cannot_be(example: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": overtone.losses.kd}, "method: a name, several, or a mapping .* got function"),
+        ({"method": overtone.losses.kd}, "method: a name, a list of names or a mapping .* got function"),
         ({"data": Y}, "data: DataInfo is needed"),
         ({"weights": [1, 2]}, "weights: Mapping is needed, got list"),
         ({"view": "y"}, "view: the example holds no view 'y'; known: x"),

@@ -148,7 +148,7 @@ def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]
         spec = probe(student, example, axes)
         more = None if cell.given is not None else rehearse(student, spec, example)
     except InputError as error:
-        raise InputError(f"model {cell.model!r} {error}{hint}") from error
+        raise InputError(f"model {cell.model!r}: {error}{hint}") from error
     if more is not None and hint:
         raise InputError(f"model {cell.model!r} {more}{hint}")
     return spec, tuple(f"model {cell.model!r} {said}" for said in (squashed(spec), more) if said is not None)
