@@ -74,7 +74,7 @@ class View(BaseModel):
         """
         for name, count in self.STATE.items():
             held: Any = state.get(name)
-            numbers: list[Any] = list(held) if isinstance(held, (list, tuple)) else [held]
+            numbers: list[Any] = list(held) if count > 1 and isinstance(held, (list, tuple)) else [held]
             if len(numbers) != count or not all(map(_is_finite, numbers)):
                 raise ValueError(f"its state's {name} must be {count} finite number{'s' if count > 1 else ''}")
             rises = name.endswith("_range")
