@@ -434,7 +434,7 @@ UNTRUE = [
     of_view("gaf", size=16),
     of_view("pi", PI, side=10**4, size=10**4),
     of_view("pi", {}, size=8),
-    *(of_view("pi", PI | {"scale": bad}, size=8) for bad in (0, -1, 10**30, NAN, "1", None, [1], [1, 2])),
+    *(of_view("pi", PI | {"scale": bad}, size=8) for bad in (0, -1, 10**30, NAN, "1", None, True, [1], [1, 2])),
     *(of_view("pi", PI | {"birth_range": bad}, size=8) for bad in ([1, 1], [2, 1], [0], [0, INF], "ab", None)),
     of_view("mtf", size=8, bins=10**7),
     of_view("recurrence", size=8, dimension=10**9),

@@ -95,5 +95,7 @@ class View(BaseModel):
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether torch can take it as a finite number; of whole ones not even all."""
+    """Whether torch can take it as a finite number; of whole ones not even all, and no flag."""
+    if isinstance(value, bool):
+        return False
     return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and abs(value) < 2**63)
