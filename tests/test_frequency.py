@@ -192,7 +192,52 @@ def test_half_spectrum_equals_dense(size: tuple[int, ...], shape: Any, radius: f
         other = opposite(bin, size)
         own = filter.grad[(..., *bin)] + filter.grad[(..., *other)].conj()
         expected[number] = own / 2 if bin == other else own
+        if published and bin != other and bool(mask[bin] and mask[other]):
+            expected[number] *= math.sqrt(1 / 2)
     close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1,), (7,), (8,), (21,), (4, 4), (5, 6), (24, 20)], ids=str)
+def test_a_published_filter_trains_as_a_dense_one(size: tuple[int, ...]) -> None:
+    """Twenty steps with momentum and weight decay: what acts of the dense filter stays equal to ours."""
+    module, mask = quiet(2, 3, size, published=True), slow_published_mask(size)
+    filter = complex_numbers(2, 3, *size, seed=1).requires_grad_()
+    module.from_dense(filter.detach())
+    settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+    ours, theirs = torch.optim.SGD([module.weight], **settings), torch.optim.SGD([filter], **settings)
+    start = module.weight.detach().clone()
+    for step in range(20):
+        x, goal = numbers(4, 2, *size, seed=2 * step), numbers(4, 3, *size, seed=2 * step + 1)
+        losses = []
+        for optimizer, y in ((ours, module(x)), (theirs, dense_filter(x, filter, mask))):
+            optimizer.zero_grad()
+            loss = (y - goal).square().mean()
+            loss.backward()
+            losses.append(loss.detach())
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=0)
+        ours.step()
+        theirs.step()
+    masked = mask * filter.detach()
+    mirrored = torch.empty_like(masked)
+    for bin in itertools.product(*map(range, size)):
+        mirrored[(..., *bin)] = masked[(..., *opposite(bin, size))].conj()
+    torch.testing.assert_close(module.dense().detach(), (masked + mirrored) / 2, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(module.weight, start, rtol=0.01)
+
+
+def test_a_published_filter_starts_as_the_dense_one() -> None:
+    """Uniform in [0, 1) / (C_in C_out), both parts; of a pair u, -u the mean acts, of a masked one half."""
+    size, bound = (24, 24), 1 / (8 * 9)
+    torch.manual_seed(0)
+    filter = quiet(8, 9, size, published=True).dense().detach()
+    mask = slow_published_mask(size)
+    both = [bin for bin in itertools.product(range(1, 24), range(1, 12)) if mask[bin] and mask[opposite(bin, size)]]
+    held = torch.stack([filter[(..., *bin)] for bin in both])
+    assert 0 < float(held.real.min()) < float(held.real.max()) < bound
+    assert float(held.real.mean()) == pytest.approx(bound / 2, rel=0.02)
+    assert float(held.real.std()) == pytest.approx(bound / math.sqrt(24), rel=0.05)
+    assert float(held.imag.std()) == pytest.approx(bound / math.sqrt(24), rel=0.05)  # the difference of two
+    assert float(held.imag.mean()) == pytest.approx(0, abs=bound / 50)
 
 
 @pytest.mark.parametrize("size", [(12,), (5, 6)], ids=str)
@@ -630,7 +675,7 @@ def test_at_32_the_published_mask_removes_the_mean_only() -> None:
     x = numbers(2, 1, 32, 32)
     with torch.no_grad():
         module.weight.zero_()
-        module.weight[..., 0] = 1 / module.gain[:, None, None]
+        module.weight[..., 0] = 1 / module.gain.sqrt()[:, None, None]
     close(module(x), x - x.mean((2, 3), keepdim=True))
 
 
@@ -1327,11 +1372,18 @@ def test_no_pairs_are_refused_by_every_method() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_maps_in_front_of_the_last_activation(name: str) -> None:
-    """ReviewKD compares them, frequency attention the ones behind."""
+    """ReviewKD reads the teacher's, frequency attention the ones behind; the student's maps are those behind."""
     stages = {"stage1": StageSpec((4, 16), ()), "stage1.pre": StageSpec((4, 16), ())}
     spec = Spec((3, 32), 5, stages, 8)
-    names = [level.student for level in made(name, spec, spec).levels["big"]]
-    assert names == ["embedding", "stage1.pre" if name == "review" else "stage1"]
+    method = made(name, spec, spec)
+    assert [level.student for level in method.levels["big"]] == ["embedding", "stage1"]
+    assert [level.teacher for level in method.levels["big"]] == [
+        "embedding",
+        "stage1.pre" if name == "review" else "stage1",
+    ]
+    assert method.notes() == ()
+    both = made(name, spec, spec, student_at="before", teacher_at="after")
+    assert [(level.student, level.teacher) for level in both.levels["big"]][1] == ("stage1.pre", "stage1")
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from overtone.errors import InputError
-from overtone.models import FAMILIES, Staged, WideResNet, build
+from overtone.models import FAMILIES, VERSION, Staged, WideResNet, build, fingerprint
 from overtone.tap import Tap, macs, parameters, probe
 
 MODELS = [
@@ -66,7 +67,8 @@ def test_a_model_declares_its_stages(name, shape):
     stages = {f"stage{n}" for n in range(1, depth + 1)}
     linear = name.startswith(("mobilenetv2", "shufflenetv2"))  # their stages end in front of no activation
     others = {"final", "embedding"} | (set() if name.startswith(NO_STEM) else {"stem"})
-    assert maps.keys() == others | stages | (set() if linear else {f"{s}.pre" for s in stages})
+    points = () if linear else ("pre", "raw") if name.startswith("wrn") else ("pre",)
+    assert maps.keys() == others | stages | {f"{stage}.{point}" for stage in stages for point in points}
     if not linear:
         for stage in stages:
             assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
@@ -117,7 +119,8 @@ def test_the_probe_finds_the_shapes(name, shape):
     assert {stage: s.shape for stage, s in spec.stages.items()} == {
         stage: tuple(x.shape[1:]) for stage, x in output.stages.items()
     }
-    assert spec.depth_stages() == [f"stage{n}" for n in range(1, of_family(name, DEPTH, 3) + 1)]
+    first = 2 if name.startswith("vgg") else 1  # as published code counts
+    assert spec.depth_stages() == [f"stage{n}" for n in range(first, of_family(name, DEPTH, 3) + 1)]
     assert spec.stages["stage2"].channels == output.stages["stage2"].shape[1]
     assert spec.stages["stage2"].size == tuple(output.stages["stage2"].shape[2:])
 
@@ -249,3 +252,34 @@ def test_every_family_builds_its_example(family):
 def test_a_model_that_cannot_be_is_refused(name, shape, message):
     with pytest.raises(InputError, match=message):
         build(name, shape, 7)
+
+
+def test_a_wide_resnets_stage_has_three_points():
+    """The sum of the last block, normalised by what opens the next stage, and that activated."""
+    model, x = model_of("wrn16-1", (3, 16, 16)), example((3, 16, 16))
+    maps = model.features(x)
+    norms = {"stage1": model.stages[1][0].norm1, "stage2": model.stages[2][0].norm1, "stage3": model.norm}
+    for stage, norm in norms.items():
+        assert torch.equal(norm(maps[f"{stage}.raw"]), maps[f"{stage}.pre"])
+    activated = F.relu(model.stages[0][0].norm1(model.stem(x)))
+    first, second = model.stages[0]
+    raw = first(model.stem(x), activated)
+    assert torch.equal(second(raw, F.relu(second.norm1(raw))), maps["stage1.raw"])
+    assert bool((maps["stage1.raw"] < 0).any())
+
+
+@pytest.mark.parametrize(("name", "largest"), [("mobilenetv2-0.5", 40), ("mobilenetv2-0.5-relu6", 6)])
+def test_a_mobilenetv2_has_plain_relus_unless_named_otherwise(name, largest):
+    model = model_of(name, (3, 16, 16))
+    maps = model.features(1000 * example((3, 16, 16)))
+    assert float(maps["stem"].max()) == 6 if largest == 6 else float(maps["stem"].max()) > largest
+    kinds = {type(module) for module in model.modules() if isinstance(module, (torch.nn.ReLU, torch.nn.ReLU6))}
+    assert kinds == {torch.nn.ReLU6 if largest == 6 else torch.nn.ReLU}
+
+
+def test_a_familys_version_is_part_of_what_decides_its_numbers():
+    """Only the family that changed, alone or as a branch; finished cells of others stay as they are."""
+    assert fingerprint("wrn16-1") == fingerprint("two_branch-wrn16-1") == fingerprint("vgg8") == str(VERSION)
+    assert fingerprint("mobilenetv2-0.5") == str(VERSION + 1)
+    assert fingerprint("two_branch-wrn16-1+mobilenetv2-0.5") == str(VERSION + 1)
+    assert fingerprint("two_branch-mobilenetv2-0.5") == str(VERSION + 2)

@@ -66,9 +66,9 @@ def test_a_foreign_model_gets_its_stages_from_the_probe(dims):
     spec = probe(tap, example(dims))
     assert tap.at == {"stage1": "0", "stage2": "1", "stage3": "3"}
     assert {stage: s.shape for stage, s in spec.stages.items()} == {
-        "stage1": (4, *[16] * dims),
-        "stage2": (6, *[8] * dims),
-        "stage3": (8, *[4] * dims),
+        f"stage{n}{point}": (c, *[size] * dims)
+        for n, (c, size) in enumerate(((4, 16), (6, 8), (8, 4)), start=1)
+        for point in ("", ".pre")
     }
     assert spec.stages["stage2"].stride == (2.0,) * dims
     assert (spec.input, spec.classes, spec.embedding) == ((2, *[16] * dims), 5, 8)
@@ -190,7 +190,7 @@ def test_a_copied_tap_catches_for_itself(way):
     before = tap(x)
     zeroed(twin)
     output = twin(x)
-    assert set(output.stages) == set(before.stages) == {"stage1", "stage2", "stage3"}
+    assert set(output.stages) == set(before.stages) == {f"stage{n}{point}" for n in (1, 2, 3) for point in ("", ".pre")}
     assert not output.stages["stage1"].any()
     assert not output.embedding.any()
     again = tap(x)
