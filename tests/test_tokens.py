@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -156,3 +159,200 @@ def test_grad_cam_of_a_transformer(pool: str) -> None:
 def test_arguments_that_a_model_does_not_take(name: str, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(name, (3, 16, 16), 5, ModelOptions(arguments=arguments))
+
+
+# --- signals
+
+
+class Block(nn.Module):
+    """A transformer's block as many write it themselves, with the weights of attention as a module's output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.before, self.ask, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.soft, self.after = nn.Softmax(-1), nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.ask(self.before(x)).chunk(3, -1)
+        x = x + self.out(self.soft(q @ k.transpose(1, 2)) @ v)
+        return x + self.mlp(self.after(x))
+
+
+class Wave(nn.Module):
+    """A transformer for signals of 3 x 32: what becomes a token, how many stand in front, whose blocks they are."""
+
+    def __init__(
+        self, embed: str = "conv", front: int = 0, first: bool = True, own: bool = False, width: int = 12
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.front, self.first = embed, front, first
+        sizes = {"linear": 3, "windows": 12, "single": 4}
+        strides = {"conv": 4, "overlapping": 2}
+        self.embed = nn.Linear(sizes[embed], width) if embed in sizes else nn.Conv1d(3, width, 4, strides[embed])
+        self.extra = nn.Parameter(torch.randn(1, front, width))
+        self.drop, self.norm, self.fc = nn.Dropout(0.1), nn.LayerNorm(width), nn.Linear(width, 5)
+        layer = nn.TransformerEncoderLayer(width, 2, 2 * width, batch_first=first)
+        self.blocks = nn.Sequential(*[Block(width) if own else copy.deepcopy(layer) for _ in range(4)])
+
+    def embedded(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "linear":
+            return self.embed(x.transpose(1, 2))
+        if self.kind in ("windows", "single"):  # of all channels, or of one each
+            x = x.unfold(2, 4, 4)
+            return self.embed(x.transpose(1, 2).flatten(2) if self.kind == "windows" else x.flatten(1, 2))
+        return self.embed(x).transpose(1, 2)
+
+    def tokens(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, front + N, D)."""
+        x = self.drop(torch.cat([self.extra.expand(len(x), -1, -1), self.embedded(x)], 1))
+        return self.blocks(x) if self.first else self.blocks(x.transpose(0, 1)).transpose(0, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.norm(self.tokens(x)).mean(1))
+
+
+BATCHES = (1, 4, 8, 9)
+"""Also as many as there are tokens."""
+WAVES = [
+    *[(embed, front, True, False, 12) for embed in ("conv", "overlapping", "linear", "windows") for front in (0, 1, 2)],
+    *[("conv", front, False, False, 12) for front in (0, 1)],
+    *[("conv", front, True, True, 12) for front in (0, 1)],
+    *[(embed, front, True, own, 8) for embed in ("conv", "windows") for front in (0, 1) for own in (False, True)],
+]
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize(("embed", "front", "first", "own", "width"), WAVES)
+def test_a_transformer_of_signals(embed: str, front: int, first: bool, own: bool, width: int) -> None:
+    """Channels and time stay apart, also where there are as many of one as of the other."""
+    model = Wave(embed, front, first, own, width)
+    length = {"linear": 32, "overlapping": 15}.get(embed, 8)
+    for samples in BATCHES:
+        tap, x = Tap(model), torch.randn(samples, 3, 32)
+        spec = probe(tap, x, [("time",)])
+        assert [spec.stages[stage].shape for stage in spec.depth_stages()] == [(width, length)] * 4
+        assert list(tap.at.values()) == [f"blocks.{n}" for n in range(4)]
+        assert spec.axes == ("time",)
+        with torch.no_grad():
+            expected = model.eval().tokens(x)[:, front:].transpose(1, 2)
+            torch.testing.assert_close(tap(x).stages["stage4"], expected, rtol=1e-4, atol=1e-5)
+            twin = copy.deepcopy(tap)
+            torch.testing.assert_close(twin(x).stages["stage4"], expected, rtol=1e-4, atol=1e-5)
+        tap.release()
+
+
+def test_tokens_that_are_not_known_to_be_time_are_no_stages() -> None:
+    """Windows of one channel after the other: N is channels and time in one."""
+    x = torch.randn(2, 3, 32)
+    assert probe(Tap(Wave("single")), x).stages == {}
+    with pytest.raises(InputError, match=r"tap: s \(blocks.1\) gives \(24, 12\) of a signal \(3, 32\), and which axis"):
+        probe(Tap(Wave("single"), {"s": "blocks.1"}), x)
+
+
+def test_attention_between_channels_is_not_over_time() -> None:
+    class Inverted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.fc = nn.Linear(32, 12), nn.Linear(12, 5)
+            self.blocks = nn.Sequential(*[nn.TransformerEncoderLayer(12, 2, 12, batch_first=True) for _ in range(2)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.blocks(self.embed(x)).mean(1))
+
+    tap = Tap(Inverted())
+    probe(tap, torch.randn(2, 3, 32))
+    assert not any("blocks" in path for path in tap.at.values())
+    with pytest.raises(InputError, match="which axis is time cannot be told"):
+        probe(Tap(Inverted(), {"s": "blocks.0"}), torch.randn(2, 3, 32))
+
+
+def test_a_module_that_is_named_is_read_the_same_way() -> None:
+    model, x = Wave("conv", 1, False), torch.randn(8, 3, 32)
+    tap = Tap(model, {"early": "embed", "late": "blocks.3"})
+    spec = probe(tap, x)
+    assert {name: stage.shape for name, stage in spec.stages.items()} == {"early": (12, 8), "late": (12, 8)}
+    torch.testing.assert_close(tap.eval()(x).stages["late"], model.eval().tokens(x)[:, 1:].transpose(1, 2))
+
+
+class Recurrent(nn.Module):
+    """Layers of nn.LSTM and the like, after a convolution or not."""
+
+    def __init__(self, kind: type[nn.RNNBase], first: bool, layers: int, conv: bool = False) -> None:
+        super().__init__()
+        self.first, self.conv = first, nn.Conv1d(3, 6, 5, 2) if conv else None
+        widths = [6 if conv else 3, *[8] * layers]
+        self.layers = nn.ModuleList(kind(a, b, batch_first=first) for a, b in itertools.pairwise(widths))
+        self.drop, self.norm, self.fc = nn.Dropout(0.1), nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x if self.conv is None else self.conv(x)).transpose(1, 2)
+        x = x if self.first else x.transpose(0, 1)
+        for layer in self.layers:
+            x = self.drop(layer(x)[0])
+        return self.fc(self.norm(x).mean(1 if self.first else 0))
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers(kind: type[nn.RNNBase], first: bool) -> None:
+    for layers, stages in ((1, ["layers.0"]), (2, ["layers.0", "layers.1"])):
+        model, x = Recurrent(kind, first, layers), torch.randn(4, 3, 32)
+        tap = Tap(model)
+        spec = probe(tap, x)
+        assert list(tap.at.values()) == stages
+        assert {stage.shape for stage in spec.stages.values()} == {(8, 32)}
+        given = x.transpose(1, 2) if first else x.permute(2, 0, 1)
+        expected = model.layers[0](given)[0]
+        expected = (expected if first else expected.transpose(0, 1)).transpose(1, 2)
+        torch.testing.assert_close(tap.eval()(x).stages["stage1"], expected)
+    tap = Tap(Recurrent(kind, first, 1, conv=True))
+    assert [stage.shape for stage in probe(tap, x).stages.values()] == [(8, 14)]
+
+
+def test_a_convolution_between_transpositions() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv1d(3, 8, 3, padding=1), nn.Conv1d(8, 16, 3, 2, 1)
+            self.norm, self.act, self.fc = nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.act(self.norm(self.two(self.one(x)).transpose(1, 2))).transpose(1, 2)
+            return self.fc(x.mean(2))
+
+    tap = Tap(Mixed())  # 16 channels at 16 times
+    assert [stage.shape for stage in probe(tap, torch.randn(2, 3, 32)).stages.values()] == [(8, 32), (16, 16)]
+
+
+def test_a_transformer_teaches_a_network_of_signals_by_maps() -> None:
+    student, x, y = build("wrn10-0.25", (3, 32), 5), torch.randn(8, 3, 32), torch.arange(8) % 5
+    pairs = {"stage2": "stage2", "stage3": "stage4"}
+    loop = overtone.Distillation.between(student, Wave("conv", 1), "at", example={"signal": x}, pairs=pairs)
+    loop({"signal": x}, y).total.backward()
+
+
+def test_tokens_of_images_with_the_sequence_first() -> None:
+    """Also where a batch holds as many samples as there are patches."""
+
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed, self.fc = nn.Conv2d(3, 12, 4, 4), nn.Linear(12, 5)
+            self.blocks = nn.Sequential(*[nn.TransformerEncoderLayer(12, 2, 12) for _ in range(4)])
+
+        def tokens(self, x: torch.Tensor) -> torch.Tensor:
+            return self.blocks(self.embed(x).flatten(2).permute(2, 0, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.tokens(x).mean(0))
+
+    model = Patches()
+    for samples in (1, 4, 16):
+        tap, x = Tap(model), torch.randn(samples, 3, 16, 16)
+        assert [stage.shape for stage in probe(tap, x).stages.values()] == [(12, 4, 4)] * 4
+        expected = model.eval().tokens(x).permute(1, 2, 0).unflatten(2, (4, 4))
+        torch.testing.assert_close(tap.eval()(x).stages["stage4"], expected, rtol=1e-4, atol=1e-5)
+        tap.release()

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
-from overtone.tokens import as_map, blocks_of, declared_by_timm
+from overtone.signals import FIRST, Seen, follow, rows_of
+from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, spaced, tensor_of
 from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, logits_of, shape_of
 
 
@@ -44,6 +45,7 @@ class _Catch:
     stage: str
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        output = tensor_of(module, output)
         if self.held.running and isinstance(output, Tensor):
             self.held.tensors[self.stage] = output
 
@@ -81,6 +83,7 @@ class Tap(nn.Module):
         self._hooks: list[Any] = []
         self.at: dict[str, str] = {}
         self.ends_found = False
+        self.readings: dict[str, Reading] = {}
         if not self.declared:
             _no_inplace(model)
             if at is not None:
@@ -113,7 +116,7 @@ class Tap(nn.Module):
         """Take all hooks off the model again."""
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self.at, self.ends_found = [], {}, False
+        self._hooks, self.at, self.readings, self.ends_found = [], {}, {}, False
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -152,8 +155,12 @@ class Tap(nn.Module):
             )
         embedding = stages.pop("embedding", None)
         if isinstance(x, Tensor):
-            stages = {name: as_map(caught, x, self.model) for name, caught in stages.items()}
+            stages = {name: self.as_map(name, caught, x) for name, caught in stages.items()}
         return Output(logits, stages, embedding)
+
+    def as_map(self, stage: str, held: Tensor, x: Tensor) -> Tensor:
+        """What the module of a stage gave, as a map; tokens are read as the last probe found them to be."""
+        return as_map(held, x, self.model, self.readings.get(stage))
 
 
 def _no_inplace(model: nn.Module) -> None:
@@ -169,15 +176,8 @@ def _classifier(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
-VERSION = 3
+VERSION = 4
 """Of how a foreign model's stages are found; part of the key of a cell that leaves it to the probe."""
-FIRST = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm),
-    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
-)
-"""What takes and gives channels before positions."""
 ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 
 
@@ -219,8 +219,44 @@ def _stages_of(model: nn.Module, example: Tensor) -> dict[str, str]:
     declared = declared_by_timm(model)
     if declared is not None:
         return declared
+    if example.dim() == 3:
+        return _stages_of_signals(follow(model, example))
     found = _find_stages(model, example)
     return (blocks_of(model, example) or found) if len(found) < 2 and example.dim() == 4 else found
+
+
+def _stages_of_signals(found: list[Seen]) -> dict[str, str]:
+    """The last module at each length of a map; where there is one length at most, blocks or layers of tokens."""
+    last_at = {}
+    for seen in found:
+        # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
+        repeated = isinstance(seen.module, ADAPTIVE) and seen.grown
+        if seen.reading == Reading() and seen.shape[1] > 1 and not repeated:
+            last_at[seen.shape[1]] = seen.path
+    rows = rows_of(found)
+    if len(last_at) < 2 and rows:
+        return spaced(rows)
+    return {f"stage{number}": last_at[length] for number, length in enumerate(sorted(last_at, reverse=True), start=1)}
+
+
+def _read(tap: Tap, example: Tensor) -> None:
+    """Find how what is tapped is read: what are tokens, and where the batch is.
+
+    Raises:
+        InputError: for a stage that is named and gives tokens whose positions are not known to be time.
+    """
+    if example.dim() == 4:
+        others = sequences(tap.model, example)
+        tap.readings = {stage: Reading(sequence_first=True) for stage, path in tap.at.items() if path in others}
+    if example.dim() == 3:
+        found = {seen.path: seen for seen in follow(tap.model, example)}
+        for stage, path in tap.at.items():
+            if path in found and found[path].reading is None:
+                raise InputError(
+                    f"tap: {stage} ({path}) gives {found[path].shape} of a signal {tuple(example.shape[1:])}, and "
+                    "which axis is time cannot be told; name a module whose output is (B, channels, time)"
+                )
+        tap.readings = {s: found[path].reading or Reading() for s, path in tap.at.items() if path in found}
 
 
 def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
@@ -290,6 +326,8 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
             _drop_points(tap, example)
         if not tap.declared and not tap.ends_found and isinstance(example, Tensor):
             tap.attach_before(example)
+        if not tap.declared and isinstance(example, Tensor):
+            _read(tap, example)
         with torch.no_grad():
             output = tap(example)
         _check_logits(output.logits, example)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,17 +15,44 @@ PREFIXES = (0, 1, 2, 5)
 """Tokens in front of the patches that are tried where a model does not say: class, distillation, registers."""
 
 
-def as_map(held: Tensor, x: Tensor, model: nn.Module) -> Tensor:
-    """What a module of an image model gave, as a map (B, c, H', W'); anything else as it is.
+@dataclass(frozen=True)
+class Reading:
+    """How a module's output of three axes is read.
+
+    Attributes:
+        tokens: of a signal, (B, N, D), one vector a position; else (B, c, T').
+        prefix: of a signal, how many tokens stand in front of the positions, such as a class token.
+        sequence_first: it is (N, B, D), as transformers of torch have it unless told otherwise.
+    """
+
+    tokens: bool = False
+    prefix: int = 0
+    sequence_first: bool = False
+
+
+def tensor_of(module: nn.Module, output: Any) -> Any:
+    """A module's output; the first of what recurrent layers and attention give."""
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and isinstance(output, tuple):
+        return output[0]
+    return output
+
+
+def as_map(held: Tensor, x: Tensor, model: nn.Module, reading: Reading | None = None) -> Tensor:
+    """What a module gave, as a map (B, c, H', W') or (B, c, T'); anything else as it is.
 
     Tokens (B, N, D) lose those in front of the patches (the class token) and are laid out as the patches are; maps of
     timm's models that keep channels last are turned.
 
     Args:
         held: the module's output.
-        x: the model's input, (B, C, H, W).
+        x: the model's input, (B, C, H, W) or (B, C, T).
         model: the model.
+        reading: what a probe found of the module.
     """
+    if reading is not None and reading.sequence_first and held.dim() == 3:
+        held = held.transpose(0, 1)
+    if x.dim() == 3 and held.dim() == 3 and reading is not None and reading.tokens:
+        return held[:, reading.prefix :].transpose(1, 2)  # (B, D, T')
     if x.dim() != 4:
         return held
     if held.dim() == 4 and getattr(model, "output_fmt", None) == "NHWC":
@@ -75,25 +103,48 @@ def declared_by_timm(model: nn.Module) -> dict[str, str] | None:
 
 def blocks_of(model: nn.Module, example: Tensor) -> dict[str, str] | None:
     """Stages of a transformer that declares none: some of the longest row of equal modules that give patch tokens."""
-    rows: dict[tuple[str, str, torch.Size], list[str]] = {}
-    hooks = []
+    rows: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
+    for path, module, shape, _ in _tokens_of(model, example):
+        if "." in path and _layout(shape[0], example.shape[2:], model):
+            rows.setdefault((path.rpartition(".")[0], type(module).__name__, shape), []).append(path)
+    longest = max(rows.values(), key=len, default=[])
+    return spaced(longest) if len(longest) > 1 else None
+
+
+def sequences(model: nn.Module, example: Tensor) -> set[str]:
+    """Modules of an image model that give tokens (N, B, D)."""
+    return {path for path, _, _, second in _tokens_of(model, example) if second}
+
+
+def _tokens_of(model: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, tuple[int, ...], bool]]:
+    """What gives tensors of three axes: their shape without the batch, and whether the batch is their second axis.
+
+    Seen in two passes of several samples, since one number of them may be the number of tokens.
+    """
+    found: list[dict[str, tuple[nn.Module, tuple[int, ...]]]] = []
 
     def watch(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == 3 and _layout(output.shape[1], example.shape[2:], model):
-                parent = path.rpartition(".")[0]
-                rows.setdefault((parent, type(module).__name__, output.shape), []).append(path)
+            held = tensor_of(module, output)
+            if isinstance(held, Tensor) and held.dim() == 3:
+                found[-1][path] = (module, tuple(held.shape))
 
         return hook
 
-    for path, module in model.named_modules():
-        if "." in path:
-            hooks.append(module.register_forward_hook(watch(path)))
+    hooks = [module.register_forward_hook(watch(path)) for path, module in model.named_modules() if path]
     try:
         with torch.no_grad():
-            model(example)
+            for samples in (2, 3):
+                found.append({})
+                model(example[:1].expand(samples, *example.shape[1:]).contiguous())
     finally:
         for handle in hooks:
             handle.remove()
-    longest = max(rows.values(), key=len, default=[])
-    return spaced(longest) if len(longest) > 1 else None
+    tokens = []
+    for path, (module, shape) in found[0].items():
+        later = found[1].get(path, (module, ()))[1]
+        if (shape[:1], later[:1]) == ((2,), (3,)):
+            tokens.append((path, module, shape[1:], False))
+        elif (shape[1:2], later[1:2]) == ((2,), (3,)):
+            tokens.append((path, module, (shape[0], shape[2]), True))
+    return tokens

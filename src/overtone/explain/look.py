@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from overtone.student import Student
 from overtone.tap import Tap, probe
-from overtone.tokens import as_map
+from overtone.tokens import tensor_of
 from overtone.types import Input, Output, Spec, class_maps
 
 
@@ -55,7 +55,7 @@ def look(student: Student, windows: Tensor, target: Tensor) -> Look:
         output = tap(x)
         parts = dict(output.branches) or {"": output}
         specs = dict(spec.branches) or {"": spec}
-        as_maps = partial(as_map, x=x, model=tap.model) if isinstance(x, Tensor) else _same
+        as_maps = partial(tap.as_map, x=x) if isinstance(x, Tensor) else _same
         found = _grad_cam(output, parts, specs, target, caught, as_maps)
     for name, part in parts.items():
         if specs[name].has_cam:
@@ -71,7 +71,7 @@ def look(student: Student, windows: Tensor, target: Tensor) -> Look:
     return Look(output.logits.detach().softmax(1), seen, maps, cross)
 
 
-def _same(held: Tensor) -> Tensor:
+def _same(stage: str, held: Tensor) -> Tensor:
     return held
 
 
@@ -89,9 +89,9 @@ def _caught(tap: Tap) -> Iterator[dict[str, Tensor]]:
     """
     held: dict[str, Tensor] = {}
 
-    def catch(stage: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(module: nn.Module, args: Any, given: Tensor) -> None:
-            held[stage] = given
+    def catch(stage: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, given: Any) -> None:
+            held[stage] = tensor_of(module, given)
 
         return hook
 
@@ -109,7 +109,7 @@ def _grad_cam(
     specs: Mapping[str, Spec],
     target: Tensor,
     caught: Mapping[str, Tensor],
-    as_maps: Callable[[Tensor], Tensor],
+    as_maps: Callable[[str, Tensor], Tensor],
 ) -> dict[str, dict[str, Tensor]]:
     """Grad-CAM of the true class' logit: ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2).
 
@@ -120,16 +120,18 @@ def _grad_cam(
     for name, part in parts.items():
         depths = specs[name].depth_stages()
         above = 1 if specs[name].has_cam and len(depths) > 1 else 0
-        candidates += [(name, caught.get(stage, part.stages[stage])) for stage in depths[: len(depths) - above][::-1]]
+        candidates += [
+            (name, stage, caught.get(stage, part.stages[stage])) for stage in depths[: len(depths) - above][::-1]
+        ]
     found: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
     if not candidates:
         return found
     score = output.logits[torch.arange(len(target)), target].sum()
-    gradients = torch.autograd.grad(score, [tensor for _, tensor in candidates], allow_unused=True)
-    for (name, tensor), gradient in zip(candidates, gradients, strict=True):
+    gradients = torch.autograd.grad(score, [tensor for _, _, tensor in candidates], allow_unused=True)
+    for (name, depth, tensor), gradient in zip(candidates, gradients, strict=True):
         if gradient is None or "grad-cam" in found[name]:
             continue
-        stage, slope = as_maps(tensor), as_maps(gradient)
+        stage, slope = as_maps(depth, tensor), as_maps(depth, gradient)
         if slope.any():
             weights = slope.flatten(2).mean(2)  # (B, c)
             found[name]["grad-cam"] = torch.einsum("bc,bc...->b...", weights, stage).relu()
