@@ -289,7 +289,7 @@ class Hears(StudyListener):
     def __init__(self) -> None:
         self.doubts: list[str] = []
 
-    def doubt(self, sentence: str) -> None:
+    def note(self, message: str) -> None:
         self.doubts.append(sentence)
 
 

@@ -75,7 +75,7 @@ def test_the_disk_is_checked_before_starting(tmp_path: Path, monkeypatch: pytest
     windows = load()
     fold = split(windows, SplitSettings(test=3, val=3))[0]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(InputError, match=r"persistence diagrams need up to .* GiB free"):
+    with pytest.raises(InputError, match=r"persistence diagrams need up to 1.9 MiB on disk, but .* has 1 bytes free"):
         Samples.fit(windows, fold, VIEWS, torch.device("cpu"), 0, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

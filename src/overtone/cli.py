@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -90,9 +90,11 @@ def run(
     with _told(debug):
         from overtone import data
         from overtone.recipe import load
+        from overtone.study import claim
 
         study = load(recipe, overrides)
         folder = out or Path("runs") / study.name
+        claim(folder, study.name)  # before anything is put there
         try:
             with _quiet(), _alone(folder), console.status("reading data", spinner="dots") as status:
                 plan = _plan(study, data.load(study.data))
@@ -128,7 +130,7 @@ def _execute(
         return DONE  # the main process tells of failures; at another's, launchers would kill it before it has reported
     with console.status("looking through the models", spinner="dots"):
         refresh(plan, folder)
-    _report(folder)
+    _report(folder, {})
     if failed:
         console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
         for key, message in failed.items():
@@ -178,8 +180,9 @@ def report(
 ) -> None:
     """Make tables and page again from what is on disk. Nothing that a study names is imported."""
     with _told(debug), _quiet():
-        _study(folder)
-        _report(folder)
+        damaged = _looked_at(folder)
+        _report(folder, damaged)
+    raise typer.Exit(SOME_FAILED if damaged else DONE)
 
 
 @app.command()
@@ -200,9 +203,11 @@ def explain(
         from overtone.explain import explain as look
         from overtone.recipe import validate
         from overtone.report import write_explained, write_page
+        from overtone.study import read_study
         from overtone.trust import check_recipe
 
-        study = _study(folder)
+        study = read_study(folder)
+        damaged = _looked_at(folder)
         recipe = validate(study["recipe"], str(folder / "study.json"))
         check_recipe(recipe, str(folder / "study.json"), trust)
         with console.status("reading data", spinner="dots"):
@@ -210,20 +215,23 @@ def explain(
         if plan.windows.content != study["data"]["content"]:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
-            found = look(plan, folder, sample, trust)
-            page = write_explained(folder, found) if sample else write_page(folder)
+            found = look(plan, folder, sample, trust, damaged)
+            page = write_explained(folder, found, damaged) if sample else write_page(folder, damaged)
         overview.show_explained(console, study["data"]["classes"], found, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _study(folder: Path) -> dict[str, Any]:
-    """What ``study.json`` says."""
-    from overtone.files import read_json
+def _looked_at(folder: Path) -> dict[str, str]:
+    """What is damaged of a study's cells, told; they count as missing."""
+    from overtone.study import OLD, damaged_cells, read_study
 
-    if not (folder / "study.json").exists():
-        raise InputError(f"{folder} holds no study (there is no study.json in it); give the folder of an overtone run")
-    study: dict[str, Any] = read_json(folder / "study.json")
-    return study
+    cells = read_study(folder)["cells"]
+    damaged, old = damaged_cells(folder, cells)
+    notes = [f"{cells[key]['title']}: {how}; run the study again" for key, how in damaged.items()]
+    notes += [f"{len(old)} of {len(cells)} cells {OLD}"] if old else []
+    for note in notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return damaged
 
 
 StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]
@@ -307,16 +315,16 @@ def _columns(recording: str | None, time: str | None, label: str | None, time_un
     return Columns(recording, time, label, cast("TimeUnit | None", time_unit))
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path, damaged: dict[str, str]) -> None:
     from overtone.display import table
     from overtone.report import write_page
     from overtone.study import collect, mixed_environments, write_tables
 
-    rows = collect(folder)
-    write_tables(folder, rows)
-    page = write_page(folder)
+    rows = collect(folder, damaged)
+    write_tables(folder, rows, damaged)
+    page = write_page(folder, damaged)
     console.print(table(rows, console.width))
-    for warning in mixed_environments(folder):
+    for warning in mixed_environments(folder, damaged):
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     console.print(
         f"tables {folder / 'table.csv'}\npage   {page.resolve()}",

@@ -94,9 +94,9 @@ class Display(StudyListener):
             f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, {todo}{beside}", highlight=False
         )
 
-    def doubt(self, sentence: str) -> None:
-        """A warning, in its own line."""
-        self.console.print(f"[yellow]{escape(sentence)}[/yellow]", highlight=False, soft_wrap=True)
+    def note(self, message: str) -> None:
+        """One line."""
+        self.console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def cell_started(self, cell: Cell) -> None:
         """A cell begins."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overtone.disk import reserve
 from overtone.errors import OvertoneError
 from overtone.tap import Tap
 from overtone.types import Batch, Output, Seen, select
@@ -69,6 +70,9 @@ class TeacherMemory:
         needs: which parts of the output are kept besides the logits.
         batch: samples computed at a time.
         spill: a folder for memory-mapped files instead of memory.
+
+    Raises:
+        InputError: if the disk has not the space for them.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class TeacherMemory:
         for part in ordered.split(batch):
             for name, x in _tensors(select(teacher(fetch(part)), needs)):
                 if name not in self.held:
-                    self.held[name] = _room(len(ordered), x, name, spill)
+                    self.held[name] = _room(len(ordered), x, name, spill, teacher.name)
                 self.held[name][first : first + len(part)] = x.to(self.held[name].device)
             first += len(part)
 
@@ -114,15 +118,16 @@ class TeacherMemory:
         return Output(**plain, stages=stages, head=self.head)
 
 
-def _room(samples: int, like: Tensor, name: str, spill: Path | None) -> Tensor:
-    """An empty tensor for all samples' part of an output: on the device, or backed by a file."""
+def _room(samples: int, like: Tensor, name: str, spill: Path | None, teacher: str) -> Tensor:
+    """An empty tensor for all samples' part of an output: on the device, or backed by a file whose space is there."""
     shape = (samples, *like.shape[1:])
     if spill is None:
         return like.new_empty(shape)
     spill.mkdir(parents=True, exist_ok=True)
     count = int(torch.Size(shape).numel())
-    path = str(spill / name.replace("/", "-"))
-    return torch.from_file(path, shared=True, size=count, dtype=like.dtype).view(shape)
+    path = spill / name.replace("/", "-")
+    reserve(path, count * like.element_size(), f"outputs of teacher {teacher!r}")
+    return torch.from_file(str(path), shared=True, size=count, dtype=like.dtype).view(shape)
 
 
 def _tensors(output: Output) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 from pathlib import Path
@@ -12,6 +13,10 @@ import torch
 
 from overtone.errors import InputError
 from overtone.files import write_atomic
+
+FILE = "progress.pt"
+MAGIC = b"overtone1"
+"""A file begins with it and with the hash of all that follows; one from before there were hashes with torch's own."""
 
 
 def random_states() -> dict[str, Any]:
@@ -40,7 +45,8 @@ def save(path: Path, value: dict[str, Any]) -> None:
     """Write a checkpoint atomically."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
-    write_atomic(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_atomic(path, MAGIC + hashlib.sha256(content).digest() + content)
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
@@ -52,7 +58,7 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        value = torch.load(io.BytesIO(_checked(path.read_bytes())), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises nearly anything for a damaged file
         raise InputError(f"checkpoint {path} is damaged ({error}); delete it to train this cell anew") from error
     if not isinstance(value, dict) or value.get("key") != key:
@@ -62,3 +68,17 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
             "choose another --out"
         )
     return value
+
+
+def _checked(content: bytes) -> bytes:
+    """What torch wrote into a checkpoint, if it still is that.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if content.startswith(b"PK"):
+        return content
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    if not content.startswith(MAGIC) or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
+        raise ValueError("it is not what was written")
+    return content[start:]

@@ -38,6 +38,7 @@ VERSION = 2
 options, of weights over time or of phases: cells' keys hold only what differs from these."""
 
 COMMIT_SECONDS = 5.0
+ROWS = "metrics.jsonl"
 BACKEND = "inductor"
 StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -296,7 +297,7 @@ class _Run:
 
     @property
     def _file(self) -> Path:
-        return self.job.folder / "progress.pt"
+        return self.job.folder / checkpoint.FILE
 
     def _commit_now_and_then(self) -> None:
         due = time.monotonic() - self.committed >= COMMIT_SECONDS
@@ -367,4 +368,4 @@ def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim
 
 def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     """``metrics.jsonl``: one line an epoch, rewritten whole, so that a resumed run leaves no line twice."""
-    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    write_atomic(folder / ROWS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

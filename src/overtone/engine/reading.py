@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,18 @@ class _Pictures(Dataset[Tensor]):
             return error
 
 
+def end_with_parent(_: int = 0) -> None:
+    """In a process that multiprocessing started: end as soon as the one that started it has, however it ended."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
@@ -59,6 +72,7 @@ def read_ahead(
         num_workers=processes,
         collate_fn=_as_it_is,
         pin_memory=pin,
+        worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # the global one belongs to training, which a resume must find as it was
     )
     for batch in loader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from overtone.disk import check_disk, own_folder
 from overtone.errors import InputError
+from overtone.sealed import DamagedError, check_digests, digests, read_sealed, write_sealed
 
 CHUNK = 1024
 """Windows prepared at a time."""
+FILES = ("pairs.npy", "offsets.npy")
+MANIFEST = "manifest.json"
 
 
 class Stored(Protocol):
@@ -77,19 +81,34 @@ class Diagrams:
 def write_diagrams(folder: Path, chunks: Iterator[Tensor], windows: int, channels: int, most: int) -> None:
     """Write diagrams (n, C, P, 2) that come in chunks; a folder that is there is complete.
 
+    Several makers may write the same folder at a time, each under a name of its own: the first is kept, and all of them
+    write the same bytes.
+
     Args:
-        folder: where to; made under another name and renamed when done.
+        folder: where to; renamed into place when done. ``manifest.json``, written last, holds the files' hashes.
         chunks: in order of the windows.
         windows, channels: how many there will be.
         most: the largest number of pairs a diagram can have, to check the disk before starting.
 
     Raises:
-        InputError: if the disk may not have the space.
+        InputError: if the disk may not have the space, or cannot be written.
     """
     check_disk(folder.parent, windows * channels * (most * 8 + 8), "persistence diagrams")
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        with own_folder(folder) as part:
+            _write(part, chunks)
+            with contextlib.suppress(OSError):  # another maker was faster, with the same bytes
+                part.rename(folder)
+            if not folder.exists():
+                raise InputError(f"cannot rename {part} to {folder}; choose another folder with --out")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror or error}. Free space or choose another folder with --out"
+        ) from error
+
+
+def _write(part: Path, chunks: Iterator[Tensor]) -> None:
+    """The files of :class:`Diagrams`, and their hashes."""
     counts = []
     with (part / "raw").open("wb") as file:
         for diagram in chunks:
@@ -101,22 +120,16 @@ def write_diagrams(folder: Path, chunks: Iterator[Tensor], windows: int, channel
     raw = np.memmap(part / "raw", dtype=np.float32, mode="r", shape=(int(offsets[-1]), 2)) if offsets[-1] else None
     np.save(part / "pairs.npy", np.empty((0, 2), np.float32) if raw is None else raw)
     (part / "raw").unlink()
-    if folder.exists():  # another worker was faster, with the same bytes
-        shutil.rmtree(part)
-    else:
-        part.rename(folder)
+    write_sealed(part / MANIFEST, digests(part, FILES))
 
 
-def check_disk(folder: Path, needed: int, what: str) -> None:
-    """Refuse to start what the disk cannot hold.
+def check_diagrams(folder: Path) -> None:
+    """Compare diagrams on disk with their hashes.
 
     Raises:
-        InputError: if less is free where the folder is, or will be.
+        DamagedError: if a file is missing or not what was written.
     """
-    there = next(place for place in [folder, *folder.resolve().parents] if place.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise InputError(
-            f"{what} need up to {needed / 2**30:.1f} GiB on disk, but {there} has {free / 2**30:.1f} GiB free; free "
-            "some, choose another --out, or raise train.memory_mb to keep them in memory"
-        )
+    held, verified = read_sealed(folder / MANIFEST)
+    if not verified or not set(FILES) <= set(held):
+        raise DamagedError(f"{MANIFEST} is not what was written")
+    check_digests(folder, {name: held[name] for name in FILES})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,19 @@ class Agreement:
     students: Mapping[str, tuple[int, ...]]
 
 
-def agreement(out: Path, students: Sequence[str]) -> Agreement | None:
+def agreement(out: Path, students: Sequence[str], damaged: Container[str] = ()) -> Agreement | None:
     """Compare teachers' and students' predictions on the test sides, at best.
 
     Args:
         out: a study's folder.
         students: ids of the rows to compare.
+        damaged: keys of cells that count as missing.
 
     Returns:
         None with fewer than two teachers that have results, or where no fold and seed has them all.
     """
     rows = {row["id"]: row for row in read_json(out / "study.json")["rows"] if row["kind"] in ("teacher", "method")}
-    found = {name: _right(out, row) for name, row in rows.items()}
+    found = {name: _right(out, row, damaged) for name, row in rows.items()}
     teachers = [name for name, row in rows.items() if row["kind"] == "teacher" and found[name]]
     cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in teachers)] if teachers else []
     if len(teachers) < 2 or not cells:
@@ -74,12 +75,12 @@ def agreement(out: Path, students: Sequence[str]) -> Agreement | None:
     )
 
 
-def _right(out: Path, row: dict[str, Any]) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
+def _right(out: Path, row: dict[str, Any], damaged: Container[str]) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
     """Which test windows a row gets right, by fold and seed, in the order of their numbers."""
     found = {}
     for cell in row["cells"]:
         folder = out / "cells" / cell["keys"][0]
-        if (folder / RESULT).exists():
+        if (folder / RESULT).exists() and folder.name not in damaged:
             held = read_predictions(folder)
             found[cell["fold"], cell["seed"]] = held["best"].argmax(1) == held["target"]
     return found

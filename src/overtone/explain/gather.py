@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from overtone.data import Windows
 from overtone.errors import InputError
 from overtone.explain.look import Look, look
 from overtone.files import read_json, write_npz
+from overtone.sealed import DamagedError, read_npz
 from overtone.student import load_student
 from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
-from overtone.study.workshop import RESULT
-from overtone.study.write import PICTURES, example_numbers
+from overtone.study.workshop import PICTURES, RESULT
+from overtone.study.write import example_numbers
 from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
@@ -50,7 +50,12 @@ class Explained:
 
 
 def gather(
-    out: Path, windows: Windows, numbers: Sequence[int], sides: Mapping[str, IntArray], trust: Trust = False
+    out: Path,
+    windows: Windows,
+    numbers: Sequence[int],
+    sides: Mapping[str, IntArray],
+    trust: Trust = False,
+    damaged: Container[str] | None = None,
 ) -> Explained:
     """Every teacher, the student alone and the best distilled student, on some windows.
 
@@ -60,6 +65,7 @@ def gather(
         numbers: of the windows.
         sides: numbers of the first fold's training, validation and test windows.
         trust: what the study's student files may import, as in :func:`load_student`.
+        damaged: keys of cells that count as missing; every cell's files are looked at unless given.
 
     Raises:
         InputError: for a number that the data does not have, or a study without a finished cell.
@@ -74,7 +80,7 @@ def gather(
     target = torch.from_numpy(windows.y[numbers])
     arrays: dict[str, Array] = {}
     models: list[dict[str, Any]] = []
-    for row in _chosen(out, collect(out), (fold, seed)):
+    for row in _chosen(out, collect(out, damaged), (fold, seed)):
         key = _key(row, (fold, seed))
         if key is None:
             continue
@@ -145,13 +151,13 @@ def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays
 def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
     """What the cell's methods showed of themselves on these windows, if it kept that."""
     try:
-        with np.load(folder / PICTURES, allow_pickle=False) as held:
-            places = {int(n): place for place, n in enumerate(held["index"])}
-            if not all(n in places for n in numbers):
-                return {}
-            rows = [places[n] for n in numbers]
-            return {f"{model}/picture/{name}": held[name][rows] for name in held.files if name != "index"}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        held = read_npz(folder / PICTURES)
+        places = {int(n): place for place, n in enumerate(held.pop("index"))}
+        if not all(n in places for n in numbers):
+            return {}
+        rows = [places[n] for n in numbers]
+        return {f"{model}/picture/{name}": values[rows] for name, values in held.items()}
+    except (DamagedError, KeyError, ValueError):
         return {}
 
 
@@ -160,7 +166,13 @@ def _done(out: Path, study: dict[str, Any]) -> list[str]:
     return sorted(key for key in study["cells"] if (out / "cells" / key / RESULT).exists())
 
 
-def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None, trust: Trust = False) -> Explained:
+def explain(
+    plan: Plan,
+    out: Path,
+    numbers: Sequence[int] | None = None,
+    trust: Trust = False,
+    damaged: Container[str] | None = None,
+) -> Explained:
     """Gather; the study's own example windows, whose maps are then kept for its page, unless others are named.
 
     Raises:
@@ -168,26 +180,27 @@ def explain(plan: Plan, out: Path, numbers: Sequence[int] | None = None, trust: 
     """
     fold = next(iter(plan.folds.values()))
     sides = {"training": fold.train, "validation": fold.val, "test": fold.test}
-    found = gather(out, plan.windows, numbers or example_numbers(plan), sides, trust)
+    found = gather(out, plan.windows, numbers or example_numbers(plan), sides, trust, damaged)
     if not numbers:
         write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
     return found
 
 
 def refresh(plan: Plan, out: Path) -> None:
-    """Gather again where cells have come since; nothing before the first fold and seed have one."""
+    """Gather again where cells have come since a run began, which has looked at all others; nothing before the first
+    fold and seed have one.
+    """
     held = read(out)
     if held is None or held.about.get("cells") != _done(out, read_json(out / "study.json")):
         with contextlib.suppress(InputError):
-            explain(plan, out, trust=named_in(plan.recipe))
+            explain(plan, out, trust=named_in(plan.recipe), damaged=())
 
 
 def read(out: Path) -> Explained | None:
     """What was gathered for a study's page; None without it, or where it cannot be read."""
     try:
-        with np.load(out / FILE, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files if name != "about"}
-            found = Explained(json.loads(str(held["about"])), arrays)
-            return found if found.about.get("format") == FORMAT else None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        held = read_npz(out / FILE)
+        about = json.loads(str(held.pop("about")))
+        return Explained(about, held) if about.get("format") == FORMAT else None
+    except (DamagedError, KeyError, ValueError):
         return None

@@ -249,7 +249,7 @@ def _filter(identity: str, held: FloatArray, mask: FloatArray | None) -> Html:
 def agreements(folder: Folder) -> Html | None:
     """Which teacher is right where others are wrong; nothing with fewer than two teachers."""
     students = [row for row in folder.rows if row.kind == "method"]
-    found = agreement(folder.out, [row.id for row in students])
+    found = agreement(folder.out, [row.id for row in students], folder.damaged)
     if found is None:
         return None
     names = {row.id: f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method for row in students}

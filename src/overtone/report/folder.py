@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from overtone.files import read_json
-from overtone.study import TableRow, collect, mixed_environments
+from overtone.sealed import DamagedError, read_npz, read_sealed
+from overtone.study import TableRow, collect, damaged_cells, mixed_environments, read_study
 from overtone.study.collect import timing
 from overtone.study.write import read_predictions
 
@@ -35,23 +35,28 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Folder:
-    """A study as it lies on disk, finished or not."""
+    """A study as it lies on disk, finished or not; ``damaged`` says of cells what is wrong, which count as missing."""
 
     out: Path
     study: dict[str, Any]
     rows: list[TableRow]
     warnings: list[str]
     timing: dict[str, Any]
+    damaged: Mapping[str, str] = field(default_factory=dict)
     _results: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, out: Path) -> Folder:
-        """Read a study's folder.
+    def read(cls, out: Path, damaged: Mapping[str, str] | None = None) -> Folder:
+        """Read a study's folder; every cell's files are looked at unless it is given what is damaged.
 
         Raises:
-            InputError: if it holds no study, or a damaged one.
+            InputError: if it holds no study, or its ``study.json`` is damaged.
         """
-        return cls(out, read_json(out / "study.json"), collect(out), mixed_environments(out), timing(out))
+        study = read_study(out)
+        if damaged is None:
+            damaged = damaged_cells(out, study["cells"])[0]
+        rows, warnings = collect(out, damaged), mixed_environments(out, damaged)
+        return cls(out, study, rows, warnings, timing(out, damaged), damaged)
 
     @property
     def classes(self) -> list[str]:
@@ -62,7 +67,7 @@ class Folder:
         """A cell's ``result.json``; None where it is not done."""
         if key not in self._results:
             path = self.out / "cells" / key / "result.json"
-            self._results[key] = read_json(path) if path.exists() else None
+            self._results[key] = read_json(path) if path.exists() and key not in self.damaged else None
         return self._results[key]
 
     def given(self, key: str) -> str | None:
@@ -134,9 +139,15 @@ class Folder:
     def _trouble(self, key: str) -> Trouble:
         cell, folder = self.study["cells"][key], self.out / "cells" / key
         epochs = len(self.epochs(key))
+        if key in self.damaged:
+            message = f"Damaged: {self.damaged[key]}. Run the study again, which runs this cell again."
+            return Trouble(key, cell["title"], message, False, "", epochs)
         if (folder / "error.json").exists():
-            error = read_json(folder / "error.json")
-            return Trouble(key, cell["title"], error["message"], True, error.get("traceback", ""), epochs)
+            try:
+                error = {"message": "", "traceback": "", **read_sealed(folder / "error.json")[0]}
+            except DamagedError as damage:
+                error = {"message": f"What went wrong is not known: {damage}.", "traceback": ""}
+            return Trouble(key, cell["title"], str(error["message"]), True, str(error["traceback"]), epochs)
         blocking = self._failed_need(key)
         if blocking is not None:
             message = f"Not run: it needs {self.study['cells'][blocking]['title']}, which failed."
@@ -160,9 +171,7 @@ class Folder:
 
     def example(self) -> dict[str, Array] | None:
         """The one window in all its views; None where it was not written."""
-        path = self.out / "example.npz"
         try:
-            with np.load(path, allow_pickle=False) as held:
-                return {name: held[name] for name in held.files}
-        except (OSError, ValueError, EOFError, BadZipFile):
+            return read_npz(self.out / "example.npz")
+        except DamagedError:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -25,13 +26,14 @@ NAVIGATION = {
 }
 
 
-def write_page(out: Path) -> Path:
+def write_page(out: Path, damaged: Mapping[str, str] | None = None) -> Path:
     """Write ``report.html`` into a study's folder, finished or not.
 
     The page is made only from what is in the folder, and is the same for the same study but for seconds of training.
 
     Args:
         out: the folder.
+        damaged: what is damaged, by cell; every cell's files are looked at unless given.
 
     Returns:
         The page's path.
@@ -40,11 +42,11 @@ def write_page(out: Path) -> Path:
         InputError: if the folder holds no study or a damaged one, or cannot be written.
     """
     path = out / "report.html"
-    write_atomic(path, page(Folder.read(out)))
+    write_atomic(path, page(Folder.read(out, damaged)))
     return path
 
 
-def write_explained(out: Path, found: Explained) -> Path:
+def write_explained(out: Path, found: Explained, damaged: Mapping[str, str] | None = None) -> Path:
     """Write a page on where the models look in certain windows, ``explain-N.html`` by their numbers.
 
     Raises:
@@ -52,7 +54,7 @@ def write_explained(out: Path, found: Explained) -> Path:
     """
     numbers = "-".join(str(sample["number"]) for sample in found.about["samples"])
     path = out / f"explain-{numbers}.html"
-    write_atomic(path, explain_page(Folder.read(out), found))
+    write_atomic(path, explain_page(Folder.read(out, damaged), found))
     return path
 
 

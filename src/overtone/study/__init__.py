@@ -1,22 +1,27 @@
 """A study: cells planned from a recipe, executed, collected into a table."""
 
-from overtone.study.collect import Figure, TableRow, collect, mixed_environments, write_tables
-from overtone.study.execute import execute
+from overtone.study.collect import Figure, TableRow, collect, mixed_environments, read_study, write_tables
+from overtone.study.execute import claim, execute
+from overtone.study.inspect import OLD, damaged_cells
 from overtone.study.listen import StudyListener
 from overtone.study.plan import Cell, Plan, Row, make_plan
 from overtone.study.workers import default_jobs
 
 __all__ = [
+    "OLD",
     "Cell",
     "Figure",
     "Plan",
     "Row",
     "StudyListener",
     "TableRow",
+    "claim",
     "collect",
+    "damaged_cells",
     "default_jobs",
     "execute",
     "make_plan",
     "mixed_environments",
+    "read_study",
     "write_tables",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from overtone.disk import check_disk, own_folder
 from overtone.engine import Fitted, Job, Listener, evaluate, fit, parts_of, scores
-from overtone.engine.store import check_disk
 from overtone.study.plan import Cell
 from overtone.study.workshop import Built, Workshop, build_cell
 from overtone.study.write import write_cell, write_pictures
@@ -19,11 +18,13 @@ from overtone.teachers import TeacherMemory, memory_bytes
 from overtone.types import Batch, Output, names_of
 
 
-def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
+def remember(
+    shop: Workshop, cell: Cell, built: Built, room: Path
+) -> tuple[dict[str, Callable[[Batch], Output]], tuple[str, ...]]:
     """Each teacher, remembered where its outputs fit into the budgets, and the views that batches then need.
 
     First memory, then disk, else the teacher runs beside the student; so it does where windows are augmented, which
-    are new each time.
+    are new each time. ``room`` is a folder for what goes to disk.
     """
     samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
     index = torch.from_numpy(fold.train).to(shop.accelerator.device)
@@ -42,7 +43,7 @@ def remember(shop: Workshop, cell: Cell, built: Built) -> tuple[dict[str, Callab
             memory -= size
         else:
             disk -= size
-            spill = shop.spill_folder(cell.key) / name
+            spill = room / name
             check_disk(spill, size, f"outputs of teacher {name!r}")
         fetch = partial(samples.batch, views=seen)
         sources[name] = TeacherMemory(teacher, index, fetch, needs, spill=spill)
@@ -53,12 +54,15 @@ def run_cell(shop: Workshop, cell: Cell, listener: Listener) -> None:
     """Train, test and write a cell. Its ``result.json`` is written last: a cell with one is done."""
     torch.set_num_threads(cell.train.threads)
     built = build_cell(shop, cell)
-    fitted = _trained(shop, cell, built, listener) if cell.given is None else _given(shop, cell, built)
+    if cell.given is None:
+        with own_folder(shop.cell_folder(cell.key) / "memory") as room:
+            fitted = _trained(shop, cell, built, listener, room)
+    else:
+        fitted = _given(shop, cell, built)
     logits = _tested(shop, cell, built, fitted)
     if shop.accelerator.is_main_process:
         write_pictures(shop, cell, built, fitted)
         write_cell(shop, cell, built, fitted, logits)
-    shutil.rmtree(shop.spill_folder(cell.key), ignore_errors=True)
     shop.accelerator.wait_for_everyone()
     shop.accelerator.free_memory()
 
@@ -86,8 +90,8 @@ def _tested(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> dict[st
     return {**{name.replace("best", "last"): held for name, held in logits.items()}, **logits}
 
 
-def _trained(shop: Workshop, cell: Cell, built: Built, listener: Listener) -> Fitted:
-    teachers, views = remember(shop, cell, built)
+def _trained(shop: Workshop, cell: Cell, built: Built, listener: Listener, room: Path) -> Fitted:
+    teachers, views = remember(shop, cell, built, room)
     job = Job(
         key=cell.key,
         folder=shop.cell_folder(cell.key),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import statistics
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import torch
 
 from overtone.engine import scores
+from overtone.errors import InputError
 from overtone.files import read_json, write_atomic, write_json
-from overtone.study.workshop import RESULT
+from overtone.sealed import SEAL, DamagedError, read_sealed
+from overtone.study.inspect import damaged_cells
+from overtone.study.workshop import RESULT, RUN
 from overtone.study.write import read_predictions
 
 
@@ -68,14 +72,37 @@ class TableRow:
     reference: dict[str, Any] | None = None
 
 
-def collect(out: Path) -> list[TableRow]:
+def read_study(out: Path) -> dict[str, Any]:
+    """What ``study.json`` says.
+
+    Raises:
+        InputError: if the folder holds no study, or it is damaged.
+    """
+    if not (out / "study.json").exists():
+        raise InputError(f"{out} holds no study (there is no study.json in it); give the folder of an overtone run")
+    try:
+        study = read_sealed(out / "study.json")[0]
+    except DamagedError as error:
+        raise InputError(f"{out}: {error}; run the study again, which writes it anew") from error
+    if lacking := {"name", "recipe", "data", "folds", "seeds", "rows", "cells"} - set(study):
+        raise InputError(f"{out / 'study.json'} is no study's, it lacks {min(lacking)!r}; run the study again")
+    return study
+
+
+def collect(out: Path, damaged: Container[str] | None = None) -> list[TableRow]:
     """The table of a study's folder, from ``study.json`` and the cells alone.
+
+    Args:
+        out: the folder.
+        damaged: keys of cells that count as missing; every cell's files are looked at unless given.
 
     Raises:
         InputError: if the folder holds no study.
     """
-    study = read_json(out / "study.json")
-    rows = [_row(out, row) for row in study["rows"]]
+    study = read_study(out)
+    if damaged is None:
+        damaged = damaged_cells(out, study["cells"])[0]
+    rows = [_row(out, row, damaged) for row in study["rows"]]
     biggest = max((r.parameters for r in rows if r.kind == "teacher" and r.parameters), default=None)
     if biggest is None:
         return rows
@@ -84,14 +111,14 @@ def collect(out: Path) -> list[TableRow]:
     ]
 
 
-def _row(out: Path, row: dict[str, Any]) -> TableRow:
+def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
     values, missing, part = [], 0, row.get("part", "")
     parameters: int | None = None
     macs: int | None = None
     adapters: int | None = None
     for entry in row["cells"]:
         folders = [out / "cells" / key for key in entry["keys"]]
-        if not all((folder / RESULT).exists() for folder in folders):
+        if any(folder.name in damaged or not (folder / RESULT).exists() for folder in folders):
             missing += 1
             continue
         results = [_of_part(read_json(folder / RESULT), part) for folder in folders]
@@ -143,7 +170,7 @@ def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
 METRICS = ("accuracy_best", "macro_f1_best", "accuracy_last", "macro_f1_last")
 
 
-def write_tables(out: Path, rows: list[TableRow]) -> None:
+def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) -> None:
     """``table.csv`` and ``table.json`` (no times in them) and ``timing.json``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -161,23 +188,23 @@ def write_tables(out: Path, rows: list[TableRow]) -> None:
         writer.writerow([*line, *costs, ratio, *published])
     write_atomic(out / "table.csv", text.getvalue())
     write_json(out / "table.json", [asdict(row) for row in rows])
-    write_json(out / "timing.json", timing(out))
+    write_json(out / "timing.json", timing(out, damaged))
 
 
-def timing(out: Path) -> dict[str, Any]:
-    """Seconds of training and the environment by cell."""
-    study = read_json(out / "study.json")
+def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
+    """Seconds of training and the environment by cell that is done and not damaged."""
     cells = {}
-    for key, cell in study["cells"].items():
-        path = out / "cells" / key / "run.json"
-        if path.exists():
-            cells[key] = {"title": cell["title"], **read_json(path)}
+    for key, cell in read_study(out)["cells"].items():
+        folder = out / "cells" / key
+        if (folder / RESULT).exists() and key not in damaged:
+            held = {name: value for name, value in read_json(folder / RUN).items() if name != SEAL}
+            cells[key] = {"title": cell["title"], **held}
     return {"seconds": round(sum(c["seconds"] for c in cells.values()), 2), "cells": cells}
 
 
-def mixed_environments(out: Path) -> list[str]:
+def mixed_environments(out: Path, damaged: Container[str] = ()) -> list[str]:
     """Warnings where cells of one study ran under different torch versions, devices, processors or threads."""
-    cells = timing(out)["cells"].values()
+    cells = timing(out, damaged)["cells"].values()
     found = []
     for name in ("torch", "device", "instructions", "threads", "processes"):
         values = sorted({json.dumps(cell[name]) for cell in cells if name in cell})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from overtone.data import leaks
 from overtone.data.split import doubts
 from overtone.files import write_npz
 from overtone.lookup import view_settings
+from overtone.sealed import DamagedError, read_npz
 from overtone.study.plan import Plan
 from overtone.study.workshop import Workshop
 from overtone.types import names_of
@@ -111,7 +111,6 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
 def _made_from(path: Path) -> str | None:
     """What an example on disk was made from; None without one, or where it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return str(held["made_from"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return str(read_npz(path)["made_from"])
+    except (DamagedError, KeyError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from pathlib import Path
 
@@ -12,16 +13,20 @@ from accelerate.utils import broadcast_object_list
 
 from overtone.engine import make_accelerator
 from overtone.errors import InputError, NotFiniteError
-from overtone.files import read_json, write_json
+from overtone.files import write_json
+from overtone.sealed import DamagedError, read_sealed, write_sealed
 from overtone.study.cell import run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
+from overtone.study.inspect import mend, sweep
 from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import Workers, message_of, result_of
-from overtone.study.workshop import RESULT, Workshop, build_cell
+from overtone.study.workshop import Workshop, build_cell
 
-OURS = {".lock", "cells", "cache", "example.npz"}
+STUDY = "study.json"
+CELL = re.compile("[0-9a-f]{20}")
+OURS = {".lock", "cells", "cache", "example.npz", STUDY}
 """What a run that was killed at once may have left in its folder."""
 
 
@@ -53,20 +58,23 @@ def execute(
     torch.set_num_threads(plan.recipe.train.threads)
     shop = Workshop(plan, out, accelerator)
     wanted = _wanted(plan, only)
-    doubts = _wire(shop, wanted)
+    heard = (listener or StudyListener()) if accelerator.is_main_process else StudyListener()
     if accelerator.is_main_process:
-        claim(out, plan)
+        claim(out, plan.recipe.name)
         sweep(out)
-        write_json(out / "study.json", describe(plan))
-        write_example(plan, shop, out)
+        for note in mend(shop):
+            heard.note(note)
     done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
     todo = [cell for cell in wanted if cell.key not in done]
+    doubts = _wire(shop, todo)
+    if accelerator.is_main_process:
+        write_sealed(out / STUDY, describe(plan))
+        write_example(plan, shop, out)
     jobs = 1 if accelerator.num_processes > 1 else max(1, min(jobs, len(todo)))
-    heard = (listener or StudyListener()) if accelerator.is_main_process else StudyListener()
     heard.study(wanted, done, costs(shop, todo) if accelerator.is_main_process else {}, jobs)
     book = _Book(shop, heard)
     for doubt in doubts:
-        heard.doubt(doubt)
+        heard.note(doubt)
     if jobs == 1:
         _run_here(shop, todo, book)
     else:
@@ -138,38 +146,46 @@ def _run_beside(workers: Workers, todo: list[Cell], done: set[str], book: _Book)
                 ready.add(cell.key)
 
 
-def claim(out: Path, plan: Plan) -> None:
-    """Make the folder, or refuse one that holds something else.
+def claim(out: Path, name: str) -> None:
+    """Refuse a folder that holds something else; nothing is written.
+
+    A study whose ``study.json`` is damaged or gone is known by its cells: what the recipe does not want of them stays.
+
+    Args:
+        out: the folder; need not be there yet.
+        name: the study's.
 
     Raises:
-        InputError: for a file, a folder with other things in it, or another study's folder.
+        InputError: for a file, a name that is no UTF-8, a folder with other things in it, or another study's folder.
     """
+    try:
+        str(out.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"--out {str(out)!a} is no UTF-8, so no page could name it; choose another") from None
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    if (out / "study.json").exists():
-        name = read_json(out / "study.json").get("name")
-        if name != plan.recipe.name:
-            raise InputError(f"{out} holds the study {name!r}, not {plan.recipe.name!r}; choose another --out")
-    elif out.exists() and any(path.name not in OURS and not path.name.endswith(".tmp") for path in out.iterdir()):
+    try:
+        held = read_sealed(out / STUDY)[0].get("name")
+    except DamagedError:
+        held = None
+    if held is not None and held != name:
+        raise InputError(f"{out} holds the study {held!r}, not {name!r}; choose another --out")
+    others = [path.name for path in (out.iterdir() if held is None and out.exists() else ()) if not _ours(path)]
+    if others and not any(CELL.fullmatch(path.name) for path in out.glob("cells/*")):
         raise InputError(f"{out} is not empty and holds no study; choose another --out")
 
 
-def sweep(out: Path) -> None:
-    """Remove what a kill left half written, and checkpoints of cells that are done."""
-    for path in out.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
-    for result in out.glob(f"cells/*/{RESULT}"):
-        (result.parent / "progress.pt").unlink(missing_ok=True)
+def _ours(path: Path) -> bool:
+    return path.name in OURS or path.name.endswith(".tmp")
 
 
-def _wire(shop: Workshop, cells: list[Cell]) -> list[str]:
+def _wire(shop: Workshop, missing: list[Cell]) -> list[str]:
     """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch.
 
     Returns:
         What is worth a warning, a sentence each.
     """
     doubts: dict[str, None] = {}
-    missing = [cell for cell in cells if not shop.done(cell.key)]
     for cell in missing:
         if (cell.fold, cell.seed) == (missing[0].fold, missing[0].seed):
             doubts.update(dict.fromkeys(build_cell(shop, cell, fresh_teachers=True).doubts))

@@ -18,8 +18,8 @@ class StudyListener:
     def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float], jobs: int) -> None:
         """Once, before the first cell; ``costs`` is each missing cell's relative cost of an epoch."""
 
-    def doubt(self, sentence: str) -> None:
-        """Something of the study is worth a warning; told after :meth:`study`."""
+    def note(self, message: str) -> None:
+        """Something that a person should know."""
 
     def cell_started(self, cell: Cell) -> None:
         """A cell begins (or goes on from its checkpoint)."""

@@ -20,6 +20,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from overtone import data
+from overtone.engine.reading import end_with_parent
 from overtone.errors import InputError, OvertoneError
 from overtone.files import read_json
 from overtone.recipe import Recipe
@@ -57,6 +58,7 @@ class _Pipe(StudyListener):
 
 def _work(pipe: Connection, recipe: dict[str, Any], folder: str) -> None:
     """A worker's life: receive a key, train the cell, say how it went; end when the pipe does."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     try:
         study = Recipe.model_validate(recipe)

@@ -16,6 +16,7 @@ from overtone.engine.phases import trained
 from overtone.engine.reading import readers
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
+from overtone.files import read_json
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
@@ -27,7 +28,10 @@ from overtone.trust import named_in
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 
 RESULT = "result.json"
-"""Written last (``write.py``): a cell with one is done."""
+"""Written last (``write.py``), with the other files' hashes: a cell with one is done."""
+PREDICTIONS, RUN = "predictions.npz", "run.json"
+PICTURES = "pictures.npz"
+"""What a cell's methods show of themselves on the example windows."""
 FEW_CHANNELS = 16
 WITHOUT_AUXILIARY = "arguments: {aux_logits: false, init_weights: true}"
 """What torchvision's googlenet and inception_v3 take."""
@@ -63,10 +67,6 @@ class Workshop:
         """Where a cell's files are."""
         return self.folder / "cells" / key
 
-    def spill_folder(self, key: str) -> Path:
-        """Where a cell keeps teachers' outputs while it runs; each process has its own."""
-        return self.cell_folder(key) / f"memory-{self.accelerator.process_index}"
-
     def weights_file(self, key: str, checkpoint: str) -> Path:
         """The file of a cell's weights: best, last or epoch:N."""
         name = {"best": "student", "last": "last"}.get(checkpoint, checkpoint.replace(":", "-"))
@@ -74,8 +74,11 @@ class Workshop:
 
     def done(self, key: str) -> bool:
         """Whether a cell has its result and all weights that somebody wants of it."""
+        if not (self.cell_folder(key) / RESULT).exists():
+            return False
         kept = [self.weights_file(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
-        return all(path.exists() for path in [self.cell_folder(key) / RESULT, *kept])
+        verified = read_json(self.cell_folder(key) / RESULT).get("files") if kept else None
+        return all(path.exists() and (verified is None or path.name in verified) for path in kept)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,19 +14,19 @@ from torch import Tensor
 
 from overtone.data import table_columns
 from overtone.engine import Fitted, parts_of, scores, without
-from overtone.engine.loop import StateDict
+from overtone.engine.checkpoint import FILE as CHECKPOINT
+from overtone.engine.loop import ROWS, StateDict
 from overtone.errors import InputError
-from overtone.files import write_json, write_npz
+from overtone.files import write_npz
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
+from overtone.sealed import DamagedError, digests, read_npz, write_sealed
 from overtone.student import Header, SeenView, branch_header, save_student
 from overtone.study.plan import Cell, Plan
-from overtone.study.workshop import RESULT, Built, Workshop, views_of
+from overtone.study.workshop import PICTURES, PREDICTIONS, RESULT, RUN, Built, Workshop, views_of
 from overtone.tap import macs, parameters
 from overtone.types import names_of
 
-PICTURES = "pictures.npz"
-"""What a cell's methods show of themselves on the example windows."""
 EXAMPLES = 3
 
 
@@ -69,18 +68,22 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
     header = _header(shop, cell, built)
     states: dict[str, StateDict] = {"best": fitted.best, "last": fitted.last}
     states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
+    files = [PREDICTIONS, *(name for name in (ROWS, PICTURES) if (folder / name).exists())]
     for checkpoint, state in states.items():
-        save_student(shop.weights_file(cell.key, checkpoint), state, header)
+        path = shop.weights_file(cell.key, checkpoint)
+        save_student(path, state, header)
+        files.append(path.name)
         for number, branch in enumerate(built.distillation.student.branches):
             own = {k.removeprefix(f"{branch}."): v for k, v in state.items() if k.startswith(f"{branch}.")}
-            path = shop.weights_file(cell.key, checkpoint)
-            save_student(path.with_stem(f"{path.stem}-{branch}"), own, branch_header(header, number))
+            beside = path.with_stem(f"{path.stem}-{branch}")
+            save_student(beside, own, branch_header(header, number))
+            files.append(beside.name)
     target = torch.from_numpy(windows.y[test])
     arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
-    write_npz(folder / "predictions.npz", arrays)
-    write_json(folder / "run.json", {**environment(shop, cell), "seconds": round(fitted.seconds, 2)})
+    write_npz(folder / PREDICTIONS, arrays)
+    write_sealed(folder / RUN, {**environment(shop, cell), "seconds": round(fitted.seconds, 2)})
     model = built.distillation.student.model
-    write_json(
+    write_sealed(
         folder / RESULT,
         {
             "key": cell.key,
@@ -94,10 +97,11 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
             "parameters": parameters(model),
             "adapters": parameters(built.distillation) - parameters(model),
             "macs": macs(model, built.example),
+            "files": digests(folder, files),
             **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.best" in logits else {}),
         },
     )
-    for name in ("progress.pt", "error.json"):
+    for name in (CHECKPOINT, "error.json"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -175,11 +179,7 @@ def read_predictions(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    path = folder / "predictions.npz"
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); delete the folder {folder} to run this cell again"
-        ) from error
+        return read_npz(folder / PREDICTIONS)
+    except DamagedError as error:
+        raise InputError(f"{folder}: {error}; run the study again, which runs this cell again") from error

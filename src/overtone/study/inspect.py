@@ -1,0 +1,207 @@
+"""Whether what lies in a study's folder still is what was written; what is not is made again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from overtone import disk
+from overtone.engine import checkpoint
+from overtone.engine.loop import ROWS
+from overtone.engine.store import check_diagrams
+from overtone.errors import InputError
+from overtone.sealed import DamagedError, check_digests, read_npz, read_sealed
+from overtone.study.workshop import PICTURES, PREDICTIONS, RESULT, RUN, Workshop
+
+OLD = "came before files had hashes and cannot be verified"
+Which = Literal["best", "last"]
+
+
+class _Scored(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    test: dict[Which, dict[str, float]]
+    confusion: dict[Which, list[list[int]]]
+
+
+class _Result(_Scored):
+    """What ``result.json`` must hold."""
+
+    key: str
+    epochs: int
+    best_epoch: int
+    parameters: int
+    adapters: int
+    macs: int
+    files: dict[str, str] = {}
+    parts: dict[str, _Scored] = {}
+
+
+class _Run(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    seconds: float
+
+
+def read_result(folder: Path) -> tuple[dict[str, Any], bool] | None:
+    """What a done cell's ``result.json`` says, with every file that it names compared with its hash.
+
+    Returns:
+        The result, and whether it was verified: cells from before there were hashes have none, and are only looked at
+        for whether their files can be read. None where the cell is not done.
+
+    Raises:
+        DamagedError: for a file that is missing or not what was written.
+    """
+    if not (folder / RESULT).exists():
+        return None
+    value, verified = read_sealed(folder / RESULT)
+    try:
+        held = _Result.model_validate(value)
+    except ValidationError as error:
+        raise DamagedError(f"{RESULT} is not what was written") from error
+    if held.key != folder.name:
+        raise DamagedError(f"{RESULT} belongs to another cell")
+    try:
+        _Run.model_validate(read_sealed(folder / RUN)[0])
+    except ValidationError as error:
+        raise DamagedError(f"{RUN} is not what was written") from error
+    if verified:
+        check_digests(folder, held.files)
+    elif held.files:
+        raise DamagedError(f"{RESULT} is not what was written")
+    else:
+        _look(folder)
+    return value, verified
+
+
+def _look(folder: Path) -> None:
+    """Whether the files of a cell without hashes can be read at all."""
+    read_npz(folder / PREDICTIONS)
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise DamagedError(f"{path.name} cannot be read") from error
+    try:
+        for line in (folder / ROWS).read_text(encoding="utf-8").splitlines() if (folder / ROWS).exists() else ():
+            json.loads(line)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{ROWS} cannot be read") from error
+
+
+def damaged_cells(out: Path, keys: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Look at every file of a study's done cells.
+
+    Returns:
+        What is damaged, by key, and the keys of cells that could not be verified.
+    """
+    damaged, old = {}, []
+    for key in keys:
+        try:
+            found = read_result(out / "cells" / key)
+        except DamagedError as error:
+            damaged[key] = str(error)
+        else:
+            old += [key] if found is not None and not found[1] else []
+    return damaged, old
+
+
+def mend(shop: Workshop) -> list[str]:
+    """Remove what is damaged in a study's folder, so that it is made again. Call it once, before anything is read.
+
+    Returns:
+        What was found, one sentence for each cell, checkpoint or folder of diagrams.
+
+    Raises:
+        InputError: for a file that may not be read or removed.
+    """
+    plan, out = shop.plan, shop.folder
+    damaged, old = damaged_cells(out, plan.cells)
+    damaged = {**_without_weights(shop, damaged), **damaged}
+    notes = []
+    for key, how in damaged.items():
+        for name in (RESULT, PICTURES):  # the others are written anew by whoever runs it again
+            _remove(shop.cell_folder(key) / name, out)
+        notes.append(f"{plan.cells[key].title}: {how}; it is run again")
+    notes += [note for key in plan.cells if key not in damaged for note in _mend_checkpoint(shop, key)]
+    notes += _mend_diagrams(out)
+    old = [key for key in old if key not in damaged]
+    return notes + ([f"{len(old)} of {len(plan.cells)} cells {OLD}; they are taken as they are"] if old else [])
+
+
+def _without_weights(shop: Workshop, damaged: Mapping[str, str]) -> dict[str, str]:
+    """Done cells whose weights are gone, where no hash tells."""
+    found = {}
+    for key in shop.plan.cells:
+        files = [shop.weights_file(key, checkpoint) for checkpoint in ("best", "last")]
+        if key not in damaged and (shop.cell_folder(key) / RESULT).exists():
+            gone = [path.name for path in files if not path.exists()]
+            found.update({key: f"{gone[0]} is missing"} if gone else {})
+    return found
+
+
+def _mend_checkpoint(shop: Workshop, key: str) -> list[str]:
+    path = shop.cell_folder(key) / checkpoint.FILE
+    if (shop.cell_folder(key) / RESULT).exists():
+        return []
+    try:
+        checkpoint.load(path, key)
+    except InputError:
+        _remove(path, shop.folder)
+        return [f"{shop.plan.cells[key].title}: {path.name} is damaged; it starts anew"]
+    return []
+
+
+def _mend_diagrams(out: Path) -> list[str]:
+    cache, notes = out / "cache", []
+    for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
+        if not re.fullmatch("[0-9a-f]{20}", folder.name):
+            continue
+        try:
+            check_diagrams(folder)
+        except DamagedError as error:
+            _remove(folder, out)
+            notes.append(f"cache/{folder.name}: {error}; these persistence diagrams are made again")
+    return notes
+
+
+def _remove(path: Path, out: Path) -> None:
+    """Remove a file or folder of a study; nothing behind a link in it.
+
+    Raises:
+        InputError: if it cannot be.
+    """
+    linked = next((place for place in [path, *path.parents] if out in place.parents and place.is_symlink()), None)
+    if linked is not None:
+        raise InputError(f"{path} is damaged, but {linked} is a link, which is not followed; remove it yourself")
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} is damaged and cannot be removed ({error.strerror or error}); remove it") from error
+
+
+def sweep(out: Path) -> None:
+    """Remove what a kill left half written, and checkpoints of cells that are done; nothing behind a link."""
+    cells = [] if (out / "cells").is_symlink() else [path for path in out.glob("cells/*") if not path.is_symlink()]
+    for folder in [out, *cells]:
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+    for folder in cells:
+        disk.sweep(folder)
+        for path in folder.glob("memory-*"):  # as they were called before
+            shutil.rmtree(path, ignore_errors=True)
+        if (folder / RESULT).exists():
+            (folder / checkpoint.FILE).unlink(missing_ok=True)
+    disk.sweep(out / "cache")
