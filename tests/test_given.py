@@ -290,7 +290,7 @@ class Hears(StudyListener):
         self.doubts: list[str] = []
 
     def note(self, message: str) -> None:
-        self.doubts.append(sentence)
+        self.doubts.append(message)
 
 
 def study_of(values: dict[str, Any], model: str, **more: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import io
 import json
@@ -19,8 +20,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 
 from overtone import recipe as recipes
+from overtone.display import table
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.report import write_page
@@ -30,7 +33,7 @@ from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
 from overtone.report.sections import recipe_text
-from overtone.study import Figure
+from overtone.study import Figure, collect, write_tables
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
 SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
@@ -278,17 +281,23 @@ def test_headline_names_the_best_distilled_row_with_its_paired_difference(tmp_pa
     text = read(Fake(tmp_path, accuracy={"kd": 0.6, "aver": 0.4, "teacher gaf": 0.8}).write()).text
     assert "2 folds · 2 seeds · 4 people" in text
     assert re.search(
-        r"Best distilled row: kd from signal, gaf , 60.7 ± 0.6 % \(n = 4\), against the student alone", text
+        r"Best distilled row: kd from signal, gaf , 60.6 ± 0.7 % \(n = 2 folds of 2 seeds\), against the student alone",
+        text,
     )
-    assert "paired difference of +10.0 ± 0.0 points (n = 4, higher in 4 of them)" in text
+    assert "paired difference of +10.0 ± 0.0 points (n = 2 folds of 2 seeds, higher in 2 of 2)" in text
     assert "the best of 2 rows by this very number" in text
     assert "1 of them lie above" in text
-    assert re.search(r"The best teacher alone, gaf , reaches 80.7 ± 0.6 % \(n = 4\) and has 25.2 times", text)
+    assert re.search(
+        r"The best teacher alone, gaf , reaches 80.7 ± 0.7 % \(n = 2 folds of 2 seeds\) and has 25.2 times", text
+    )
 
 
 def test_a_miss_is_called_a_miss(tmp_path: Path) -> None:
     text = read(Fake(tmp_path, accuracy={"kd": 0.45, "aver": 0.5}).write()).text
-    assert "No distilled row beats the student alone ( none : 50.6 ± 0.6 %, n = 4). The nearest, aver" in text
+    assert (
+        "No distilled row beats the student alone ( none : 50.7 ± 0.7 %, n = 2 folds of 2 seeds). The nearest, aver"
+        in text
+    )
     assert "Best distilled row" not in text
 
 
@@ -298,9 +307,9 @@ def test_differences_use_common_folds_and_seeds_only(tmp_path: Path) -> None:
     fake.drop("none-row", 1, 0)
     fake.drop("none-row", 1, 1)
     text = read(tmp_path).text
-    assert "points (n = 2, higher in 2 of them)" in text
+    assert "points (n = 2 seeds of one split, higher in 2 of 2)" in text
     assert "2 of 4" in text  # the baseline's n in the table
-    assert "± 0.0 n = 2" in text  # the pairs of kd in the table
+    assert "± 0.0 n = 2 seeds of one split" in text  # the pairs of kd in the table
 
 
 def test_failed_and_missing_cells_are_shown_with_what_to_do(tmp_path: Path) -> None:
@@ -440,9 +449,81 @@ def test_counts_are_short(count: int | None, text: str) -> None:
 
 def test_figures_of_the_table_are_those_of_the_study(tmp_path: Path) -> None:
     text = read(Fake(tmp_path, accuracy={"kd": 0.61}).write()).text
-    figure = Figure.of([0.61, 0.613, 0.62, 0.623])
+    figure = Figure.of({0: [0.61, 0.613], 1: [0.62, 0.623]})
     assert figure is not None
     assert str(figure) in text
+
+
+@pytest.mark.parametrize(
+    ("values", "std", "counted"),
+    [
+        ({0: [0.5, 0.7], 1: [0.8, 0.8]}, 0.1414214, "n = 2 folds of 2 seeds"),  # of 0.6 and 0.8
+        ({0: [0.5], 1: [0.7]}, 0.1414214, "n = 2 folds"),
+        ({3: [0.5, 0.6, 0.7]}, 0.1, "n = 3 seeds of one split"),
+        ({0: [0.5, 0.7], 1: [0.8]}, 0.1414214, "n = 2 folds of 2 seeds"),  # a fold counts once, whatever it has
+        ({0: [0.5]}, None, "n = 1"),
+    ],
+)
+def test_seeds_are_averaged_inside_a_fold(values: dict[int, list[float]], std: float | None, counted: str) -> None:
+    figure = Figure.of(values)
+    assert figure is not None
+    assert figure.counted == counted
+    assert figure.std == (None if std is None else pytest.approx(std, abs=1e-6))
+    assert figure.mean == pytest.approx(np.mean([np.mean(own) for own in values.values()]))
+
+
+def test_the_files_beside_the_table_hold_what_it_is_made_of(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, accuracy={"kd": 0.6})
+    fake.write()
+    fake.drop("kd-row", 1, 1)
+    write_tables(tmp_path, collect(tmp_path))
+    with (tmp_path / "table.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["method"] == "kd")
+    assert (row["folds"], row["seeds"], row["missing"]) == ("2", "2", "1")
+    with (tmp_path / "cells.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    assert [(c["fold"], c["seed"]) for c in cells if c["method"] == "none"] == [
+        ("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")
+    ]  # fmt: skip
+    own: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell["method"] == "kd":
+            own.setdefault(cell["fold"], []).append(float(cell["accuracy_best"]))
+    means = [np.mean(values) for values in own.values()]
+    assert float(row["accuracy_best_mean"]) == pytest.approx(np.mean(means), abs=1e-6)
+    assert float(row["accuracy_best_std"]) == pytest.approx(np.std(means, ddof=1), abs=1e-6)
+    assert next(c for c in cells if c["method"] == "ensemble")["cells"].count("+") == 1
+
+
+@pytest.mark.parametrize(
+    ("folds", "seeds", "said"),
+    [
+        (1, (0, 1, 2), "± standard deviation over seeds of one split, not over people"),
+        (2, (0,), "± standard deviation over folds."),
+        (2, (0, 1), "± standard deviation over folds, seeds averaged inside each"),
+    ],
+)
+def test_page_and_terminal_say_what_the_deviation_is_over(
+    tmp_path: Path, folds: int, seeds: tuple[int, ...], said: str
+) -> None:
+    out = Fake(tmp_path, folds=folds, seeds=seeds).write()
+    assert said in read(out).text
+    shown = io.StringIO()
+    Console(file=shown, width=140).print(table(collect(out), 140))
+    assert said.rstrip(".") in shown.getvalue()
+    assert f"{folds} × {len(seeds)}" in shown.getvalue()
+
+
+def test_a_teacher_that_no_seed_decides_counts_once_a_fold(tmp_path: Path) -> None:
+    out = Fake(tmp_path, folds=1, seeds=(0, 1)).write()
+    study = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    for cell in next(row for row in study["rows"] if row["id"] == "teacher-gaf")["cells"]:
+        cell["keys"] = [Fake(tmp_path).key("teacher-gaf", 0, 0)]
+    (out / "study.json").write_text(json.dumps(study), encoding="utf-8")
+    rows = {row.id: row for row in collect(out)}
+    assert (rows["teacher-gaf"].seeds, rows["teacher-signal"].seeds) == (1, 2)
+    assert rows["teacher-gaf"].accuracy_best is not None
+    assert rows["teacher-gaf"].accuracy_best.std is None
 
 
 def level_page(out: Path, **arrays: np.ndarray) -> str:

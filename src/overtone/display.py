@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overtone.study import Cell, StudyListener, TableRow
+from overtone.study import Cell, StudyListener, TableRow, spread_over
 from overtone.types import Progress
 
 PLAIN_SECONDS = 10.0
@@ -195,7 +195,7 @@ def table(rows: list[TableRow], width: int) -> Table:
     """The study's table for a terminal; a narrow one shows best and last epoch one above the other."""
     wide = width >= 132
     shown = Table(
-        title="test accuracy and macro-F1 in %: mean ± standard deviation over folds and seeds",
+        title=f"test accuracy and macro-F1 in %: mean ± standard deviation {spread_over(rows)}",
         title_style="dim",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -208,7 +208,7 @@ def table(rows: list[TableRow], width: int) -> Table:
     for head in heads if wide else ["accuracy\nbest, last", "macro-F1\nbest, last"]:
         shown.add_column(head, justify="right", no_wrap=True)
     adapters = any(row.adapters for row in rows)
-    for head in ("n", "param.", "MACs", "times\nsmaller", *(["adapters"] if adapters else [])):
+    for head in ("folds ×\nseeds", "param.", "MACs", "times\nsmaller", *(["adapters"] if adapters else [])):
         shown.add_column(head, justify="right", no_wrap=True)
     for number, row in enumerate(rows):
         if number and row.kind != rows[number - 1].kind:
@@ -219,7 +219,7 @@ def table(rows: list[TableRow], width: int) -> Table:
         figures = [str(figure) if figure else "" for figure in both]
         if not wide:
             figures = [f"{figures[0]}\n[dim]{figures[2]}[/dim]", f"{figures[1]}\n[dim]{figures[3]}[/dim]"]
-        count = f"{row.n}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
+        count = f"{row.folds} × {row.seeds}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         costs = [short(row.parameters), short(row.macs), ratio, *([short(row.adapters)] if adapters else [])]
         shown.add_row(escape(name), escape(model), *figures, count, *costs)

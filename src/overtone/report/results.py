@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, note, plural, scroll, section, tag
-from overtone.study import Figure, TableRow
+from overtone.study import Figure, TableRow, spread_over
+from overtone.study.collect import apart, by_fold
 
 GROUPS = {
     "method": "Students, by method",
@@ -21,7 +22,7 @@ MANY_DOTS = 20
 
 @dataclass(frozen=True)
 class Paired:
-    """A row's accuracy minus the baseline's, over the folds and seeds that both have."""
+    """A row's accuracy minus the baseline's, over the folds and seeds that both have; ``higher`` counts of its n."""
 
     figure: Figure
     higher: int
@@ -29,12 +30,20 @@ class Paired:
     @classmethod
     def of(cls, row: TableRow, base: TableRow) -> Paired | None:
         """None without a common fold and seed."""
-        theirs = {(v["fold"], v["seed"]): v["best"]["accuracy"] for v in base.values}
-        pairs = [(v["best"]["accuracy"], theirs.get((v["fold"], v["seed"]))) for v in row.values]
+        theirs = {(v["fold"], v["seed"]): v for v in base.values}
+        both = [(v, theirs[v["fold"], v["seed"]]) for v in row.values if (v["fold"], v["seed"]) in theirs]
         # Rounded, so that equal scores differ by exactly nothing.
-        found = [round(mine - other, 9) for mine, other in pairs if other is not None]
-        figure = Figure.of(found)
-        return cls(figure, sum(d > 0 for d in found)) if figure else None
+        pairs = [
+            {
+                "fold": mine["fold"],
+                "cells": mine["cells"] + other["cells"],
+                "gain": round(mine["best"]["accuracy"] - other["best"]["accuracy"], 9),
+            }
+            for mine, other in both
+        ]
+        gains = by_fold(pairs, lambda pair: float(pair["gain"]))
+        figure = Figure.of(gains)
+        return cls(figure, sum(gain > 0 for gain in apart(gains))) if figure else None
 
 
 def headline(folder: Folder) -> Html:
@@ -95,7 +104,7 @@ def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
     best, difference = max(pairs, key=lambda pair: pair[1].figure.mean)
     above = sum(paired.figure.mean > 0 for _, paired in pairs)
     score = base.accuracy_best
-    alone = join("the student alone (", tag("code", base.method), f": {score} %, n = {score.n})")
+    alone = join("the student alone (", tag("code", base.method), f": {score} %, {score.counted})")
     apart = len(scored) - len(pairs)
     left = f" {plural(apart, 'row')} without a common fold and seed could not be compared." if apart else ""
     if not above:
@@ -119,7 +128,7 @@ def _difference(paired: Paired) -> str:
     figure = paired.figure
     if figure.n == 1:
         return f"a difference of {signed(figure)} points in one run, from which no spread can be told"
-    return f"a paired difference of {signed(figure)} points (n = {figure.n}, higher in {paired.higher} of them)"
+    return f"a paired difference of {signed(figure)} points ({figure.counted}, higher in {paired.higher} of {figure.n})"
 
 
 def _mean(row: TableRow) -> float:
@@ -133,7 +142,7 @@ def _name(row: TableRow) -> Html:
 
 def _score(row: TableRow) -> str:
     figure = row.accuracy_best
-    return f"{figure} % (n = {figure.n})" if figure else "no result"
+    return f"{figure} % ({figure.counted})" if figure else "no result"
 
 
 def signed(figure: Figure) -> str:
@@ -185,8 +194,8 @@ def table(folder: Folder) -> Html:
         "Results",
         scroll(whole, "Table of results"),
         note(
-            f"Scores on the test {side}, mean ± standard deviation over folds and seeds; n counts them. ",
-            None if folder.of_images else "Folds share training people, so the values are not independent. ",
+            f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows)}. ",
+            *_not_independent(folder),
             tag("b", "best"),
             ": the epoch with the highest validation accuracy (the earlier on ties); ",
             tag("b", "last"),
@@ -199,6 +208,14 @@ def table(folder: Folder) -> Html:
         ),
         _source_note(sources),
     )
+
+
+def _not_independent(folder: Folder) -> list[str]:
+    """What the deviation does not say."""
+    if all(row.folds < 2 for row in folder.rows):
+        several = any(row.seeds > 1 for row in folder.rows)
+        return ["Seeds repeat the training on one split; other test data would spread the scores further. "] * several
+    return [] if folder.of_images else ["Folds share training people, so the values are not independent. "]
 
 
 def _source_note(sources: dict[str, int]) -> Html | None:
@@ -227,7 +244,17 @@ def _head(scale: Scale, costly: bool, published: bool) -> Html:
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
     unseen = tag("span", "at best, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
-    names = ["best", "last", "difference", *["published"] * published, "best", "last", "n", "params", "MACs"]
+    names = [
+        "best",
+        "last",
+        "difference",
+        *["published"] * published,
+        "best",
+        "last",
+        "folds × seeds",
+        "params",
+        "MACs",
+    ]
     second += [column(name) for name in names]
     second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
@@ -258,8 +285,10 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
     teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
     reference = base.accuracy_best.mean if base and base.accuracy_best else None
-    total = row.n + row.missing
-    count = tag("span", f"{row.n} of {total}", class_="warn") if row.missing else join(row.n)
+    done = len(row.values)
+    count = join(f"{row.folds} × {row.seeds}")
+    if row.missing:
+        count = tag("span", f"{done} of {done + row.missing}", class_="warn")
     seconds = costs.seconds(row) if costs else None
     last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
     if costs:  # in place of the ratio, which parameters tell as well
@@ -308,7 +337,8 @@ def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
     mean, _, spread = signed(paired.figure).partition(" ")
-    fewer = f"n = {paired.figure.n}" if paired.figure.n != row.n else ""
+    own = row.accuracy_best
+    fewer = "" if own and paired.figure.counted == own.counted else paired.figure.counted
     below = tag("span", fewer, class_="pairs") if fewer and spread else None
     return join(f"{mean} ", tag("span", spread or fewer, class_="sd"), below)
 
@@ -364,14 +394,14 @@ class Scale:
             parts.append(f'<path class="reference" d="M{self.at(100 * reference)} 0V{self.HEIGHT}"/>')
         label = "no result"
         if figure:
-            label = f"accuracy {figure} %, n = {figure.n}"
+            label = f"accuracy {figure} %, {figure.counted}"
             dots, spread = self._dots(row), []
             if figure.std is not None:
                 left, x, right = (self.at(100 * (figure.mean + sign * figure.std)) for sign in (-1, 0, 1))
                 spread = [f'<path class="interval" d="M{left} {middle}H{right}"/>']
                 dots.append(f'<path class="mean" d="M{x} {middle - 7}V{middle + 7}"/>')
             # Few dots lie on the line; many would hide it.
-            parts += [*spread, *dots] if row.n <= MANY_DOTS else [*dots, *spread]
+            parts += [*spread, *dots] if len(row.values) <= MANY_DOTS else [*dots, *spread]
         return Html(
             f'<svg width="{self.WIDTH}" height="{self.HEIGHT}" class="{escape(row.kind)}" role="img" '
             f'aria-label="{label}">{"".join(parts)}</svg>'
@@ -379,8 +409,8 @@ class Scale:
 
     def _dots(self, row: TableRow) -> list[str]:
         """Dots that would cover each other go to a neighbouring level, by value and not by chance."""
-        radius, step = (2.8, 5) if row.n <= MANY_DOTS else (1.8, 4)
-        levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if row.n > MANY_DOTS else ()))}
+        radius, step = (2.8, 5) if len(row.values) <= MANY_DOTS else (1.8, 4)
+        levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if len(row.values) > MANY_DOTS else ()))}
         dots = []
         for value in sorted(row.values, key=lambda v: (v["best"]["accuracy"], v["fold"], v["seed"])):
             percent = 100 * value["best"]["accuracy"]

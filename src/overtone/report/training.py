@@ -170,7 +170,7 @@ def confusions(folder: Folder) -> Html:
         if counts is None:
             boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
             continue
-        runs = tag("span", plural(row.n, "run"), class_="count")
+        runs = tag("span", plural(len(row.values), "run"), class_="count")
         shown = _most_confused if large else _matrix
         matrix = scroll(shown(counts, folder.classes), f"Confusion matrix of {row.method}")
         if many:

@@ -1,6 +1,6 @@
 """A study: cells planned from a recipe, executed, collected into a table."""
 
-from overtone.study.collect import Figure, TableRow, collect, mixed_environments, read_study, write_tables
+from overtone.study.collect import Figure, TableRow, collect, mixed_environments, read_study, spread_over, write_tables
 from overtone.study.execute import claim, execute
 from overtone.study.inspect import OLD, damaged_cells
 from overtone.study.listen import StudyListener
@@ -23,5 +23,6 @@ __all__ = [
     "make_plan",
     "mixed_environments",
     "read_study",
+    "spread_over",
     "write_tables",
 ]

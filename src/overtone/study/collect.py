@@ -1,4 +1,4 @@
-"""From cells to the table: mean and standard deviation over folds and seeds, at best and at last epoch."""
+"""From cells to the table: mean over folds and seeds at best and at last epoch, and how far folds lie apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,59 @@ from overtone.study.write import read_predictions
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean and sample standard deviation of n values from 0 to 1; the deviation is None for a single value."""
+    """Mean and sample standard deviation of values from 0 to 1.
+
+    Seeds are averaged inside a fold, and the deviation is that of the folds' means: seeds of one fold share its test
+    people and are no further samples of people. With a single fold the deviation is that of its seeds, which says how
+    much training varies on this one split and nothing of other people.
+
+    Attributes:
+        mean, std: the deviation is None for a single value.
+        folds, seeds: how many there are; a model that no seed decides (given weights) counts as one seed.
+    """
 
     mean: float
     std: float | None
-    n: int
+    folds: int
+    seeds: int
 
     @classmethod
-    def of(cls, values: list[float]) -> Figure | None:
-        """None without values."""
+    def of(cls, values: Mapping[int, list[float]]) -> Figure | None:
+        """From values by fold, one a seed; None without values."""
         if not values:
             return None
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+        found = apart(values)
+        std = statistics.stdev(found) if len(found) > 1 else None
+        return cls(statistics.fmean(found), std, len(values), max(map(len, values.values())))
 
     def __str__(self) -> str:
         """In percent: ``81.2 ± 3.4``."""
         return f"{100 * self.mean:.1f}" + (f" ± {100 * self.std:.1f}" if self.std is not None else "")
+
+    @property
+    def n(self) -> int:
+        """How many values the deviation is of: folds, or the seeds of a single one."""
+        return self.folds if self.folds > 1 else self.seeds
+
+    @property
+    def counted(self) -> str:
+        """What those are: ``n = 5 folds of 3 seeds``, ``n = 3 seeds of one split``."""
+        if self.folds > 1:
+            return f"n = {self.folds} folds" + (f" of {self.seeds} seeds" if self.seeds > 1 else "")
+        return f"n = {self.seeds} seeds of one split" if self.seeds > 1 else "n = 1"
+
+
+def apart(values: Mapping[int, list[float]]) -> list[float]:
+    """Of values by fold those that a deviation is of: each fold's mean, or each of a single fold's values."""
+    return next(iter(values.values())) if len(values) == 1 else [statistics.fmean(own) for own in values.values()]
+
+
+def by_fold(values: Iterable[dict[str, Any]], number: Callable[[dict[str, Any]], float]) -> dict[int, list[float]]:
+    """A number of each of a row's values, by fold; seeds that share their cells (given weights) are one value."""
+    found: dict[int, dict[str, float]] = {}
+    for value in values:
+        found.setdefault(value["fold"], {})["+".join(value["cells"])] = number(value)
+    return {fold: list(own.values()) for fold, own in found.items()}
 
 
 @dataclass(frozen=True)
@@ -65,11 +102,20 @@ class TableRow:
     macs: int | None
     adapters: int | None
     size_ratio: float | None
-    n: int
     missing: int
     values: list[dict[str, Any]]
     part: str = ""
     reference: dict[str, Any] | None = None
+
+    @property
+    def folds(self) -> int:
+        """How many folds have a result."""
+        return self.accuracy_last.folds if self.accuracy_last else 0
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were averaged in a fold; where some are missing, in the fold that has most."""
+        return self.accuracy_last.seeds if self.accuracy_last else 0
 
 
 def read_study(out: Path) -> dict[str, Any]:
@@ -128,7 +174,7 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
         values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
 
     def figure(which: str, metric: str) -> Figure | None:
-        return Figure.of([value[which][metric] for value in values])
+        return Figure.of(by_fold(values, lambda value: value[which][metric]))
 
     return TableRow(
         id=row["id"],
@@ -144,7 +190,6 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
         macs=macs,
         adapters=adapters,
         size_ratio=None,
-        n=len(values),
         missing=missing,
         values=values,
         part=part,
@@ -167,28 +212,57 @@ def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
     }
 
 
+def spread_over(rows: list[TableRow]) -> str:
+    """What ± is over in a table of these rows, in words."""
+    folds, seeds = (max((getattr(row, name) for row in rows), default=0) for name in ("folds", "seeds"))
+    if folds == 1 and seeds > 1:
+        return "over seeds of one split, not over people"
+    return "over folds" + (", seeds averaged inside each" if seeds > 1 else "")
+
+
 METRICS = ("accuracy_best", "macro_f1_best", "accuracy_last", "macro_f1_last")
 
 
 def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) -> None:
-    """``table.csv`` and ``table.json`` (no times in them) and ``timing.json``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = ["method", "teachers", "student", "part", "n", "missing"]
+    """``table.csv`` and ``table.json`` (no times in them), ``cells.csv`` and ``timing.json``."""
+    head = ["method", "teachers", "student", "part", "folds", "seeds", "missing"]
     head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
-    writer.writerow([*head, "parameters", "macs", "adapters", "size_ratio", "published", "published_by"])
+    lines: list[list[Any]] = [[*head, "parameters", "macs", "adapters", "size_ratio", "published", "published_by"]]
     for row in rows:
-        line: list[Any] = [row.method, "+".join(row.teachers), row.student, row.part, row.n, row.missing]
+        line: list[Any] = [*_named(row), row.folds, row.seeds, row.missing]
         for metric in METRICS:
             figure: Figure | None = getattr(row, metric)
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
         costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]
         published = [row.reference["accuracy"], row.reference["source"]] if row.reference else ["", ""]
-        writer.writerow([*line, *costs, ratio, *published])
-    write_atomic(out / "table.csv", text.getvalue())
-    write_json(out / "table.json", [asdict(row) for row in rows])
+        lines.append([*line, *costs, ratio, *published])
+    _write_csv(out / "table.csv", lines)
+    _write_csv(out / "cells.csv", _cell_lines(rows))
+    told = [{**asdict(row), "folds": row.folds, "seeds": row.seeds} for row in rows]
+    write_json(out / "table.json", told)
     write_json(out / "timing.json", timing(out, damaged))
+
+
+def _cell_lines(rows: list[TableRow]) -> list[list[Any]]:
+    """What the table is made of: a line for each row, fold and seed."""
+    head = ["method", "teachers", "student", "part", "fold", "seed", *METRICS, "cells"]
+    lines: list[list[Any]] = [list(head)]
+    for row in rows:
+        for value in row.values:
+            told = [f"{value[which][metric]:.6f}" for which in ("best", "last") for metric in ("accuracy", "macro_f1")]
+            lines.append([*_named(row), value["fold"], value["seed"], *told, "+".join(value["cells"])])
+    return lines
+
+
+def _named(row: TableRow) -> list[Any]:
+    return [row.method, "+".join(row.teachers), row.student, row.part]
+
+
+def _write_csv(path: Path, lines: list[list[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_atomic(path, text.getvalue())
 
 
 def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
