@@ -18,7 +18,7 @@ from overtone.types import DataInfo, Spec
 class ATConfig(LevelsConfig):
     """``power``: p of the energy |F|^p."""
 
-    power: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    power: float = Field(default=2.0, gt=0, le=1e9)
 
 
 class AT(LevelMethod):

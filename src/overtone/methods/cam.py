@@ -29,10 +29,10 @@ class CAMConfig(MethodConfig):
 
     branch: Literal["signal", "image"] | None = None  # type: ignore[assignment]
     classes: Literal["target", "all"] = "target"
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=2048)
     normalise: bool = False
     time: Time = "mean"
-    temperature: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(default=4.0, gt=0, le=1e9)
 
 
 class CAM(Method):

@@ -30,9 +30,9 @@ class CRDConfig(MethodConfig):
     """
 
     negatives: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=0.07, ge=0.02, allow_inf_nan=False)
+    temperature: float = Field(default=0.07, ge=0.02, le=1e9)
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    width: int = Field(default=128, ge=1)
+    width: int = Field(default=128, ge=1, le=65_536)
     positives: Literal["exact", "relaxed"] = "exact"
 
 

@@ -50,7 +50,7 @@ class FrequencyConfig(DistanceConfig):
     final_relu: bool = True
     transform: Name = "fft"
     shape: Shape = "box"
-    radius: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    radius: float = Field(default=0.1, ge=0, le=1e9)
     form: str = "full"
     branches: Branches = "both"
     published: bool = False

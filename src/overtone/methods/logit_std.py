@@ -17,7 +17,7 @@ from overtone.types import DataInfo, Spec
 class LogitStdConfig(MethodConfig):
     """``temperature`` divides standardised logits, so it is smaller than elsewhere."""
 
-    temperature: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(default=2.0, gt=0, le=1e9)
 
 
 class LogitStd(EachTeacher):

@@ -21,7 +21,7 @@ Reduction = Literal["batchmean", "mean"]
 class SoftConfig(MethodConfig):
     """``temperature`` softens logits."""
 
-    temperature: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(default=4.0, gt=0, le=1e9)
 
 
 class MultiTeacherConfig(SoftConfig):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from overtone.errors import InputError, nearest
 from overtone.models.base import AttentionPool, Staged, Tapped
@@ -29,6 +31,10 @@ from overtone.types import Shape
 
 VERSION = 1
 """Raised whenever the definition or initialisation of all built-in models changes; of one family, see there."""
+
+
+MOST_PARAMETERS, DEEPEST, DIGITS = 10**9, 1000, 9
+"""Of a built-in model: with its gradients and an optimiser's state, a billion take 16 GB."""
 
 
 @dataclass(frozen=True)
@@ -214,11 +220,38 @@ def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
             takes = " or ".join({1: "a signal (C, T)", 2: "images (C, H, W)"}[d] for d in family.dims)
             raise InputError(f"model {name!r} takes {takes}, but its view gives {input_shape}")
         try:
+            _check_size(family, match, input_shape[0], classes, dims)
             return family.make(match, input_shape[0], classes, dims)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"model {name!r}: {error}") from error
+        except (ValueError, RuntimeError, OverflowError) as error:  # torch overflows on sizes that nothing has
+            raise InputError(f"model {name[:60]!r}: {error}") from error
     known = [*(f.example for f in FAMILIES.values()), "two_branch-wrn16-1", "torchvision:NAME", "timm:NAME"]
     raise InputError(f"unknown model {name!r}; {nearest(name, [*known, 'package.module:Class'])}")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Tensors without memory stay as they are: filling them takes torch seconds of imports."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("uniform_", "normal_", "fill_", "zero_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _check_size(family: Family, match: re.Match[str], channels: int, classes: int, dims: int) -> None:
+    """Count a model's parameters before it takes memory; a few milliseconds.
+
+    Raises:
+        ValueError: for too many of them, or too many layers.
+    """
+    numbers = re.findall(r"\d+", " ".join(group or "" for group in match.groups()))
+    if any(len(number) > DIGITS for number in numbers):
+        raise ValueError(f"it holds a number of more than {DIGITS} digits")
+    if family.pattern.startswith(("wrn", "resnet")) and int([*numbers, 0][0]) > DEEPEST:
+        raise ValueError(f"a depth of at most {DEEPEST} is needed, got {numbers[0]}")
+    with torch.device("meta"), _Unfilled():
+        count = sum(parameter.numel() for parameter in family.make(match, channels, classes, dims).parameters())
+    if count > MOST_PARAMETERS:
+        raise ValueError(f"{count:.3g} parameters; the most that is built is {MOST_PARAMETERS:.3g}")
 
 
 def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options: ModelOptions) -> TwoBranch:

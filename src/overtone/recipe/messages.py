@@ -24,6 +24,9 @@ LONGEST = 60
 SHOWN = 20
 """Problems that are told; who has more has another mistake."""
 
+FAR = 1000
+"""An upper end from here on is there against slips, and told to who passes it."""
+
 OWN = ("value_error", "assertion_error", "custom")
 """Problems that come with a sentence of ours."""
 
@@ -88,6 +91,9 @@ def _needed(problem: _Problem) -> str:
     if problem.kind == "too_short" and isinstance(received, (list, tuple)):
         least = problem.context.get("min_length", 1)
         return f"a list with at least {least} item{'s' if least > 1 else ''} is needed, got {quoted(received)}"
+    most = problem.context.get("le", 0)
+    if problem.kind == "less_than_equal" and most >= FAR and math.isfinite(received):
+        return f"at most {_number(most)} is allowed, got {quoted(received)}"
     allowed = _allowed(annotation)
     if not allowed:
         return f"{problem.message[:1].lower()}{problem.message[1:]}, got {quoted(received)}"
@@ -293,6 +299,7 @@ def _plural(annotation: Any) -> str:
 def _bounds(metadata: Sequence[Any]) -> str:
     """``of at least 1``, ``above 0``, ``from 0 to 1``."""
     held = {name: getattr(each, name) for each in metadata for name in ("ge", "gt", "le", "lt") if hasattr(each, name)}
+    held = {name: bound for name, bound in held.items() if name != "le" or bound < FAR}
     if "ge" in held and "le" in held:
         return f" from {_number(held['ge'])} to {_number(held['le'])}"
     low = f"of at least {_number(held['ge'])}" if "ge" in held else f"above {held['gt']:g}" if "gt" in held else ""

@@ -14,6 +14,10 @@ State = dict[str, Any]
 """A view's fitted state: plain numbers and lists, so that it fits into a model file's header."""
 
 
+LARGEST = 2048
+"""Pixels of an image's side: one of 100,000 would take 40 GB."""
+
+
 class View(BaseModel):
     """A way to look at a window of a signal.
 

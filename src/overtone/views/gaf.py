@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import LARGEST, State, View
 
 
 def paa(x: Tensor, size: int) -> Tensor:
@@ -108,7 +108,7 @@ class GAF(View):
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Wang & Oates 2015; conventions of pyts"
 
-    size: int = Field(default=32, ge=2)
+    size: int = Field(default=32, ge=2, le=LARGEST)
     kind: Literal["summation", "difference"] = "summation"
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import LARGEST, State, View
 from overtone.views.gaf import averaging, check_size
 
 
@@ -59,8 +59,8 @@ class MTF(View):
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Markov transition field, Wang & Oates 2015; conventions of pyts"
 
-    size: int = Field(default=32, ge=2)
-    bins: int = Field(default=8, ge=2)
+    size: int = Field(default=32, ge=2, le=LARGEST)
+    bins: int = Field(default=8, ge=2, le=LARGEST)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(T,) -> (size, size)."""

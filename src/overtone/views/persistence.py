@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import LARGEST, State, View
 
 
 def sublevel_diagram(x: Tensor) -> Tensor:
@@ -151,8 +151,8 @@ class PersistenceImage(View):
     STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
 
-    size: int = Field(default=32, ge=2)
-    sigma: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="in pixels")
+    size: int = Field(default=32, ge=2, le=LARGEST)
+    sigma: float = Field(default=1.0, gt=0, le=1e9, description="in pixels")
     kind: Literal["persim", "gudhi"] = "persim"
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:

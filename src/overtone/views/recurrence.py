@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import LARGEST, State, View
 from overtone.views.gaf import averaging, check_size
 
 
@@ -64,7 +64,7 @@ class Recurrence(View):
 
     dimension: int = Field(default=1, ge=1)
     delay: int = Field(default=1, ge=1)
-    size: int | None = Field(default=32, ge=2)
+    size: int | None = Field(default=32, ge=2, le=LARGEST)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(T,) -> (size, size)."""
@@ -80,6 +80,10 @@ class Recurrence(View):
 
     def fit(self, stored: Tensor) -> State:
         """Nothing is fitted; settings the window cannot give are refused here."""
+        if self.size is None and stored.shape[-1] > LARGEST:
+            raise ValueError(
+                f"a plot of {stored.shape[-1]} samples has as many pixels a side; set size, at most {LARGEST}"
+            )
         self.render(stored[:1], {})
         return {}
 
