@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +51,44 @@ class LazyWindows:
         return np.asarray(part, dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Member:
+    """An array of an ``.npz`` file, as its header says: where it is, and what. ``header`` are the header's bytes."""
+
+    info: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    header: int
+
+    @property
+    def bytes(self) -> int:
+        """What its values take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """The header of one of the archive's arrays.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(member)  # type: ignore[no-untyped-call]
+        return Member(info, shape, fortran, dtype, member.tell())
+
+
 def map_npz(path: Path, name: str) -> npt.NDArray[Any] | None:
     """An array of an ``.npz`` mapped into memory instead of read; None where it is compressed."""
     with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{name}.npy")
-        if info.compress_type != zipfile.ZIP_STORED:
-            return None
-        with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(member)  # type: ignore[no-untyped-call]
-            header = member.tell()
-    if dtype.hasobject or fortran:
+        member = read_member(archive, archive.getinfo(f"{name}.npy"))
+    if member.info.compress_type != zipfile.ZIP_STORED or member.fortran or member.dtype.hasobject:
         return None
     with path.open("rb") as file:
         # A member's data follow its local header, whose two variable parts have their lengths at bytes 26 and 28.
-        file.seek(info.header_offset + 26)
+        file.seek(member.info.header_offset + 26)
         lengths = np.frombuffer(file.read(4), dtype="<u2")
-    offset = info.header_offset + 30 + int(lengths.sum()) + header
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    offset = member.info.header_offset + 30 + int(lengths.sum()) + member.header
+    return np.memmap(path, dtype=member.dtype, mode="r", offset=offset, shape=member.shape)
