@@ -206,7 +206,7 @@ SMALL = {
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
     "cifar100": [
         *("data.path={folder}", "data.classes=4", "data.train_per_class=10", "data.test_per_class=5"),
-        *("split.val=8", "train.batch=16", "seeds=[0]"),
+        *("train.batch=16", "seeds=[0]"),
     ],
 }
 """What makes a recipe small enough for a test, by how its name begins, besides one epoch and small images."""

@@ -227,7 +227,7 @@ class StopAt(Listener):
 
 
 def job(folder: Path, name: str, settings: dict[str, object]) -> Job:
-    """Two epochs of four steps on random windows."""
+    """Two epochs of four steps on random windows, the last step of each with fewer."""
     case = make(name, settings)
     batch = batch_of(80)
     windows = Windows(
@@ -246,7 +246,7 @@ def job(folder: Path, name: str, settings: dict[str, object]) -> Job:
     fold = split(windows, SplitSettings(scheme="holdout", test=["3"], val=1))[0]
     views = {"signal": Signal(), "gaf": GAF(size=IMAGE)}
     samples = Samples.fit(windows, fold, views, torch.device("cpu"))
-    train = TrainSettings(batch=12, lr=0.05)
+    train = TrainSettings(batch=13, last_batch="keep", lr=0.05)
     return Job("key", folder, case.distillation, case.teachers, tuple(views), samples, fold, train, 2, seed=3)
 
 

@@ -19,7 +19,7 @@ from overtone.data import Fold, Standardiser
 from overtone.distill import Distillation
 from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop, scores
 from overtone.engine.guard import check_gradient, check_step
-from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed
+from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed, steps_in
 from overtone.errors import InputError, NotFiniteError
 from overtone.methods import configure, find
 from overtone.recipe import TrainSettings, WeightSettings
@@ -58,14 +58,20 @@ def test_reseeding_sets_every_generator():
 
 
 @few
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.integers(1, 9))
-def test_an_epoch_takes_every_sample_at_most_once(count, batch, seed, epoch):
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.integers(1, 9), st.booleans())
+def test_an_epoch_takes_every_sample_at_most_once(count, batch, seed, epoch, keep):
+    """Once each where the last batch is kept; either way the whole batches are the same."""
     index = torch.arange(count) * 3 + 5
-    order = epoch_order(index, batch, seed, epoch)
-    assert order.shape == (count // batch, batch)
-    assert len(set(order.flatten().tolist())) == order.numel()
-    assert set(order.flatten().tolist()) <= set(index.tolist())
-    assert torch.equal(order, epoch_order(index, batch, seed, epoch))
+    order = epoch_order(index, batch, seed, epoch, keep)
+    train = TrainSettings(batch=batch, last_batch="keep" if keep else "drop")
+    rest = [count % batch] if keep and count % batch else []
+    assert [len(part) for part in order] == [batch] * (count // batch) + rest
+    assert len(order) == steps_in(count, train)
+    taken = [int(n) for part in order for n in part]
+    assert len(set(taken)) == len(taken) == (count if keep else count // batch * batch)
+    assert set(taken) <= set(index.tolist())
+    again = epoch_order(index, batch, seed, epoch, not keep)
+    assert all(torch.equal(*pair) for pair in zip(order[: count // batch], again, strict=False))
 
 
 def test_the_order_changes_with_seed_and_epoch_and_not_with_the_generator():
@@ -73,9 +79,9 @@ def test_the_order_changes_with_seed_and_epoch_and_not_with_the_generator():
     torch.manual_seed(1)
     first = epoch_order(index, 10, seed=0, epoch=1)
     torch.manual_seed(2)
-    assert torch.equal(epoch_order(index, 10, seed=0, epoch=1), first)
+    assert all(map(torch.equal, epoch_order(index, 10, seed=0, epoch=1), first))
     others = [epoch_order(index, 10, seed=0, epoch=2), epoch_order(index, 10, seed=1, epoch=1)]
-    assert not any(torch.equal(first, other) for other in others)
+    assert not any(all(map(torch.equal, first, other)) for other in others)
 
 
 # --- learning rate

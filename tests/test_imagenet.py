@@ -56,7 +56,6 @@ def settings(name: str, pictures: Path, *more: str) -> list[str]:
     few = [
         f"data.path={pictures}",
         "data.size=32",
-        "split.val=6",
         "train.batch=6",
         "train.lr=0.01",
         "train.clip=1",  # statistics over three samples a process let gradients grow past float32 on some processors
@@ -74,7 +73,7 @@ def test_what_is_shipped() -> None:
     assert set(RECIPES) == set(MODELS)
 
 
-ROWS = ["none", "kd", "dkd", "crd", "review", "fam_layer", "fam_review"]
+ROWS = ["none", "kd", "dkd", "dist", "crd", "review", "fam_layer", "fam_review"]
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -105,17 +104,17 @@ def test_every_row_runs(name: str, run: Callable[..., None], pictures: Path, tmp
     """One recipe as on several GPUs, the other on one."""
     run(name, tmp_path, words(settings(name, pictures)))
     rows = rows_of(tmp_path)
-    assert [row["method"] for row in rows][:7] == ROWS
-    assert [row["missing"] for row in rows] == ["0"] * 8
+    assert [row["method"] for row in rows][:8] == ROWS
+    assert [row["missing"] for row in rows] == ["0"] * 9
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_models_as_they_are_fit_each_other(name: str, pictures: Path, tmp_path: Path) -> None:
     """At 224 pixels: four stages and the embedding are paired, and the filters are within what is allowed."""
-    study = load(name, [f"data.path={pictures}", "split.val=6", "train.batch=6"])
+    study = load(name, [f"data.path={pictures}", "train.batch=6"])
     plan = make_plan(study, data.load(study.data))
     assert plan.windows.size == (224, 224)
-    cell = plan.cells[plan.rows[6].cells[0, 0][0]]
+    cell = plan.cells[plan.rows[7].cells[0, 0][0]]
     built = build_cell(Workshop(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
     (levels,) = built.distillation.methods["fam_review"].levels.values()
     assert [level.student_shape[1:] for level in levels] == [(1, 1), (7, 7), (14, 14), (28, 28), (56, 56)]
@@ -126,9 +125,9 @@ def test_the_models_as_they_are_fit_each_other(name: str, pictures: Path, tmp_pa
 
 
 def test_full_filters_of_the_large_pair_are_refused_before_they_are_made(pictures: Path, tmp_path: Path) -> None:
-    study = load("imagenet-r50-mbv1", [f"data.path={pictures}", "split.val=6", "train.batch=6", "methods.5.form=full"])
+    study = load("imagenet-r50-mbv1", [f"data.path={pictures}", "train.batch=6", "methods.6.form=full"])
     plan = make_plan(study, data.load(study.data))
-    cell = plan.cells[plan.rows[5].cells[0, 0][0]]
+    cell = plan.cells[plan.rows[6].cells[0, 0][0]]
     with pytest.raises(InputError, match=r"fam_layer, teacher 'r50'.*41\d.*low_rank"):
         build_cell(Workshop(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
 

@@ -761,13 +761,16 @@ def test_weights_of_aekd_are_constants_of_the_student():
 
 
 @pytest.mark.parametrize(
-    "name", ["dkd", "dist", "logit_std", "ebkd", "ca_mkd", "aekd", "hidden", "rkd", "fitnet", "at"]
+    "name",
+    ["kd", "dkd", "dist", "logit_std", "weighted", "ebkd", "ca_mkd", "aekd", "hidden", "rkd", "fitnet", "at"],
 )
 def test_published_weights(name):
     expected = {
         "dkd": {"ce": 1, "target": 1, "rest": 8},
         "dist": {"ce": 1, "inter": 2, "intra": 2},
-        "logit_std": {"ce": 1, "kl": 9},
+        "kd": {"ce": 0.1, "kl": 0.9},
+        "logit_std": {"ce": 0.1, "kl": 9},
+        "weighted": {"ce": 0.3, "kl": 0.7},
         "ebkd": {"ce": 1, "kl": 1},
         "ca_mkd": {"ce": 1, "kl": 1, "feature": 50},
         "aekd": {"ce": 0.1, "kl": 0.9},

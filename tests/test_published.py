@@ -5,26 +5,8 @@ from __future__ import annotations
 import pytest
 
 from overtone import recipe
-from overtone.methods import configure, default_weights, find
+from overtone.methods import find
 from overtone.study.rows import resolve_row
-
-DEFAULTS = {
-    # name: cross-entropy, its terms, temperature
-    "kd": (0.1, {"kl": 0.9}, 4),
-    "logit_std": (0.1, {"kl": 9}, 2),  # the official code on CIFAR-100
-    "dist": (1, {"inter": 2, "intra": 2}, 4),  # on ImageNet alike, at T = 1
-    "weighted": (0.3, {"kl": 0.7}, 4),  # GENEActiv; the mean over classes is tested with the losses
-}
-
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_default_weights_and_temperatures(name: str) -> None:
-    ce, terms, temperature = DEFAULTS[name]
-    config = configure(name, {})
-    held = {term: weight.value for term, weight in default_weights({name: config}, {}).items()}
-    assert held == {"ce": ce, **{f"{name}.{term}": value for term, value in terms.items()}}
-    assert config.temperature == temperature  # type: ignore[attr-defined]
-
 
 LOGIT_STD = {"cifar100-vgg13-vgg8": 3, "cifar100-r50-mbv2": 3, "cifar100-r56-r20": 2, "cifar100-r32x4-r8x4": 2}
 ROWS = [

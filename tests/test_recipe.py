@@ -187,13 +187,14 @@ WRONG = [
 
 POINT = "a point in training (a whole number of epochs, or a fraction from 0.0 to 1.0) is needed"
 COUNT = "a whole number of at least 1"
+NONE = "a whole number of at least 0"
 SLIPS = [
     ("split|test", 0.2, f"split.test: {COUNT} or a list of groups' names is needed, got 0.2"),
     ("split|test", True, f"split.test: {COUNT} or a list of groups' names is needed, got True"),
     ("split|test", [], "split.test: a list with at least 1 item is needed, got []"),
     ("split|test", [[1]], "split.test.0: a whole number or text is needed, got [1]"),
-    ("split|val", "no", f"split.val: {COUNT}, a fraction such as 0.2 or a list of groups' names is needed, got 'no'"),
-    ("split|val", 1.5, f"split.val: {COUNT}, a fraction such as 0.2 or a list of groups' names is needed, got 1.5"),
+    ("split|val", "no", f"split.val: {NONE}, a fraction such as 0.2 or a list of groups' names is needed, got 'no'"),
+    ("split|val", 1.5, f"split.val: {NONE}, a fraction such as 0.2 or a list of groups' names is needed, got 1.5"),
     ("split|folds", 0, "split.folds: a list of whole numbers of at least 0 is needed, got 0; write [0]"),
     ("split", "official", "split: a mapping such as {by: ..., scheme: ...} is needed, got 'official'"),
     ("seeds", 3, "seeds: a list of whole numbers of at least 0 is needed, got 3; write [3]"),
@@ -538,7 +539,7 @@ def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, va
             {"name": ["kd", "fam_layer"], "raidus": 0.2},
             "method 'kd': raidus: unknown key 'raidus' of kd; settings beside several names belong to the first, kd; "
             "did you mean 'radius' of fam_layer? write {name: kd, extras: [{name: fam_layer, radius: ...}]}; known: "
-            "branch, temperature, label, ",
+            "branch, temperature, reduction, label, ",
         ),
         ({"name": ["kd", "fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd, "),
         ({"name": "kd", "extras": ["fam_layer"], "radius": 0.2}, "did you mean 'radius' of fam_layer? write {name: kd"),

@@ -109,7 +109,7 @@ class Display(StudyListener):
         if not self.live and time.monotonic() - now.said > PLAIN_SECONDS:
             now.said = time.monotonic()
             losses = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-            val = f"  val {100 * now.row['val']['accuracy']:.1f} %" if now.row else ""
+            val = f"  val {100 * now.row['val']['accuracy']:.1f} %" if now.row and "val" in now.row else ""
             where = f"  {cell.title}  epoch {progress.epoch}/{progress.epochs}  "
             self.console.print(f"{where}{losses}{val}{self._time_left()}", markup=False, highlight=False)
 
@@ -117,13 +117,15 @@ class Display(StudyListener):
         """An epoch has ended."""
         now = self.running[cell.key]
         now.row, now.progress = row, progress
-        now.best = max(now.best, row["val"]["accuracy"])
+        now.best = max(now.best, row.get("val", {"accuracy": 0.0})["accuracy"])
 
     def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """One line for a finished cell."""
         self._end(cell)
-        test = 100 * result["test"]["best"]["accuracy"]
-        how = f"best epoch {result['best_epoch']}/{cell.epochs}" if cell.given is None else cell.given.said
+        chosen = result["best_epoch"] is not None
+        test = 100 * result["test"]["best" if chosen else "last"]["accuracy"]
+        how = f"best epoch {result['best_epoch']}/{cell.epochs}" if chosen else f"last epoch, {cell.epochs}"
+        how = how if cell.given is None else cell.given.said
         about = (f"  {how}{self._time_left()}", "dim")
         line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), about)
         self.console.print(line)
@@ -176,8 +178,10 @@ def _lines(now: Running) -> tuple[ProgressBar, Text]:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
     text.append(f"\n  loss {losses}", style="cyan")
     if now.row:
-        train, val = 100 * now.row["accuracy"], 100 * now.row["val"]["accuracy"]
-        text.append(f"\n  accuracy train {train:.1f} %  val {val:.1f} %  best {100 * now.best:.1f} %", style="green")
+        said = f"\n  accuracy train {100 * now.row['accuracy']:.1f} %"
+        if "val" in now.row:
+            said += f"  val {100 * now.row['val']['accuracy']:.1f} %  best {100 * now.best:.1f} %"
+        text.append(said, style="green")
     return ProgressBar(1, now.share), text
 
 
@@ -192,10 +196,15 @@ def short(number: int | None) -> str:
 
 
 def table(rows: list[TableRow], width: int) -> Table:
-    """The study's table for a terminal; a narrow one shows best and last epoch one above the other."""
+    """The study's table for a terminal; a narrow one shows best and last epoch one above the other.
+
+    Without a validation side there is no best epoch to show.
+    """
     wide = width >= 132
+    chosen = not any(row.shown == "last" for row in rows)
+    where = "" if chosen else ", last epoch (no validation side)"
     shown = Table(
-        title=f"test accuracy and macro-F1 in %: mean ± standard deviation {spread_over(rows)}",
+        title=f"test accuracy and macro-F1 in %{where}: mean ± standard deviation {spread_over(rows)}",
         title_style="dim",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -205,7 +214,11 @@ def table(rows: list[TableRow], width: int) -> Table:
     shown.add_column("model", no_wrap=True)
     best, last = "best on val", "last epoch"
     heads = [f"accuracy\n{best}", f"macro-F1\n{best}", f"accuracy\n{last}", f"macro-F1\n{last}"]
-    for head in heads if wide else ["accuracy\nbest, last", "macro-F1\nbest, last"]:
+    if not chosen:
+        heads = heads[2:]
+    elif not wide:
+        heads = ["accuracy\nbest, last", "macro-F1\nbest, last"]
+    for head in heads:
         shown.add_column(head, justify="right", no_wrap=True)
     adapters = any(row.adapters for row in rows)
     for head in ("folds ×\nseeds", "param.", "MACs", "times\nsmaller", *(["adapters"] if adapters else [])):
@@ -217,7 +230,9 @@ def table(rows: list[TableRow], width: int) -> Table:
         model = {"signal": f"{row.student} (signal branch)"}.get(row.part, f"{row.student} {row.part}".strip())
         both = [row.accuracy_best, row.macro_f1_best, row.accuracy_last, row.macro_f1_last]
         figures = [str(figure) if figure else "" for figure in both]
-        if not wide:
+        if not chosen:
+            figures = figures[2:]
+        elif not wide:
             figures = [f"{figures[0]}\n[dim]{figures[2]}[/dim]", f"{figures[1]}\n[dim]{figures[3]}[/dim]"]
         count = f"{row.folds} × {row.seeds}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""

@@ -170,7 +170,7 @@ def _show_split(console: Console, plan: Plan) -> None:
     table = _table("who is where", ("fold", "train", "val", "test"))
     for fold in plan.folds.values():
         sides = [
-            f"{len(index)} {plan.windows.noun}s of {_some(groups)}"
+            f"{len(index)} {plan.windows.noun}s of {_some(groups)}" if groups else "none"
             for index, groups in (
                 (fold.train, fold.train_groups),
                 (fold.val, fold.val_groups),

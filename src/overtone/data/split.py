@@ -21,13 +21,14 @@ TENTH = 0.1
 SHARE = 0.2
 """Of the training groups, for validation where every group is one window."""
 
+OFFICIAL_TRAIN, OFFICIAL_TEST = "the official training side", "the official test side"
 DEALT = "split: {by: window, scheme: kfold, test: 5}"
 """What works for any images."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split: window numbers, and the groups' names, of the three sides."""
+    """One split: window numbers, and the groups' names, of the three sides; validation may be empty."""
 
     number: int
     train: IntArray
@@ -167,12 +168,14 @@ def _official_windows(windows: Windows, settings: SplitSettings) -> Fold:
     assert not isinstance(settings.val, list)
     wanted = TENTH if settings.val is None else settings.val
     count = max(1, round(wanted * len(rest))) if isinstance(wanted, float) else wanted
+    if not count:
+        return Fold(0, rest, rest[:0], test, (OFFICIAL_TRAIN,), (), (OFFICIAL_TEST,))
     if count >= len(rest):
         raise InputError(f"split.val: {count} windows of {len(rest)} training windows leave none to train on")
     ordered = rest[np.argsort(windows.y[rest], kind="stable")]
     val = np.sort(ordered[(2 * np.arange(count) + 1) * len(rest) // (2 * count)])
     train = np.setdiff1d(rest, val)
-    named = ("the official training side",), ("part of it, even over the classes",), ("the official test side",)
+    named = (OFFICIAL_TRAIN,), (f"{count} of it, even over the classes",), (OFFICIAL_TEST,)
     return Fold(0, train, val, test, *named)
 
 
@@ -253,6 +256,8 @@ def _spread(rest: Sequence[str], kinds: Sequence[int], share: float) -> list[str
 def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> list[str]:
     """What a reader should know about the sides: a default that the data decided, tiny sides, classes not there."""
     found = []
+    if settings.val == 0:
+        found.append("there is no validation side: nothing chooses an epoch, only the last one is reported")
     if settings.val is None and settings.scheme == "official" and settings.by == "window":
         found.append(
             f"a tenth of the training {windows.noun}s ({len(folds[0].val)}) chooses the best epoch; see split.val"
@@ -264,6 +269,8 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
             "the best epoch instead of one; split.val says otherwise"
         )
     sides = {"val": {f.number: f.val for f in folds}, "test": {f.number: f.test for f in folds}}
+    if settings.val == 0:
+        del sides["val"]
     why = {
         "val": "the best epoch is chosen almost by chance (see split.val)",
         "test": f"a single {windows.noun} more or less moves its accuracy by points (see split.test)",

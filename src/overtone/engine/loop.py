@@ -23,7 +23,7 @@ from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.phases import hold_still, trained
 from overtone.engine.samples import Samples
-from overtone.engine.schedule import epoch_order, learning_rate, reseed
+from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
 from overtone.engine.scoring import evaluate, scores
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
@@ -84,7 +84,10 @@ class Job:
 
 @dataclass
 class Fitted:
-    """What training leaves: the bare student's weights at best, last and kept epochs, and a row an epoch."""
+    """What training leaves: the bare student's weights at best, last and kept epochs, and a row an epoch.
+
+    Without a validation side there is no best.
+    """
 
     best: StateDict = field(default_factory=dict)
     best_epoch: int = 0
@@ -96,8 +99,13 @@ class Fitted:
 
     @property
     def last_accuracy(self) -> float:
-        """On the validation side; without an epoch the last weights are the best."""
+        """On the validation side, where there is one; without an epoch the last weights are the best."""
         return float(self.rows[-1]["val"]["accuracy"]) if self.rows else self.best_accuracy
+
+    @property
+    def chosen(self) -> StateDict:
+        """The weights to use: the best, or the last where nothing chose."""
+        return self.best or self.last
 
 
 def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
@@ -129,8 +137,14 @@ class _Run:
                 f"fold {job.fold.number} has {samples} training samples, fewer than one batch of {train.batch}; "
                 "set train.batch lower"
             )
+        rest = samples % train.batch if train.last_batch == "keep" else 0
+        if rest and (rest % world or rest // world < max(2, least)):
+            raise InputError(
+                f"train.last_batch: keep leaves {rest} samples for the last batch of {world} processes, which need "
+                f"equal shares of {max(2, least)} or more; use last_batch: drop, or another number of processes"
+            )
         self.index = torch.from_numpy(job.fold.train)
-        self.steps = samples // train.batch
+        self.steps = steps_in(samples, train)
         job.distillation.to(accelerator.device)
         job.distillation.train()
         self.optimizer = make_optimizer(job.distillation, train)
@@ -161,7 +175,8 @@ class _Run:
             if self.generators is not None:  # resumed inside this epoch
                 checkpoint.restore_random_states(self.generators)
                 self.generators = None
-            order = epoch_order(self.index, self.job.train.batch, self.job.seed, self.epoch)
+            train = self.job.train
+            order = epoch_order(self.index, train.batch, self.job.seed, self.epoch, train.last_batch == "keep")
             shares = [self._share(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
@@ -249,11 +264,7 @@ class _Run:
         if self.accelerator.num_processes > 1:  # batch-norm statistics are each process' own; the main one's are kept
             for buffer in job.distillation.buffers():
                 broadcast(buffer)
-        val = torch.from_numpy(job.fold.val)
-        logits = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
-        target = job.samples.target[val.to(job.samples.target.device)].cpu()
-        on_val = scores(logits, target)
-        on_val["loss"] = float(torch.nn.functional.cross_entropy(logits, target))
+        on_val = self._on_val()
         sums = self._reduced()
         n = sums.pop("n")
         first = (self.epoch - 1) * self.steps
@@ -271,11 +282,11 @@ class _Run:
             "accuracy": sums["correct"] / n,
             "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
             "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
-            "val": on_val,
+            **({"val": on_val} if on_val else {}),
             **({"gauges": gauges} if gauges else {}),
         }
         self.fitted.rows.append(row)
-        if on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie
+        if on_val and on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie
             self.fitted.best_accuracy, self.fitted.best_epoch = on_val["accuracy"], self.epoch
             self.fitted.best = self._student_state()
         if self.epoch in job.keep:
@@ -283,6 +294,16 @@ class _Run:
         if self.accelerator.is_main_process:
             write_rows(job.folder, self.fitted.rows)
         self.listener.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
+
+    def _on_val(self) -> dict[str, float]:
+        """Scores and cross-entropy on the validation side; nothing without one."""
+        job = self.job
+        if not len(job.fold.val):
+            return {}
+        val = torch.from_numpy(job.fold.val)
+        logits = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
+        target = job.samples.target[val.to(job.samples.target.device)].cpu()
+        return {**scores(logits, target), "loss": float(torch.nn.functional.cross_entropy(logits, target))}
 
     def _student_state(self) -> StateDict:
         state = self.job.distillation.student.model.state_dict()

@@ -26,16 +26,21 @@ def reseed(*parts: int | str) -> None:
     torch.manual_seed(seed)
 
 
-def epoch_order(index: Tensor, batch: int, seed: int, epoch: int) -> Tensor:
-    """The epoch's batches: a permutation of the sample numbers, (steps, batch).
+def steps_in(samples: int, train: TrainSettings) -> int:
+    """Steps of an epoch."""
+    return -(-samples // train.batch) if train.last_batch == "keep" else samples // train.batch
 
-    The last incomplete batch is left out: its samples differ from epoch to epoch, and losses that couple a batch need
-    batches of one size.
+
+def epoch_order(index: Tensor, batch: int, seed: int, epoch: int, keep: bool = False) -> tuple[Tensor, ...]:
+    """The epoch's batches: a permutation of the sample numbers in pieces of (batch,).
+
+    The last incomplete batch is left out unless it is to be kept: its samples differ from epoch to epoch, and losses
+    that couple a batch see batches of one size without it.
     """
     generator = torch.Generator().manual_seed(mix(seed, epoch, "order"))
     order = index[torch.randperm(len(index), generator=generator)]
-    steps = len(index) // batch
-    return order[: steps * batch].view(steps, batch)
+    whole = len(index) // batch * batch
+    return order[: None if keep else whole].split(batch) if keep or whole else ()
 
 
 def learning_rate(train: TrainSettings, step: int, steps_per_epoch: int, epochs: int) -> float:

@@ -40,7 +40,7 @@ class Agreement:
 
 
 def agreement(out: Path, students: Sequence[str], damaged: Container[str] = ()) -> Agreement | None:
-    """Compare teachers' and students' predictions on the test sides, at best.
+    """Compare teachers' and students' predictions on the test sides, at best (at last without a validation side).
 
     Args:
         out: a study's folder.
@@ -82,5 +82,5 @@ def _right(out: Path, row: dict[str, Any], damaged: Container[str]) -> dict[tupl
         folder = out / "cells" / cell["keys"][0]
         if (folder / RESULT).exists() and folder.name not in damaged:
             held = read_predictions(folder)
-            found[cell["fold"], cell["seed"]] = held["best"].argmax(1) == held["target"]
+            found[cell["fold"], cell["seed"]] = held.get("best", held["last"]).argmax(1) == held["target"]
     return found

@@ -60,7 +60,8 @@ def gather(
     """Every teacher, the student alone and the best distilled student, on some windows.
 
     Args:
-        out: a study's folder; models of its first fold and seed are used, at their best epoch.
+        out: a study's folder; models of its first fold and seed are used, at their best epoch (the last
+            without a validation side).
         windows: the study's.
         numbers: of the windows.
         sides: numbers of the first fold's training, validation and test windows.
@@ -119,10 +120,10 @@ def _key(row: TableRow, where: tuple[int, int]) -> str | None:
 def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list[TableRow]:
     """The teachers, the student alone, the best distilled student, and those whose methods show pictures."""
     teachers = [row for row in rows if row.kind == "teacher"]
-    methods = [row for row in rows if row.kind == "method" and row.accuracy_best is not None]
+    methods = [row for row in rows if row.kind == "method" and row.accuracy is not None]
     alone = next((row for row in methods if row.method == "none"), None)
     others = [row for row in methods if row is not alone]
-    best = max(others, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
+    best = max(others, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
     rest = [row for row in others if row is not best]
     shown = [row for row in rest if (out / "cells" / (_key(row, where) or "-") / PICTURES).exists()]
     return [*teachers, *(row for row in (alone, best) if row is not None), *shown[:MOST_SHOWN]]

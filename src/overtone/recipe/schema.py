@@ -83,6 +83,7 @@ class SplitSettings(Part):
     folds, by number.
 
     ``val`` groups come from the training part: a number of them, a fraction of them (``0.2``; at least one), or names.
+    ``0`` leaves no validation side: nothing chooses an epoch, and only the last one is reported.
     A number takes those that follow the test groups, so it depends on the fold only. A fraction is spread evenly over
     the training groups, class by class where a group has only one, and leaves each class a group to train on. Without
     ``val`` it is one group; but a fifth of the groups where every group is a single window (``aeon``), since one window
@@ -97,7 +98,7 @@ class SplitSettings(Part):
     by: Literal["group", "recording", "window"] = "group"
     scheme: Literal["leave_groups_out", "kfold", "holdout", "official"] = "leave_groups_out"
     test: Annotated[int, Field(ge=1)] | Names = 1
-    val: Annotated[int, Field(ge=1)] | Fraction | Names | None = None
+    val: Annotated[int, Field(ge=0)] | Fraction | Names | None = None
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     allow_overlap: bool = False
@@ -176,6 +177,7 @@ class TrainSettings(Part):
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    last_batch: Literal["drop", "keep"] = Field(default="drop", description="of an epoch, where it is not full")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
     readers: int | None = Field(default=None, ge=0, le=1024, description="processes that decode pictures")
     autocast: Literal["none", "bf16", "fp16"] = "none"
@@ -307,9 +309,13 @@ class TeacherSettings(ModelSettings):
 
     With ``weights``, a file of weights, it is not trained: these are its best and its last, and ``epochs`` and
     ``train`` say nothing.
+
+    ``checkpoint`` is best unless given, and last where there is no validation side. With ``seed`` one teacher serves
+    all of the study's seeds.
     """
 
-    checkpoint: Checkpoint = "best"
+    checkpoint: Checkpoint | None = None
+    seed: int | None = Field(default=None, ge=0)
     reference: ReferenceSettings | None = None
     method: Annotated[MethodSettings, _as_mapping("name")] | None = None
     weights: Annotated[str | None, Said("a file of weights (resnet34.pth)")] = None
@@ -318,7 +324,7 @@ class TeacherSettings(ModelSettings):
     def _given(self) -> TeacherSettings:
         if self.weights is not None and self.method is not None:
             raise ValueError(f"a teacher with given weights is not distilled; leave out method, got {self.method.name}")
-        if self.weights is not None and self.checkpoint.startswith("epoch:"):
+        if self.weights is not None and (self.checkpoint or "").startswith("epoch:"):
             raise ValueError(
                 f"a teacher with given weights has no epochs; leave checkpoint out, got {self.checkpoint!r}"
             )

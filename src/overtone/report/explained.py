@@ -48,7 +48,7 @@ def looks(folder: Folder, found: Explained | None) -> Html:
             title,
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
-    models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, at their best epoch.")
+    models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, {folder.at}.")
     compared = _about_levels() if any(name.endswith("/map.before") for name in found.arrays) else None
     return section("looks", title, *_about(), compared, models, *samples(folder, found))
 
@@ -258,7 +258,7 @@ def agreements(folder: Folder) -> Html | None:
         "agreement",
         "Which teacher is right where others are wrong",
         note(
-            f"Over {found.windows} test {noun}, at best: how many only one "
+            f"Over {found.windows} test {noun}, {folder.at}: how many only one "
             f"teacher gets right, and what share of these the students get right. In all, {_in_all(found)}."
         ),
         scroll(_agreement_table(found, names, noun), "Agreement of teachers"),

@@ -105,6 +105,21 @@ class Folder:
         """What one of the data is called."""
         return "image" if self.of_images else "window"
 
+    @property
+    def validated(self) -> bool:
+        """Whether a validation side chose epochs; without one only the last epoch is known."""
+        return any(fold["val"]["windows"] for fold in self.study["folds"])
+
+    @property
+    def shown(self) -> str:
+        """Which epoch stands for a model: ``best``, or ``last`` without a validation side."""
+        return "best" if self.validated else "last"
+
+    @property
+    def at(self) -> str:
+        """The same in words."""
+        return "at best" if self.validated else "at the last epoch"
+
     def baseline(self) -> TableRow | None:
         """The row of the student alone: the first method ``none`` without anything added."""
         methods = [row for row in self.rows if row.kind == "method"]
@@ -115,7 +130,10 @@ class Folder:
         return next((row for row in methods if row.method == "none"), None)
 
     def confusion(self, row: TableRow) -> Array | None:
-        """A row's confusion matrix (true class x predicted class) at best, summed over its folds and seeds."""
+        """A row's confusion matrix (true class x predicted class), summed over its folds and seeds.
+
+        At best, or at the last epoch without a validation side.
+        """
         total, found = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64), False
         for _, _, keys in self.cells_of(row):
             results = [self.result(key) for key in keys]
@@ -124,10 +142,10 @@ class Folder:
             found = True
             if len(results) == 1 and results[0] is not None:
                 own = results[0]["parts"][row.part] if row.part else results[0]
-                total += np.asarray(own["confusion"]["best"])
+                total += np.asarray(own["confusion"][self.shown])
                 continue
             held = [read_predictions(self.out / "cells" / key) for key in keys]
-            mean = torch.stack([torch.from_numpy(h["best"]).softmax(1) for h in held]).mean(0)
+            mean = torch.stack([torch.from_numpy(h[self.shown]).softmax(1) for h in held]).mean(0)
             np.add.at(total, (held[0]["target"], mean.argmax(1).numpy()), 1)
         return total if found else None
 

@@ -37,7 +37,7 @@ class Paired:
             {
                 "fold": mine["fold"],
                 "cells": mine["cells"] + other["cells"],
-                "gain": round(mine["best"]["accuracy"] - other["best"]["accuracy"], 9),
+                "gain": round(mine[row.shown]["accuracy"] - other[base.shown]["accuracy"], 9),
             }
             for mine, other in both
         ]
@@ -69,7 +69,7 @@ def headline(folder: Folder) -> Html:
 def _sentences(folder: Folder) -> list[Html]:
     base = folder.baseline()
     found = [_best_distilled(folder.rows, base)]
-    teachers = [row for row in folder.rows if row.kind == "teacher" and row.accuracy_best]
+    teachers = [row for row in folder.rows if row.kind == "teacher" and row.accuracy]
     if teachers:
         best = max(teachers, key=_mean)
         student = next((r for r in folder.rows if r.kind == "method" and r.parameters), None)
@@ -88,13 +88,13 @@ def _sentences(folder: Folder) -> list[Html]:
 
 def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
     distilled = [row for row in rows if row.kind == "method" and row is not base]
-    scored = [row for row in distilled if row.accuracy_best]
+    scored = [row for row in distilled if row.accuracy]
     if not distilled:
-        text = f"The student alone reaches {_score(base)}. " if base and base.accuracy_best else ""
+        text = f"The student alone reaches {_score(base)}. " if base and base.accuracy else ""
         return join(text, "This study distils nothing: its recipe has no row but ", tag("code", "none"), ".")
     if not scored:
         return join("No distilled row has a result yet.")
-    if base is None or base.accuracy_best is None:
+    if base is None or base.accuracy is None:
         best = max(scored, key=_mean)
         why = "the recipe has no row none" if base is None else "none has no result"
         return join("Best distilled row: ", _name(best), ", ", _score(best), f". Nothing to compare it with: {why}.")
@@ -103,7 +103,7 @@ def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
         return join("No distilled row shares a fold and seed with the student alone, so nothing can be compared.")
     best, difference = max(pairs, key=lambda pair: pair[1].figure.mean)
     above = sum(paired.figure.mean > 0 for _, paired in pairs)
-    score = base.accuracy_best
+    score = base.accuracy
     alone = join("the student alone (", tag("code", base.method), f": {score} %, {score.counted})")
     apart = len(scored) - len(pairs)
     left = f" {plural(apart, 'row')} without a common fold and seed could not be compared." if apart else ""
@@ -132,7 +132,7 @@ def _difference(paired: Paired) -> str:
 
 
 def _mean(row: TableRow) -> float:
-    return row.accuracy_best.mean if row.accuracy_best else -1.0
+    return row.accuracy.mean if row.accuracy else -1.0
 
 
 def _name(row: TableRow) -> Html:
@@ -141,7 +141,7 @@ def _name(row: TableRow) -> Html:
 
 
 def _score(row: TableRow) -> str:
-    figure = row.accuracy_best
+    figure = row.accuracy
     return f"{figure} % ({figure.counted})" if figure else "no result"
 
 
@@ -158,7 +158,7 @@ def table(folder: Folder) -> Html:
     scale = Scale.of(folder.rows)
     costly = any(row.adapters for row in folder.rows)
     sources = _sources(folder.rows)
-    width = 13 + costly + bool(sources)
+    width = 13 + costly + bool(sources) - 2 * (not folder.validated)
     bodies = []
     for kind, title in GROUPS.items():
         rows = [row for row in folder.rows if row.kind == kind]
@@ -169,10 +169,7 @@ def table(folder: Folder) -> Html:
                     "tbody",
                     head,
                     "\n",
-                    *[
-                        _line(row, _same_part(folder.rows, alone, row), scale, folder if costly else None, sources)
-                        for row in rows
-                    ],
+                    *[_line(row, _same_part(folder.rows, alone, row), scale, folder, costly, sources) for row in rows],
                 )
             )
     caption = tag("caption", "Test scores of every row", class_="unseen")
@@ -181,11 +178,11 @@ def table(folder: Folder) -> Html:
     if costly:
         last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
         last += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
-    single = all(row.accuracy_best is None or row.accuracy_best.std is None for row in folder.rows)
+    single = all(row.accuracy is None or row.accuracy.std is None for row in folder.rows)
     whole = tag(
         "table",
         caption,
-        _head(scale, costly, bool(sources)),
+        _head(scale, costly, bool(sources), folder),
         *bodies,
         class_=" ".join(["results", *["single"] * single, *["costly"] * costly]),
     )
@@ -196,14 +193,17 @@ def table(folder: Folder) -> Html:
         note(
             f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows)}. ",
             *_not_independent(folder),
-            tag("b", "best"),
-            ": the epoch with the highest validation accuracy (the earlier on ties); ",
+            *(
+                [tag("b", "best"), ": the epoch with the highest validation accuracy (the earlier on ties); "]
+                if folder.validated
+                else ["There is no validation side, so no epoch was chosen. "]
+            ),
             tag("b", "last"),
             ": the last epoch. ",
-            "Each dot is one fold and seed at best; the line over them mean ± standard deviation, the dashed line the "
-            "student alone. ",
+            f"Each dot is one fold and seed {folder.at}; the line over them mean ± standard deviation, the dashed line "
+            "the student alone. ",
             tag("b", "difference"),
-            ": accuracy at best minus the student alone’s in points, paired by fold and seed. ",
+            f": accuracy {folder.at} minus the student alone’s in points, paired by fold and seed. ",
             *last,
         ),
         _source_note(sources),
@@ -226,7 +226,9 @@ def _source_note(sources: dict[str, int]) -> Html | None:
     return note(tag("b", "published"), f": top-1 accuracy in the literature, by its own protocol. {said}.")
 
 
-def _head(scale: Scale, costly: bool, published: bool) -> Html:
+def _head(scale: Scale, costly: bool, published: bool, folder: Folder) -> Html:
+    best = ["best"] if folder.validated else []
+
     def spread(text: str, columns: int) -> Html:
         return tag("th", text, colspan=columns, scope="colgroup")
 
@@ -236,25 +238,16 @@ def _head(scale: Scale, costly: bool, published: bool) -> Html:
     first = [
         tag("td"),
         *[tag("td", class_="names")] * 2,
-        spread("Test accuracy, %", 5 if published else 4),
-        spread("Macro-F1, %", 2),
+        spread("Test accuracy, %", 3 + published + len(best)),
+        spread("Macro-F1, %", 1 + len(best)),
         tag("td"),
         *([spread("Size", 2), spread("Training", 2)] if costly else [spread("Size", 3)]),
     ]
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
-    unseen = tag("span", "at best, every fold and seed", class_="unseen")
+    unseen = tag("span", f"{folder.at}, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
-    names = [
-        "best",
-        "last",
-        "difference",
-        *["published"] * published,
-        "best",
-        "last",
-        "folds × seeds",
-        "params",
-        "MACs",
-    ]
+    names = [*best, "last", "difference", *["published"] * published]
+    names += [*best, "last", "folds × seeds", "params", "MACs"]
     second += [column(name) for name in names]
     second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
@@ -276,7 +269,11 @@ def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
     return [tag("td", f"{row.reference['accuracy']:g}", mark, class_="number")]
 
 
-def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | None, sources: dict[str, int]) -> Html:
+def _line(
+    row: TableRow, base: TableRow | None, scale: Scale, folder: Folder, costly: bool, sources: dict[str, int]
+) -> Html:
+    chosen = folder.validated
+
     def number(content: Html | str) -> Html:
         return tag("td", content, class_="number")
 
@@ -284,14 +281,14 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
     model = {"signal": f"{row.student}, signal branch"}.get(row.part, ", ".join(filter(None, (row.student, row.part))))
     teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
-    reference = base.accuracy_best.mean if base and base.accuracy_best else None
+    reference = base.accuracy.mean if base and base.accuracy else None
     done = len(row.values)
     count = join(f"{row.folds} × {row.seeds}")
     if row.missing:
         count = tag("span", f"{done} of {done + row.missing}", class_="warn")
-    seconds = costs.seconds(row) if costs else None
+    seconds = folder.seconds(row) if costly else None
     last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
-    if costs:  # in place of the ratio, which parameters tell as well
+    if costly:  # in place of the ratio, which parameters tell as well
         last = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"]
     line = tag(
         "tr",
@@ -305,11 +302,11 @@ def _line(row: TableRow, base: TableRow | None, scale: Scale, costs: Folder | No
         tag("td", teachers or "–", class_="names"),
         tag("td", model or "–", class_="names"),
         tag("td", scale.strip(row, reference), class_="strip"),
-        number(_figure(row.accuracy_best)),
+        *([number(_figure(row.accuracy_best))] if chosen else []),
         number(_figure(row.accuracy_last)),
         number(_paired_cell(paired, row)),
         *_published(row, sources),
-        number(_figure(row.macro_f1_best)),
+        *([number(_figure(row.macro_f1_best))] if chosen else []),
         number(_figure(row.macro_f1_last)),
         number(count),
         number(short(row.parameters)),
@@ -366,7 +363,7 @@ class Scale:
     @classmethod
     def of(cls, rows: Sequence[TableRow]) -> Scale:
         """Round ends that hold every row's values."""
-        values = [100 * v["best"]["accuracy"] for row in rows for v in row.values] or [0.0, 100.0]
+        values = [100 * v[row.shown]["accuracy"] for row in rows for v in row.values] or [0.0, 100.0]
         span = max(values) - min(values)
         step = next(s for s in (1, 2, 5, 10, 20, 25) if span / s <= 5 or s == 25)
         low, high = int(min(values) // step) * step, -int(-max(values) // step) * step
@@ -388,7 +385,7 @@ class Scale:
 
     def strip(self, row: TableRow, reference: float | None) -> Html:
         """One row's values as dots over its mean and standard deviation."""
-        figure, middle = row.accuracy_best, self.HEIGHT / 2
+        figure, middle = row.accuracy, self.HEIGHT / 2
         parts = [f'<path class="rule" d="M{self.at(self.low)} {middle}H{self.at(self.high)}"/>']
         if reference is not None:
             parts.append(f'<path class="reference" d="M{self.at(100 * reference)} 0V{self.HEIGHT}"/>')
@@ -412,8 +409,8 @@ class Scale:
         radius, step = (2.8, 5) if len(row.values) <= MANY_DOTS else (1.8, 4)
         levels = {level * step: -99.0 for level in (0, -1, 1, -2, 2, *((-3, 3) if len(row.values) > MANY_DOTS else ()))}
         dots = []
-        for value in sorted(row.values, key=lambda v: (v["best"]["accuracy"], v["fold"], v["seed"])):
-            percent = 100 * value["best"]["accuracy"]
+        for value in sorted(row.values, key=lambda v: (v[row.shown]["accuracy"], v["fold"], v["seed"])):
+            percent = 100 * value[row.shown]["accuracy"]
             x = self.at(percent)
             level = next((level for level, last in levels.items() if x - last >= 2 * radius), 0)
             levels[level] = x

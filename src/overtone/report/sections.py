@@ -75,11 +75,17 @@ def split(folder: Folder) -> Html:
         "split",
         "Who is where",
         note(
-            "Nobody is on two sides of a fold. Validation people choose the best epoch; test people are reported. ",
+            f"Nobody is on two sides of a fold. {_chooses(folder, 'people')}; test people are reported. ",
             f"A window is {length} samples{seconds}, cut every {data['stride']} samples.",
         ),
         tag("div", _sides(folder), _windows(folder), class_="beside"),
     )
+
+
+def _chooses(folder: Folder, who: str) -> str:
+    if folder.validated:
+        return f"Validation {who} choose the best epoch"
+    return "There is no validation side: nothing chooses an epoch, the last is taken"
 
 
 def _image_sides(folder: Folder) -> Html:
@@ -90,7 +96,7 @@ def _image_sides(folder: Folder) -> Html:
     each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals)} to {max(totals)}"
     about = note(
         f"Images of {height} × {width} pixels and {plural(len(data['channels']), 'channel')}; {len(totals)} classes of "
-        f"{each} images. Validation images choose the best epoch; test images are reported."
+        f"{each} images. {_chooses(folder, 'images')}; test images are reported."
     )
     rows = [
         tag(
@@ -179,11 +185,12 @@ def environment(folder: Folder) -> Html:
         [
             cell["title"],
             key,
-            folder.given(key) or (folder.result(key) or {}).get("best_epoch", "–"),
+            folder.given(key) or _dash((folder.result(key) or {}).get("best_epoch")),
             f"{cell['seconds']:.1f}",
         ]
         for key, cell in held.items()
     ]
+    chosen = "best epoch" if folder.validated else "chosen epoch"
     return section(
         "environment",
         "What it ran on",
@@ -196,11 +203,15 @@ def environment(folder: Folder) -> Html:
         scroll(_plain_table(head, lines), "Environments") if lines else note("No cell has run yet."),
         details(
             f"Seconds of {plural(len(every), 'cell')}",
-            scroll(_plain_table(["cell", "key", "best epoch", "seconds of training"], every), "Seconds by cell"),
+            scroll(_plain_table(["cell", "key", chosen, "seconds of training"], every), "Seconds by cell"),
         )
         if every
         else None,
     )
+
+
+def _dash(value: Any) -> Any:
+    return "–" if value is None else value
 
 
 def _plain_table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> Html:

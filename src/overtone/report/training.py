@@ -22,8 +22,8 @@ MOST_CONFUSIONS = 12
 def curves(folder: Folder) -> Html:
     """Accuracy and terms by epoch, a group of panels for every row that was trained."""
     shown = [row for row in folder.rows if row.kind in ("method", "teacher")]
-    distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy_best]
-    first = max(distilled, key=lambda row: row.accuracy_best.mean if row.accuracy_best else 0.0, default=None)
+    distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy]
+    first = max(distilled, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
     parts = [_row_curves(folder, row, number, row in opened) for number, row in enumerate(shown)]
     return section(
@@ -55,7 +55,7 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
     best = []
     for key, epochs in runs.items():
         at = (folder.result(key) or {}).get("best_epoch")
-        best += [(float(r["epoch"]), 100 * r["val"]["accuracy"]) for r in epochs if r["epoch"] == at]
+        best += [(float(r["epoch"]), 100 * r["val"]["accuracy"]) for r in epochs if r["epoch"] == at and "val" in r]
     count = plural(len(runs), "run")
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
     panels = _panels(list(runs.values()), best, f"curves-{number}", row.method)
@@ -66,7 +66,8 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
 def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: str, name: str) -> list[Html]:
     terms = list(dict.fromkeys(term for run in runs for row in run for term in row["terms"]))
     terms.sort(key=lambda term: term != "ce")
-    validation = _line("validation", runs, lambda row: 100 * row["val"]["accuracy"], 0)
+    validation = _line("validation", runs, lambda row: 100 * row["val"]["accuracy"] if "val" in row else None, 0)
+    chosen = any("val" in row for run in runs for row in run)
     training = _line("training", runs, lambda row: 100 * row["accuracy"], 1, dashed=True)
     plain = [_line(term, runs, _unweighted(term), n) for n, term in enumerate(terms)]
     weighted = [_line(term, runs, _weighted(term), n) for n, term in enumerate(terms)]
@@ -78,10 +79,11 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
     def panel(suffix: str, y: str, what: str) -> Panel:
         return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
 
-    frame = panel("a", "accuracy, %", "Training and validation accuracy")
-    accuracy = line_panel(frame, [validation, training], best, whole_x=True, marks=marks)
+    frame = panel("a", "accuracy, %", "Training and validation accuracy" if chosen else "Training accuracy")
+    drawn, dots = ([validation, training], [dot_key(validation, "best epoch")]) if chosen else ([training], [])
+    accuracy = line_panel(frame, drawn, best, whole_x=True, marks=marks)
     found = [
-        figure_box("Accuracy", legend([validation, training], [dot_key(validation, "best epoch")]), accuracy),
+        figure_box("Accuracy", legend(drawn, dots), accuracy),
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
@@ -186,7 +188,7 @@ def confusions(folder: Folder) -> Html:
     return section(
         "confusion",
         "Confusion matrices",
-        note(f"Numbers of test {side}, summed over folds and seeds, at best. {about}"),
+        note(f"Numbers of test {side}, summed over folds and seeds, {folder.at}. {about}"),
         tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{len(folder.classes)}"),
     )
 

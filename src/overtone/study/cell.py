@@ -71,23 +71,33 @@ def _given(shop: Workshop, cell: Cell, built: Built) -> Fitted:
     """What training would leave: the given weights as best and last, and how they do on the validation side."""
     samples, val = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].val)
     student = built.distillation.student
+    state = {name: tensor.detach().cpu().clone() for name, tensor in student.model.state_dict().items()}
+    if not len(val):
+        return Fitted(last=state)
     logits = evaluate(student, samples, val, cell.view, shop.accelerator)
     accuracy = scores(logits, samples.target[val.to(samples.target.device)].cpu())["accuracy"]
-    state = {name: tensor.detach().cpu().clone() for name, tensor in student.model.state_dict().items()}
     return Fitted(best=state, best_accuracy=accuracy, last=state)
 
 
 def _tested(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> dict[str, Tensor]:
-    """Test logits at best and last, of the whole and of its parts; given weights, which are both, are scored once."""
+    """Test logits at best, if there is one, and last, of the whole and of its parts.
+
+    Given weights, which are both, are scored once.
+    """
     samples, test = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].test)
     student = built.distillation.student
     logits = {}
-    for name, state in {"best": fitted.best, **({"last": fitted.last} if cell.given is None else {})}.items():
+    states = {"last": fitted.last} if cell.given is not None else {"best": fitted.best, "last": fitted.last}
+    for name, state in states.items():
+        if not state:
+            continue
         student.model.load_state_dict(state)
         logits[name] = evaluate(student, samples, test, cell.view, shop.accelerator)
         for part in parts_of(student):
             logits[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, shop.accelerator, part)
-    return {**{name.replace("best", "last"): held for name, held in logits.items()}, **logits}
+    if cell.given is not None and fitted.best:
+        logits |= {f"{name.removesuffix('last')}best": held for name, held in logits.items()}
+    return logits
 
 
 def _trained(shop: Workshop, cell: Cell, built: Built, listener: Listener, room: Path) -> Fitted:

@@ -16,7 +16,7 @@ from torch import Tensor
 from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.engine.guard import not_finite
-from overtone.engine.schedule import reseed
+from overtone.engine.schedule import reseed, steps_in
 from overtone.errors import InputError
 from overtone.methods import Method
 from overtone.methods.levels import LevelMethod
@@ -146,7 +146,7 @@ def _cost(shop: Workshop, measured: dict[str, Measured]) -> Cost:
     seconds, disk = 0.0, 0
     for cell in plan.cells.values():
         found = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
-        steps = len(plan.folds[cell.fold].train) // cell.train.batch
+        steps = steps_in(len(plan.folds[cell.fold].train), cell.train)
         seconds += found.step * steps * cell.epochs
         disk += found.file * (2 + len(plan.keep.get(cell.key, ())))
         disk += len(plan.folds[cell.fold].test) * len(plan.windows.classes) * 8

@@ -19,7 +19,7 @@ from overtone.files import read_json, write_atomic, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed
 from overtone.study.inspect import damaged_cells
 from overtone.study.workshop import RESULT, RUN
-from overtone.study.write import read_predictions
+from overtone.study.write import CHECKPOINTS, read_predictions
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class TableRow:
 
     ``size_ratio``: parameters of the biggest teacher over this row's. ``adapters``: parameters that the methods train
     besides the student, and that no student file holds. ``part``: of a two-branch student, what the row is about.
+    A cell that serves several seeds (a teacher of a fixed seed, or with given weights) counts once. Without a
+    validation side nothing is known at best.
     ``reference``: what others published, ``accuracy`` in percent and ``source``.
     ``values`` holds every fold and seed.
     """
@@ -111,6 +113,16 @@ class TableRow:
     def folds(self) -> int:
         """How many folds have a result."""
         return self.accuracy_last.folds if self.accuracy_last else 0
+
+    @property
+    def shown(self) -> str:
+        """Which epoch stands for the row: ``best``, or ``last`` where no validation side chose one."""
+        return "best" if all("best" in value for value in self.values) else "last"
+
+    @property
+    def accuracy(self) -> Figure | None:
+        """At that epoch."""
+        return self.accuracy_best if self.shown == "best" else self.accuracy_last
 
     @property
     def seeds(self) -> int:
@@ -162,7 +174,7 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
     parameters: int | None = None
     macs: int | None = None
     adapters: int | None = None
-    for entry in row["cells"]:
+    for entry in _once(row["cells"]):
         folders = [out / "cells" / key for key in entry["keys"]]
         if any(folder.name in damaged or not (folder / RESULT).exists() for folder in folders):
             missing += 1
@@ -174,7 +186,7 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
         values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
 
     def figure(which: str, metric: str) -> Figure | None:
-        return Figure.of(by_fold(values, lambda value: value[which][metric]))
+        return Figure.of(by_fold([value for value in values if which in value], lambda value: value[which][metric]))
 
     return TableRow(
         id=row["id"],
@@ -197,18 +209,24 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
     )
 
 
+def _once(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that repeat an earlier one's cells."""
+    return list({tuple(entry["keys"]): entry for entry in reversed(entries)}.values())[::-1]
+
+
 def _of_part(result: dict[str, Any], part: str) -> dict[str, Any]:
     """A cell's result, or that of a part of its two-branch student."""
     return {**result, **result["parts"][part]} if part else result
 
 
 def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
-    """Scores of the mean of the models' probabilities, each at its best epoch, and each at its last."""
+    """Scores of the mean of the models' probabilities, each at its best epoch, if it has one, and each at its last."""
     held = [read_predictions(folder) for folder in folders]
     target = torch.from_numpy(held[0]["target"])
     return {
         which: scores(torch.stack([torch.from_numpy(h[which]).softmax(1) for h in held]).mean(0), target)
-        for which in ("best", "last")
+        for which in CHECKPOINTS
+        if which in held[0]
     }
 
 

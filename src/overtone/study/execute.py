@@ -186,8 +186,11 @@ def _wire(shop: Workshop, missing: list[Cell]) -> list[str]:
         What is worth a warning, a sentence each.
     """
     doubts: dict[str, None] = {}
+    kinds: set[str] = set()
     for cell in missing:
-        if (cell.fold, cell.seed) == (missing[0].fold, missing[0].seed):
+        what = (cell.view, cell.model, cell.options, cell.at, cell.methods, cell.weights, cell.phases, [*cell.teachers])
+        if cell.fold == missing[0].fold and repr(what) not in kinds:
+            kinds.add(repr(what))
             doubts.update(dict.fromkeys(build_cell(shop, cell, fresh_teachers=True).doubts))
     return list(doubts)
 

@@ -131,6 +131,7 @@ class _Planner:
         self.recipe, self.windows = recipe, windows
         self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
         check_classes(windows, list(self.folds.values()))
+        self.validated = all(len(fold.val) for fold in self.folds.values())
         self.infos = {number: data_info(windows, fold) for number, fold in self.folds.items()}
         self.views: dict[str, View] = {}
         self.cells: dict[str, Cell] = {}
@@ -202,15 +203,26 @@ class _Planner:
                 f"teacher {name}",
                 self._taught_by(name),
                 teachers[name].model,
-                (teachers[name].checkpoint,),
+                (self._checkpoint(name),),
                 reference=teachers[name].reference,
             )
             for name in self.names
         ]
         if len(self.names) > 1:
-            checkpoints = tuple(teachers[name].checkpoint for name in self.names)
+            checkpoints = tuple(self._checkpoint(name) for name in self.names)
             rows.append(Row("ensemble", "ensemble", "ensemble", tuple(self.names), "", checkpoints))
         return rows
+
+    def _checkpoint(self, name: str, row: RowSettings | None = None) -> str:
+        """Which of a teacher's weights are used: the row's choice, the teacher's own, or best where there is one."""
+        asked = (row.checkpoint if row else None) or self.recipe.teachers[name].checkpoint
+        if asked == "best" and not self.validated:
+            who = f"{row.label}: " if row and row.checkpoint else ""
+            raise InputError(
+                f"{who}teacher {name!r}: checkpoint best is the epoch that a validation side chooses, and split.val is "
+                "0; use checkpoint: last or epoch:N, or give a validation side"
+            )
+        return asked or ("best" if self.validated else "last")
 
     def _taught_by(self, name: str) -> tuple[str, ...]:
         """The teachers of a teacher that is itself distilled."""
@@ -237,6 +249,7 @@ class _Planner:
             raise InputError(f"teachers distil each other in a circle: {' -> '.join([*path, name])}")
         teacher: TeacherSettings = self.recipe.teachers[name]
         settings, given = None, self.given.get(name)
+        seed = seed if teacher.seed is None else teacher.seed
         if given is not None:
             teacher = teacher.model_copy(update={"epochs": 0})
         if teacher.method is not None:
@@ -273,12 +286,12 @@ class _Planner:
         links = {}
         for name in settings.teachers if settings else ():
             key = self._teacher(name, fold, seed, path)
-            checkpoint = (settings.checkpoint if settings else None) or self.recipe.teachers[name].checkpoint
+            checkpoint = self._checkpoint(name, settings)
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         if given is None:
             check_weights(title, weights, model.epochs)
-            check_batch(title, train.batch, methods, fold)
+            check_batch(title, train, methods, fold)
             check_data(title, methods, fold, self.infos[fold.number])
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:

@@ -22,8 +22,9 @@ def check_weights(title: str, weights: Mapping[str, WeightSettings], epochs: int
             raise InputError(f"{title}: every weight is 0 in epoch {epoch} of {epochs}; there is nothing to learn")
 
 
-def check_batch(title: str, batch: int, methods: Iterable[str], fold: Fold) -> None:
-    """A batch is no smaller than its methods need and no larger than the training side."""
+def check_batch(title: str, train: TrainSettings, methods: Iterable[str], fold: Fold) -> None:
+    """A batch is no smaller than its methods need and no larger than the training side; a kept last one fits too."""
+    batch = train.batch
     least = max([1, *(find(name).LEAST_BATCH for name in methods)])
     if batch < least:
         raise InputError(f"{title}: train.batch {batch} is too small, its method needs {least} samples or more")
@@ -31,6 +32,12 @@ def check_batch(title: str, batch: int, methods: Iterable[str], fold: Fold) -> N
         raise InputError(
             f"{title}: fold {fold.number} has {len(fold.train)} training samples, fewer than one batch of {batch}; set "
             "train.batch lower (the study's, or the model's own)"
+        )
+    rest, fewest = len(fold.train) % batch, max(2, least)  # two, for batch normalisation
+    if train.last_batch == "keep" and 0 < rest < fewest:
+        raise InputError(
+            f"{title}: train.last_batch: keep leaves {rest} of fold {fold.number}'s {len(fold.train)} training samples "
+            f"for the last batch, which needs {fewest} or more; use last_batch: drop or another train.batch"
         )
 
 

@@ -28,6 +28,7 @@ from overtone.tap import macs, parameters
 from overtone.types import names_of
 
 EXAMPLES = 3
+CHECKPOINTS = ("best", "last")
 
 
 def example_numbers(plan: Plan) -> tuple[int, ...]:
@@ -66,7 +67,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
     folder, windows = shop.cell_folder(cell.key), shop.plan.windows
     test = shop.plan.folds[cell.fold].test
     header = _header(shop, cell, built)
-    states: dict[str, StateDict] = {"best": fitted.best, "last": fitted.last}
+    states: dict[str, StateDict] = {"best": fitted.chosen, "last": fitted.last}
     states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
     files = [PREDICTIONS, *(name for name in (ROWS, PICTURES) if (folder / name).exists())]
     for checkpoint, state in states.items():
@@ -91,14 +92,14 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
             "fold": cell.fold,
             "seed": cell.seed,
             "epochs": cell.epochs,
-            "best_epoch": fitted.best_epoch,
-            "val": {"best": fitted.best_accuracy, "last": fitted.last_accuracy},
+            "best_epoch": fitted.best_epoch if fitted.best else None,
+            "val": {"best": fitted.best_accuracy, "last": fitted.last_accuracy} if fitted.best else None,
             **_scores(logits, target, len(windows.classes)),
             "parameters": parameters(model),
             "adapters": parameters(built.distillation) - parameters(model),
             "macs": macs(model, built.example),
             "files": digests(folder, files),
-            **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.best" in logits else {}),
+            **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.last" in logits else {}),
         },
     )
     for name in (CHECKPOINT, "error.json"):
@@ -106,10 +107,10 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
 
 
 def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
-    """Test scores and confusion at best and last."""
+    """Test scores and confusion at best, if there is one, and last."""
     from sklearn.metrics import confusion_matrix  # slow to import
 
-    held = {name: logits[name] for name in ("best", "last")}
+    held = {name: logits[name] for name in CHECKPOINTS if name in logits}
     return {
         "test": {name: scores(x, target) for name, x in held.items()},
         "confusion": {
@@ -124,7 +125,7 @@ def _parts(built: Built, logits: Mapping[str, Tensor], target: Tensor, classes: 
     found: dict[str, Any] = {}
     inputs = dict(zip(student.branches, built.example, strict=True))
     for part in parts_of(student):
-        own = {name: logits[f"{part}.{name}"] for name in ("best", "last")}
+        own = {name: logits[f"{part}.{name}"] for name in CHECKPOINTS if f"{part}.{name}" in logits}
         found[part] = _scores(own, target, classes)
         if part in student.branches:
             branch = getattr(student.model, part)
@@ -174,7 +175,7 @@ def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
 
 
 def read_predictions(folder: Path) -> dict[str, Any]:
-    """A done cell's test logits at best and last, with sample numbers and classes.
+    """A done cell's test logits at best, if there is one, and last, with sample numbers and classes.
 
     Raises:
         InputError: if the file is missing or damaged.
