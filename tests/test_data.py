@@ -134,9 +134,13 @@ def test_windows_are_the_slices_they_claim(lengths, size, stride):
 
 
 def test_short_recordings_are_told():
-    assert cut(recordings([4, 10, 3]), 5, None).notes == (
+    found = cut(recordings([4, 10, 3]), 5, None)
+    assert found.notes == (
         "2 of 3 recordings are shorter than a window and were left out",
+        "group p0, p2 has no window left and was left out",
     )
+    assert found.groups == ("p1",)
+    assert set(found.group) == {0}
 
 
 def test_whole_recordings_must_be_equally_long():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from overtone.data.base import Recordings, Source
 from overtone.errors import InputError
@@ -25,7 +26,7 @@ class Aeon(Source):
     SOURCE: ClassVar[str] = "UEA and UCR archive sets through aeon, as aeon:NAME (pip install overtone[aeon])"
 
     set: str
-    rate: float | None = None
+    rate: float | None = Field(default=None, gt=0, le=1e9)
 
     def load(self) -> Recordings:
         """Training and test cases.

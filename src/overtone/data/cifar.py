@@ -13,18 +13,21 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pydantic import Field
 
 from overtone.data.base import Source, Windows
 from overtone.data.choice import chosen_classes, some_of_each
 from overtone.data.npz import read_arrays
+from overtone.data.pictures import check_regular, opened
 from overtone.data.places import VARIABLE, folders
 from overtone.data.plain_pickle import read_plain
 from overtone.errors import InputError, nearest
 
 SIDE = 32
 LABELS = "labels.npz"
+MOST_BYTES = 2**28
+"""Of one file in an archive; CIFAR-100's training file has 155,261,506."""
+
 SHEET = (25, 40)
 """Rows and columns of pictures in one sheet."""
 
@@ -191,7 +194,10 @@ def _reader(place: Path, inner: str, where: str) -> Callable[[str], dict[str, An
     def read(name: str) -> dict[str, Any]:
         try:
             with tarfile.open(place) as archive:
-                member = archive.extractfile(f"{inner}/{name}")
+                info = archive.getmember(f"{inner}/{name}")
+                if info.size > MOST_BYTES:
+                    raise ValueError(f"it unpacks to {info.size} bytes; the published ones have at most {MOST_BYTES}")
+                member = archive.extractfile(info)
                 content = b"" if member is None else member.read()
         except Exception as error:  # a damaged archive can fail in any way
             raise InputError(f"{where}: {name} cannot be read from the archive ({error})") from error
@@ -248,16 +254,17 @@ def _quoted(value: Any) -> str:
 
 def _bytes(path: Path, where: str) -> bytes:
     try:
+        check_regular(path)
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{where}: {path.name} cannot be read ({error.strerror})") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{where}: {path.name} cannot be read ({error})") from error
 
 
 def _pictures(file: Path, where: str) -> Images:
     """The pictures of one sheet, row by row: (N, 32, 32, 3)."""
     rows, columns = SHEET
     try:
-        with Image.open(file) as picture:
+        with opened(file) as picture:
             sheet = np.asarray(picture.convert("RGB"))
     except Exception as error:  # a damaged picture can fail in any way
         raise InputError(f"{where}: {file.name} cannot be read ({error})") from error

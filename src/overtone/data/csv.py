@@ -52,7 +52,7 @@ class Text(Source):
     label: str | None = "label"
     time: str | None = None
     time_unit: TimeUnit = "s"
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    rate: float | None = Field(default=None, gt=0, le=1e9)
     resample: bool = False
 
     def _recordings(self, parts: list[tuple[str, Table, list[int], str, str | None]], where: str) -> Recordings:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
-from collections.abc import Callable, Sequence
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ Crop = Callable[[Image.Image, int, int], Image.Image]
 
 BORDER = 256 / 224
 """The shorter side before the middle is cut out, in multiples of the side that is left: as ImageNet is scored."""
+
+MOST_PIXELS = 100_000_000
+"""Of one picture, which then takes 300 MB; a few bytes can claim more than any memory holds."""
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 """Endings of files that must be unpacked first."""
@@ -82,6 +89,41 @@ def picture_names(folder: Path, where: str) -> list[str]:
     return sorted(name for name in names if not hidden(name))
 
 
+def check_regular(path: Path) -> int:
+    """A file's size, if it is one: reading a pipe would wait for ever.
+
+    Raises:
+        ValueError: for a broken link, a pipe, a device, or a file that is not there.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        target = f"a link to {os.readlink(path)}, which is" if path.is_symlink() else "it is"
+        raise ValueError(f"{target} not there") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is a folder, a pipe or a device, no file")
+    return found.st_size
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of believable size, not decoded yet.
+
+    Raises:
+        ValueError: for one that claims too many pixels, or as :func:`check_regular`.
+        OSError: and others of Pillow's, for one that cannot be read.
+    """
+    check_regular(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its limit, but as an error, is below
+        picture = Image.open(path)
+    with picture:
+        width, height = picture.size
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"it claims {width} x {height} pixels; at most {MOST_PIXELS} are decoded")
+        yield picture
+
+
 class PictureFiles:
     """Looks like an array (N, 3, S, S) of bytes; indexing it decodes files and cuts out the middle.
 
@@ -119,7 +161,7 @@ class PictureFiles:
             InputError: for a file that cannot be decoded.
         """
         try:
-            with Image.open(self.folder / self.names[number]) as picture:
+            with opened(self.folder / self.names[number]) as picture:
                 cut = crop(picture.convert("RGB"), self.side, number)
         except Exception as error:  # a damaged picture can fail in any way
             raise InputError(f"{self.where}: {self.names[number]} cannot be read as a picture ({error})") from error
@@ -127,8 +169,16 @@ class PictureFiles:
 
     @property
     def content(self) -> str:
-        """A hash of names and sizes of all files: reading them through would take longer than an epoch."""
+        """A hash of names and sizes of all files: reading them through would take longer than an epoch.
+
+        Raises:
+            InputError: for what is no file, such as a broken link or a pipe.
+        """
         digest = hashlib.sha256(repr(self.shape).encode())
         for name in self.names:
-            digest.update(f"{name} {(self.folder / name).stat().st_size}\n".encode())
+            try:
+                size = check_regular(self.folder / name)
+            except (ValueError, OSError) as error:
+                raise InputError(f"{self.where}: {name} cannot be read ({error}); mend or delete it") from error
+            digest.update(f"{name} {size}\n".encode())
         return digest.hexdigest()

@@ -15,6 +15,8 @@ UNEVEN = 0.1
 """Intervals may differ from their median by this share before sampling counts as uneven."""
 GAP, GAP_RESAMPLED = 2.5, 10.0
 """An interval of more than so many median intervals is a gap; resampling bridges longer ones."""
+MOST_SAMPLES = 100_000_000
+"""Of one recording: six days at 200 Hz; a time stamp in the wrong unit makes more."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,12 @@ def _check_even(stream: Stream, part: npt.NDArray[np.int64], median: float, wher
 def _interpolate(stream: Stream, part: npt.NDArray[np.int64], rate: float, number: int) -> Stretch:
     assert stream.time is not None
     time = stream.time[part]
-    count = int(np.floor((time[-1] - time[0]) * rate + 1e-9)) + 1
+    count = int(np.floor(min((time[-1] - time[0]) * rate, 1e18) + 1e-9)) + 1
+    if count > MOST_SAMPLES:
+        raise InputError(
+            f"recording {stream.name!r}: {time[-1] - time[0]:g} s at {rate:g} Hz are {count} samples, more than "
+            f"{MOST_SAMPLES}; use a lower data.rate, or look at the time stamps"
+        )
     grid = time[0] + np.arange(count) / rate
     values = np.stack([np.interp(grid, time, channel) for channel in stream.values[part].T])
     right = np.searchsorted(time, grid).clip(1, max(len(time) - 1, 1))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from overtone.data.base import Recordings, Source
 from overtone.data.npz import read_arrays
@@ -40,7 +41,7 @@ class SpSwHar(Source):
 
     path: Path | None = None
     positions: Literal["both", "phone", "watch"] = "both"
-    rate: float = 50.0
+    rate: float = Field(default=50.0, gt=0, le=1e9)
 
     def load(self) -> Recordings:
         """Every execution; stretches that only one of the two recorded are left out."""

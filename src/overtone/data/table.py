@@ -72,6 +72,11 @@ class Table:
             stamps = [datetime.fromisoformat(cell) for cell in column]
         except ValueError:
             time = self.numbers(name, "time")
+            if not np.isfinite(time).all():
+                first = int(np.argmin(np.isfinite(time)))
+                raise InputError(
+                    f"{self.where}: column {name!r} (time) holds {column[first]!r} in row {self.lines[first]}"
+                ) from None
             return (time - time[0]) * UNITS[unit]
         try:
             return np.asarray([(stamp - stamps[0]).total_seconds() for stamp in stamps])

@@ -8,9 +8,12 @@ from typing import cast
 
 import numpy as np
 
-from overtone.data.base import FloatArray, Recordings, Windows
+from overtone.data.base import FloatArray, IntArray, Recordings, Windows
 from overtone.data.lazy import LazyWindows
 from overtone.errors import InputError
+
+MOST_WINDOWS = 5_000_000
+"""Four times ImageNet; a slip of the stride over long recordings makes more."""
 
 LAZY_BYTES = 2**28
 """Windows that would take more are cut on demand."""
@@ -35,7 +38,7 @@ def in_samples(length: int | str, rate: float | None, name: str) -> int:
     else:
         if rate is None:
             raise InputError(f"data.{name}: {length!r} is in seconds, but the data's rate is unknown; set data.rate")
-        samples = round(number * rate)
+        samples = round(min(number * rate, 1e18))
     if samples < 1:
         raise InputError(f"data.{name}: {length!r} is less than one sample")
     return samples
@@ -62,46 +65,43 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     else:
         size = in_samples(window, recordings.rate, "window")
     step = size if stride is None else in_samples(stride, recordings.rate, "stride")
-    label: list[int] = []
-    recording: list[int] = []
-    start: list[int] = []
-    short = mixed = 0
-    for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
-        starts = range(0, signal.shape[1] - size + 1, step)
-        short += not starts
-        for first in starts:
-            own = np.unique(np.atleast_1d(labels)[first : first + size] if np.ndim(labels) else labels)
-            if len(own) > 1:
-                mixed += 1
-                continue
-            label.append(int(own[0]))
-            recording.append(number)
-            start.append(first)
-    if mixed and not label:
+    many = sum(len(range(0, length - size + 1, step)) for length in lengths)
+    if many > MOST_WINDOWS:
+        raise InputError(
+            f"{recordings.where}: a stride of {step} samples makes {many} windows, more than {MOST_WINDOWS}; use a "
+            "larger data.stride"
+        )
+    origin, start, y, mixed = _starts(recordings, size, step)
+    short = sum(length < size for length in lengths)
+    if mixed and not len(y):
         raise InputError(
             f"{recordings.where}: the label changes inside every window of {size} samples; use shorter ones"
         )
-    if not label:
+    if not len(y):
         raise InputError(
             f"{recordings.where}: a window of {size} samples is longer than every recording (the longest has "
             f"{max(lengths)})"
         )
-    origin = np.asarray(recording, dtype=np.int64)
-    names = sorted(set(recordings.groups), key=lambda n: (_natural(n), n))
-    group = np.asarray([names.index(g) for g in recordings.groups], dtype=np.int64)
+    left = {recordings.groups[number] for number in np.unique(origin)}
+    names = sorted(left, key=lambda n: (_natural(n), n))
+    number_of = {name: number for number, name in enumerate(names)}
+    group = np.asarray([number_of.get(g, -1) for g in recordings.groups], dtype=np.int64)
     notes = [*recordings.notes, *_flat_channels(recordings)]
     if short:
         notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
+    gone = sorted(set(recordings.groups) - left)
+    if gone:
+        notes.append(f"group {', '.join(gone)} has no window left and was left out")
     if mixed:
-        notes.append(f"{mixed} of {mixed + len(label)} windows were dropped because the label changes inside them")
+        notes.append(f"{mixed} of {mixed + len(y)} windows were dropped because the label changes inside them")
     official = recordings.official_test
-    x = LazyWindows(recordings.signals, origin, np.asarray(start), size)
+    x = LazyWindows(recordings.signals, origin, start, size)
     return Windows(
         x=x[:] if x.nbytes <= LAZY_BYTES else cast(FloatArray, x),
-        y=np.asarray(label, dtype=np.int64),
+        y=y,
         group=group[origin],
         recording=origin if recordings.origin is None else np.asarray(recordings.origin, dtype=np.int64)[origin],
-        start=np.asarray(start, dtype=np.int64)
+        start=start
         + (0 if recordings.offset is None else np.asarray(recordings.offset)[origin]),
         groups=tuple(names),
         classes=recordings.classes,
@@ -113,6 +113,25 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         recordings=recordings.names,
         official_test=None if official is None else np.asarray(official)[origin],
     )
+
+
+def _starts(recordings: Recordings, size: int, step: int) -> tuple[IntArray, IntArray, IntArray, int]:
+    """Of every window with one label: its recording's number, its first sample and the label; how many had several."""
+    found, mixed = [(np.zeros(0, dtype=np.int64),) * 3], 0
+    for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
+        start = np.arange(0, signal.shape[1] - size + 1, step, dtype=np.int64)
+        if np.ndim(labels):
+            own = np.asarray(labels, dtype=np.int64)
+            changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
+            single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
+            mixed += int((~single).sum())
+            start = start[single]
+            y = own[start]
+        else:
+            y = np.full(len(start), labels, dtype=np.int64)
+        found.append((np.full(len(start), number, dtype=np.int64), start, y))
+    origin, starts, label = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return origin, starts, label, mixed
 
 
 def without_empty_classes(windows: Windows) -> Windows:
