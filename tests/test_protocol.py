@@ -38,6 +38,7 @@ PUBLISHED: dict[str, Any] = {"split": {"test": 3, "val": 0, "folds": [0]}, "seed
 def published(values: dict[str, Any]) -> dict[str, Any]:
     """The tiny study without validation, with teachers of seed 7, and with the last batch kept."""
     values = {**copy.deepcopy(values), **copy.deepcopy(PUBLISHED)}
+    values["data"]["stride"] = 900
     values["train"]["last_batch"] = "keep"
     for teacher in values["teachers"].values():
         teacher |= {"seed": 7, "epochs": 1}
@@ -134,8 +135,8 @@ def test_progress_and_check_say_so(tiny: dict[str, Any], tmp_path: Path) -> None
         ),
         ({"methods": [{"name": "eskd", "teachers": ["signal"]}]}, "eskd: teacher 'signal': checkpoint best"),
         (
-            {"train.batch": 199},
-            r"keep leaves 1 of fold 0's 598 training samples .*needs 2 or more; use last_batch: drop",
+            {"train.batch": 233},
+            r"keep leaves 1 of fold 0's 234 training samples .*needs 2 or more; use last_batch: drop",
         ),
     ],
 )
