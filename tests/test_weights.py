@@ -243,12 +243,13 @@ def test_a_key_is_of_the_content(weights: Path) -> None:
 
 def test_given_weights_without_a_validation_side(weights: Path, tmp_path: Path) -> None:
     """They are the last, not the best: nothing chose them here. One cell serves all seeds and counts once."""
+    out = tmp_path / "out"
     plan = plan_of(values_with(weights, seeds=[0, 1], split={"test": 3, "val": 0, "folds": [0]}))
     (key,) = keys_of(plan, "teacher-signal")
-    assert execute(plan, tmp_path, only=key) == {}
-    result = json.loads((tmp_path / "cells" / key / "result.json").read_text())
+    assert execute(plan, out, only=key) == {}
+    result = json.loads((out / "cells" / key / "result.json").read_text())
     assert (result["best_epoch"], result["val"], set(result["test"])) == (None, None, {"last"})
-    (row,) = (row for row in collect(tmp_path) if row.id == "teacher-signal")
+    (row,) = (row for row in collect(out) if row.id == "teacher-signal")
     assert (row.n, row.missing, row.accuracy_best) == (1, 0, None)
     assert row.accuracy_last is not None
 
