@@ -29,7 +29,7 @@ class SpectralFilter(nn.Module):
     For a map of another size a Fourier filter is resampled in frequency.
 
     In a dense complex filter u and -u are parameters of their own, and what acts is their mean, which moves half as far
-    at each step as a single parameter would (a quarter as far where the mask lets only one pass); it decays alike. With
+    at each step as a single parameter would (a quarter where the mask lets only one pass), and decays alike. With
     ``published`` a coefficient that acts is :math:`\sqrt{1/2}` (1/2) of what is stored, and so moves alike: once that
     factor is in the gradient, once in the step. This holds for SGD with momentum and weight decay.
 
