@@ -371,6 +371,23 @@ def test_views_are_drawn_by_their_type_and_at_most_six_channels(tmp_path: Path) 
     assert "of type odd" not in page.text
 
 
+def test_each_channel_of_a_persistence_image_has_its_own_axes(tmp_path: Path) -> None:
+    ranges = {"of all": [-1.0, 1.0, 0.0, 2.0], "of each": [[-1.0, 1.0, 0.0, 2.0], [-30.0, 50.0, 0.0, 70.0]]}
+    ticks = {}
+    for name, extent in ranges.items():
+        fake = Fake(tmp_path / name, channels=("ax", "ay"))
+        fake.write()
+        with np.load(fake.out / "example.npz") as held:
+            arrays = dict(held)
+        np.savez(fake.out / "example.npz", **arrays, **{"extent.picture": np.asarray(extent)})
+        page = write_page(fake.out).read_text(encoding="utf-8")
+        panels = re.findall(r"<svg[^>]*pi of channel.*?</svg>", page, flags=re.DOTALL)
+        ticks[name] = [re.findall(r">\s*([−\d.]+)\s*<", panel) for panel in panels]
+    assert ticks["of all"][0] == ticks["of all"][1] == ticks["of each"][0]
+    assert "40" in ticks["of each"][1]
+    assert "40" not in ticks["of each"][0]
+
+
 def test_warnings_of_mixed_environments_and_notes_of_the_data(tmp_path: Path) -> None:
     fake = Fake(tmp_path)
     fake.write()

@@ -276,10 +276,10 @@ def test_one_failing_cell_does_not_stop_the_others(tiny: dict[str, Any], tmp_pat
     assert "first in layer" in titles["teacher gaf"] or "gradient of" in titles["teacher gaf"]
     assert "it needs teacher gaf" in titles["aver from signal, gaf"]
     rows = {row.id: row for row in collect(tmp_path / "out")}
-    assert rows["kd-signal"].n == 1
-    assert (rows["aver-signal-gaf"].n, rows["aver-signal-gaf"].missing) == (0, 1)
+    assert len(rows["kd-signal"].values) == 1
+    assert (rows["aver-signal-gaf"].folds, rows["aver-signal-gaf"].missing) == (0, 1)
     write_tables(tmp_path / "out", list(rows.values()))
-    assert "aver,signal+gaf,dscnn-4,,0,1,,,," in (tmp_path / "out" / "table.csv").read_text()
+    assert "aver,signal+gaf,dscnn-4,,0,0,1,,,," in (tmp_path / "out" / "table.csv").read_text()
 
 
 def test_memory_equals_online(tiny: dict[str, Any], tmp_path: Path) -> None:

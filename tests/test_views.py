@@ -396,8 +396,8 @@ def test_flat_windows_give_a_finite_view(name, chosen, shape):
     assert image.isfinite().all()
 
 
-def test_the_persistence_image_takes_ranges_and_scale_from_what_it_is_fitted_on():
-    view = PersistenceImage(size=8)
+def test_the_extreme_ranges_are_those_of_all_channels_together():
+    view = PersistenceImage(size=8, ranges="extremes")
     stored = view.prepare(train_windows())
     state = view.fit(stored)
     births = stored[..., 0][stored[..., 0].isfinite()]
@@ -405,6 +405,62 @@ def test_the_persistence_image_takes_ranges_and_scale_from_what_it_is_fitted_on(
     assert state["birth_range"] == [births.min().item(), births.max().item()]
     assert state["persistence_range"] == [0.0, lives.max().item()]
     torch.testing.assert_close(view.render(stored, state).std(unbiased=False).item(), 1.0)
+
+
+def test_each_channel_has_its_quantiles_as_ranges_and_its_own_scale():
+    view = PersistenceImage(size=8, ranges="quantiles")
+    stored = view.prepare(train_windows() * torch.tensor([1.0, 10.0, 0.1])[:, None])
+    state = view.fit(stored)
+    for channel, (low, high) in enumerate(state["birth_range"]):
+        births, deaths = stored[:, channel][stored[:, channel, :, 0].isfinite()].unbind(1)
+        ranks = [(births < low).sum(), (births > high).sum()]
+        none, longest = state["persistence_range"][channel]
+        assert none == 0
+        for rank in (*ranks, (deaths - births > longest).sum()):
+            assert abs(rank.item() - 0.01 * len(births)) <= 1
+        assert low in births
+        assert high in births
+    spread = view.render(stored, state).std((0, 2, 3), unbiased=False)
+    torch.testing.assert_close(spread, torch.ones_like(spread))
+
+
+def test_points_beyond_the_quantiles_lie_on_the_edge_and_weigh_as_much_as_it():
+    """One far point in a hundred would take every pixel from the others; here it moves nothing but itself."""
+    view = PersistenceImage(size=8, ranges="quantiles")
+    state = {"birth_range": [[0.0, 1.0]], "persistence_range": [[0.0, 2.0]], "scale": [1.0]}
+
+    def image(birth, lifetime):
+        return view.render(torch.tensor([[[[birth, birth + lifetime]]]]), state)
+
+    for beyond, edge in (((0.5, 9.0), (0.5, 2.0)), ((-7.0, 1.0), (0.0, 1.0)), ((4.0, 30.0), (1.0, 2.0))):
+        assert image(*edge).sum() > 0
+        torch.testing.assert_close(image(*beyond), image(*edge))
+
+
+@pytest.mark.parametrize("kind", ["persim", "gudhi"])
+def test_ranges_of_a_channel_are_the_published_image_over_them(kind):
+    """Inside its ranges, each channel's image is that of :func:`persistence_image`, but for one factor."""
+    view = PersistenceImage(size=6, kind=kind, sigma=1.5, ranges="quantiles")
+    ranges = [((-3.0, 2.0), (0.0, 4.0)), ((-1.0, 9.0), (0.0, 0.5))]
+    points = torch.tensor([[-1.0, 1.5], [0.5, 0.75]]).double().expand(1, 2, 2, 2)
+    points = torch.stack([points[:, 0], torch.tensor([[[2.0, 2.25], [8.0, 8.5]]]).double()], 1)
+    state = {"birth_range": [list(b) for b, _ in ranges], "persistence_range": [list(p) for _, p in ranges]}
+    found = view.render(points, {**state, "scale": [1.0, 1.0]})
+    for channel, (births, lives) in enumerate(ranges):
+        sigma = (1.5 * (births[1] - births[0]) / 6, 1.5 * (lives[1] - lives[0]) / 6)
+        plain = persistence_image(points[:, channel], 6, births, lives, sigma, kind)
+        own = found[:, channel]
+        torch.testing.assert_close(own / own.sum(), plain / plain.sum())
+
+
+@pytest.mark.parametrize("settings", [{}, {"ranges": "quantiles"}, {"ranges": "extremes"}])
+def test_a_state_from_before_there_were_two_kinds_gives_the_images_it_gave(settings):
+    """A student file's state decides, whatever the default has become: one range and one scale for all channels."""
+    view = PersistenceImage(size=8, **settings)
+    stored = view.prepare(train_windows())
+    state = {"birth_range": [-2.0, 3.0], "persistence_range": [0.0, 4.0], "scale": 0.05}
+    expected = persistence_image(stored, 8, (-2.0, 3.0), (0.0, 4.0), (5 / 8, 4 / 8)) / 0.05
+    torch.testing.assert_close(view.render(stored, state), expected, rtol=0, atol=0)
 
 
 def test_a_field_larger_than_the_window_is_refused_when_fitted():

@@ -116,9 +116,10 @@ def _images(identity: str, title: Html, kind: str, array: Array, about: _Window,
         low = 0.0
     if high <= low:
         high = low + 1.0
-    x, y, extent = _image_axes(kind, array, about, fitted)
     boxes: list[Any] = []
     for number in range(min(len(array), MOST_IMAGES)):
+        own = fitted[number] if fitted is not None and fitted.ndim == 2 else fitted  # ranges of each channel, or of all
+        x, y, extent = _image_axes(kind, array, about, own)
         panel = Panel(f"{identity}-{number}", x, y, f"{kind} of channel {names[number]}", (190, 182))
         image = image_panel(panel, array[number], extent, colours, (low, high), 0.5 if kind == "pi" else 1.0)
         boxes.append(tag("figure", tag("figcaption", names[number]), image))

@@ -101,7 +101,7 @@ def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
     }
     states = {name: fitted.state for name, fitted in samples.views.items()}
     extents = {
-        f"extent.{name}": np.asarray([*state["birth_range"], *state["persistence_range"]])
+        f"extent.{name}": np.concatenate([state["birth_range"], state["persistence_range"]], axis=-1)
         for name, state in states.items()
         if "birth_range" in state
     }

@@ -137,15 +137,23 @@ def _factor(points: Tensor, span: tuple[float, float], size: int, sigma: float, 
 class PersistenceImage(View):
     """Persistence image of each channel: (B, C, T) -> (B, C, size, size).
 
-    Diagrams are computed once per window, images per batch. The ranges are those of the training diagrams, and the
-    image is divided by the spread of the training images' pixels so that a model sees values of about one.
+    Diagrams are computed once per window, images per batch. Each channel has ranges of its own, by quantiles of the
+    training diagrams: births from the 1st to the 99th percentile, persistence from 0 to the 99th. Points beyond lie on
+    the edge, so that a few extreme ones do not take the pixels from all others. Each channel's image is divided by the
+    spread of its training images' pixels, so that a model sees values of about one.
+
+    The state says which form it is of, so that a student file written before there were two gives the images it was
+    trained on: ranges that are lists of pairs, one a channel, or single pairs (``extremes``).
 
     Attributes:
         size: side of the image.
         sigma: width of the Gaussian in pixels.
         kind: ``persim`` (mass per pixel) or ``gudhi`` (density at grid points).
+        ranges: ``quantiles``, or ``extremes``: one range and one scale for all channels, from the lowest to the highest
+            value of any, as up to version 1.
     """
 
+    VERSION: ClassVar[int] = 2
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
     AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
     STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
@@ -154,6 +162,7 @@ class PersistenceImage(View):
     size: int = Field(default=32, ge=2, le=LARGEST)
     sigma: float = Field(default=1.0, gt=0, le=1e9, description="in pixels")
     kind: Literal["persim", "gudhi"] = "persim"
+    ranges: Literal["quantiles", "extremes"] = Field(default="quantiles", description="of births and persistence")
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(T,) -> (size, size)."""
@@ -168,35 +177,70 @@ class PersistenceImage(View):
         return sublevel_diagram(windows)
 
     def fit(self, stored: Tensor) -> State:
-        """Ranges of birth and persistence over all channels, and the images' scale."""
-        births = stored[..., 0][stored[..., 0].isfinite()]
-        if births.numel() == 0:  # every training window is constant or monotonic: any range will do
-            return {"birth_range": [-1.0, 1.0], "persistence_range": [0.0, 1.0], "scale": 1.0}
-        lifetimes = (stored[..., 1] - stored[..., 0])[stored[..., 0].isfinite()]
-        low, high = float(births.min()), float(births.max())
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        state: State = {
-            "birth_range": [low, high],
-            "persistence_range": [0.0, float(lifetimes.max())],
-            "scale": 1.0,
-        }
+        """Ranges of birth and persistence, and the images' scale; of each channel, or of all together."""
+        state = self._ranges(stored)
         # Pixel statistics in chunks: the images of a whole training set need not fit into memory.
-        total, squares, count = 0.0, 0.0, 0
+        total, squares, count = torch.zeros(stored.shape[1]).double(), torch.zeros(stored.shape[1]).double(), 0
         for chunk in stored.split(256):
-            image = self.render(chunk, state).cpu().double()  # some devices have no float64
-            total += float(image.sum())
-            squares += float(image.square().sum())
-            count += image.numel()
-        spread = max(squares / count - (total / count) ** 2, 0.0) ** 0.5
-        state["scale"] = spread if spread > 0 else 1.0
-        return state
+            image = self.render(chunk, state).cpu().double().transpose(0, 1).flatten(1)  # some devices have no float64
+            total, squares, count = total + image.sum(1), squares + image.square().sum(1), count + image.shape[1]
+        if self.ranges == "extremes":
+            total, squares = total.mean(0), squares.mean(0)
+        spread = (squares / count - (total / count) ** 2).clamp(min=0).sqrt()
+        return {**state, "scale": spread.where(spread > 0, 1.0).tolist()}
+
+    def _ranges(self, stored: Tensor) -> State:
+        """The state with scales of 1."""
+        present = stored[..., 0].isfinite()
+        births, lifetimes = stored[..., 0], stored[..., 1] - stored[..., 0]
+        if self.ranges == "extremes":
+            longest = _quantile(lifetimes[present], 1.0)
+            return {"birth_range": _span(births[present], 0.0), "persistence_range": [0.0, longest], "scale": 1.0}
+        of_channel = [(births[:, c][there], lifetimes[:, c][there]) for c, there in enumerate(present.unbind(1))]
+        return {
+            "birth_range": [_span(own, BEYOND) for own, _ in of_channel],
+            "persistence_range": [[0.0, _quantile(own, 1 - BEYOND)] for _, own in of_channel],
+            "scale": [1.0] * len(of_channel),
+        }
 
     def render(self, stored: Tensor, state: State) -> Tensor:
         """Diagrams (B, C, P, 2) -> (B, C, size, size)."""
+        if not isinstance(state["birth_range"][0], list):
+            return self._over_one_range(stored, state)
+        low, high = stored.new_tensor(state["birth_range"]).unsqueeze(-1).unbind(1)  # (C, 1) each
+        longest = stored.new_tensor(state["persistence_range"])[:, 1:]  # (C, 1)
+        births = ((stored[..., 0] - low) / (high - low)).clamp(0, 1)  # every channel's ranges become 0 to 1
+        lifetimes = ((stored[..., 1] - stored[..., 0]) / longest).clamp(max=1)
+        diagram = torch.stack([births, births + lifetimes], -1)
+        image = persistence_image(diagram, self.size, (0.0, 1.0), (0.0, 1.0), self.sigma / self.size, self.kind)
+        return image / stored.new_tensor(state["scale"])[:, None, None]
+
+    def _over_one_range(self, stored: Tensor, state: State) -> Tensor:
+        """All channels over the same ranges; what lies beyond falls out of the image."""
         births, lifetimes = tuple(state["birth_range"]), tuple(state["persistence_range"])
         sigma = (
             self.sigma * (births[1] - births[0]) / self.size,
             self.sigma * (lifetimes[1] - lifetimes[0]) / self.size,
         )
         return persistence_image(stored, self.size, births, lifetimes, sigma, self.kind) / state["scale"]
+
+
+BEYOND = 0.01
+"""The share of a channel's training points that lie beyond each end of its ranges."""
+
+
+def _span(values: Tensor, beyond: float) -> list[float]:
+    """From the lowest to the highest value but for a share of them at each end; never empty."""
+    if values.numel() == 0:  # every training window is constant or monotonic: any range will do
+        return [-1.0, 1.0]
+    low, high = _quantile(values, beyond), _quantile(values, 1 - beyond)
+    if low == high:  # nearly all are one
+        low, high = float(values.min()), float(values.max())
+    return [low, high] if low < high else [low - 0.5, high + 0.5]
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """The value nearest to that rank, 1 where there is none; torch's own refuses more than 2^24 values."""
+    if values.numel() == 0:
+        return 1.0
+    return float(values.sort().values[round(share * (len(values) - 1))])
