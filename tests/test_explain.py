@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cases
@@ -16,6 +15,7 @@ from overtone.explain import agreement, look, read
 from overtone.files import read_json
 from overtone.frequency import SpectralFilter, dense_mask, radial_spectrum, resize
 from overtone.models import build
+from overtone.sealed import write_sealed
 from overtone.student import Header, SeenView, Student
 from overtone.tap import Tap
 from overtone.views import VIEWS
@@ -162,7 +162,7 @@ def test_explain_needs_a_study_and_its_data(study: Path, tmp_path: Path) -> None
     other = tmp_path / "other"
     other.mkdir()
     held["data"]["content"] = "something else"
-    (other / "study.json").write_text(json.dumps(held))
+    write_sealed(other / "study.json", held)
     result = run("explain", other)
     assert result.exit_code == 2
     assert "has changed since" in " ".join(result.stderr.split())

@@ -185,17 +185,6 @@ def test_another_studys_folder_is_refused(finished: tuple[Plan, Path], tiny: dic
         execute(plan_of(tiny), finished[1])
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
-    plan = plan_of(tiny)
-    key = next(iter(plan.cells))
-    folder = tmp_path / "out" / "cells" / key
-    folder.mkdir(parents=True)
-    torch.save({"key": "0" * 20, "epoch": 1}, folder / "progress.pt")
-    (tmp_path / "out" / "study.json").write_text(json.dumps({"name": "tiny"}))
-    with pytest.raises(InputError, match="belongs to another recipe"):
-        execute(plan, tmp_path / "out")
-
-
 def test_what_a_kill_at_the_very_start_leaves_is_no_obstacle(tiny: dict[str, Any], tmp_path: Path) -> None:
     plan = plan_of(tiny)
     key = next(iter(plan.cells))

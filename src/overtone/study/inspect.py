@@ -36,7 +36,7 @@ class _Result(_Scored):
 
     key: str
     epochs: int
-    best_epoch: int
+    best_epoch: int | None = None
     parameters: int
     adapters: int
     macs: int
