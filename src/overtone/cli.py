@@ -6,19 +6,21 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import Annotated, TYPE_CHECKING, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from overtone.errors import InputError, OvertoneError, nearest
+from overtone.errors import InputError, OvertoneError, nearest, own_place, told
+from overtone.streams import CUT_OFF, INTERRUPTED, end_on_interrupt, interrupted, leave, make_printable
 
 if TYPE_CHECKING:
     from overtone.data import Windows
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from overtone.recipe import Recipe
     from overtone.study import Plan
 
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,10 +39,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Multi-modal, multi-teacher knowledge distillation with frequency attention.",
 )
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        leave(CUT_OFF)  # `| head`: nobody reads any more
+
+
+make_printable()
 # Without a terminal there is no width to keep to, and a wide table is easier to read in a log.
 # A name such as ":100:" is no emoji.
-console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
-errors = Console(stderr=True, emoji=False)
+console = _Console(width=None if sys.stdout.isatty() else 140, emoji=False)
+errors = _Console(stderr=True, emoji=False)
 
 
 def _version(asked: bool) -> None:
@@ -54,7 +62,8 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-) -> None: ...
+) -> None:
+    make_printable()
 
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name (see: overtone list recipes) or a YAML file.")]
@@ -108,7 +117,7 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
-            _interrupted()
+            leave(INTERRUPTED)
     raise typer.Exit(code)
 
 
@@ -347,17 +356,69 @@ def _command(recipe: str, overrides: list[str] | None, out: Path | None) -> str:
 
 @contextlib.contextmanager
 def _told(debug: bool) -> Iterator[None]:
-    """One message instead of a traceback, and the right exit code."""
+    """One message instead of a traceback, and the right exit code: 2 for what the user can mend, 1 for our mistakes."""
     try:
+        _import_torch()
         yield
-    except OvertoneError as error:
+        sys.stdout.flush()
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        interrupted()
+    except (Exception, SystemExit) as error:
+        if _while_interrupted(error):
+            interrupted()
+        if isinstance(error, BrokenPipeError) and _is_cut_off():
+            leave(CUT_OFF)
         if debug:
             traceback.print_exc()
-        errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except KeyboardInterrupt:
-        errors.print("\nInterrupted.")
-        _interrupted()
+        kind, message, code = _said(error)
+        errors.print(f"[bold red]{kind}:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(code) from None
+
+
+def _said(error: BaseException) -> tuple[str, str, int]:
+    """What an error is called, its message and its exit code."""
+    if isinstance(error, OvertoneError):
+        return "error", str(error), BAD_INPUT
+    if own_place(error):
+        return "error", f"{told(error)}. This is in code of yours; --debug shows the traceback", BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        file = f"{str(error.filename)[:200]}: " if error.filename is not None else ""
+        return "error", f"{file}{error.strerror}", BAD_INPUT
+    if isinstance(error, MemoryError):
+        return "error", f"this machine has too little memory for that ({told(error)})", BAD_INPUT
+    return "internal error", f"{told(error)}. Please report it with what --debug shows", SOME_FAILED
+
+
+def _import_torch() -> None:
+    """Import what takes seconds while Ctrl-C ends the program at once; from then on it is an exception as ever.
+
+    An exception in the middle of an import may come out as another one, or end the program by the signal.
+    """
+    import torch  # noqa: F401
+
+    if signal.getsignal(signal.SIGINT) is interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _while_interrupted(error: BaseException) -> bool:
+    """Whether an error is what some module made of Ctrl-C."""
+    at: BaseException | None = error
+    for _ in range(20):
+        if at is None or isinstance(at, KeyboardInterrupt):
+            break
+        at = at.__cause__ or at.__context__
+    return isinstance(at, KeyboardInterrupt)
+
+
+def _is_cut_off() -> bool:
+    """Whether it is our own output that nobody reads, and no other pipe."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -393,15 +454,9 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _interrupted() -> NoReturn:
-    """Leave with 130 at once. Interrupted in an import, Python may else end by the signal itself."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
-
-
 def main() -> None:
     """The ``overtone`` command."""
+    end_on_interrupt()
     sys.exit(app())
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class OvertoneError(Exception):
@@ -31,3 +34,34 @@ def nearest(name: str, known: Iterable[str]) -> str:
     found = close(name, known)
     hint = f"did you mean {found!r}? " if found is not None else ""
     return f"{hint}known: {', '.join(known) if known else 'none'}"
+
+
+LONGEST = 500
+"""Characters of somebody else's message that are shown."""
+
+
+def told(error: BaseException) -> str:
+    """An error that is none of ours as one line: its kind, its message, and its place where that is in a user's file.
+
+    ``KeyError: 'x' (my_views.py, line 12)``
+    """
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # a class of the user's own may fail at that too
+        message = "its message cannot be shown"
+    message = message if len(message) <= LONGEST else message[: LONGEST - 3] + "..."
+    place = own_place(error)
+    return f"{type(error).__name__}: {message}".removesuffix(": ") + (f" ({place})" if place else "")
+
+
+def own_place(error: BaseException) -> str:
+    """Where in a user's own code an error arose, ``my_views.py, line 12``; nothing where no such code took part."""
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed.add(Path(__file__).resolve().parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith("<"):  # the import machinery, a prompt
+            continue
+        path = Path(frame.filename).resolve()
+        if not installed.intersection(path.parents):
+            return f"{path.name}, line {frame.lineno}"
+    return ""

@@ -12,12 +12,12 @@ from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
 from overtone.data.pictures import PictureFiles
 from overtone.data.sp_sw_har import SpSwHar
-from overtone.data.split import Fold, check_classes, leaks, split
+from overtone.data.split import Fold, check_classes, check_learnable, leaks, split
 from overtone.data.standardise import Standardiser
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
 from overtone.data.windows import cut, without_empty_classes
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, nearest, told
 from overtone.recipe import DataSettings, explain
 
 SOURCES: dict[str, type[Source]] = {
@@ -59,16 +59,30 @@ def load(settings: DataSettings) -> Windows:
         InputError: for an unknown source or setting, or data that cannot be used.
     """
     source = _source(settings)
-    kind = type(source)
+    try:
+        windows = _windows(source, settings)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"data {settings.name!r} do not fit into memory: {error}") from error
+    except Exception as error:  # files that are not what their names say can fail in any way
+        raise InputError(f"data {settings.name!r} cannot be used: {told(error)}") from error
+    windows = without_empty_classes(windows)
+    check_learnable(windows)
+    return windows
+
+
+def _windows(source: Source, settings: DataSettings) -> Windows:
     recordings = source.load()
     if isinstance(recordings, Windows):
         if settings.window is not None or settings.stride is not None:
             raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
-        return without_empty_classes(recordings)
+        return recordings
     recordings.check()
+    kind = type(source)
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return without_empty_classes(cut(recordings, window, stride))
+    return cut(recordings, window, stride)
 
 
 __all__ = [
@@ -81,6 +95,7 @@ __all__ = [
     "TableColumns",
     "Windows",
     "check_classes",
+    "check_learnable",
     "cut",
     "leaks",
     "load",

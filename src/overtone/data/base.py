@@ -52,16 +52,14 @@ class Recordings:
     names: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Refuse what no model can learn from.
+        """Refuse what cannot be cut into windows.
 
         Raises:
-            InputError: for no recordings, a single class, an empty recording, or values that are not finite (how
+            InputError: for no recordings, no channel, an empty recording, or values that are not finite (how
                 many, and where the first is).
         """
         if not self.signals:
             raise InputError(f"{self.where}: there are no recordings in it")
-        if len(self.classes) < 2:
-            raise InputError(f"{self.where}: a classifier needs at least two classes, got {list(self.classes)}")
         if not self.channels:
             raise InputError(f"{self.where}: there is no channel in it")
         bad, first = 0, None

@@ -15,6 +15,9 @@ from overtone.recipe import SplitSettings
 FEW = 20
 """Windows: a side with fewer says little."""
 
+CHUNK = 256
+"""Windows that are compared at a time."""
+
 TENTH = 0.1
 """Of the official training windows, for validation where there are no groups."""
 
@@ -294,13 +297,35 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more folds" if len(texts) > 5 else "")
 
 
-def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
-    """Refuse a fold that tests or validates a class nobody could learn.
+def check_learnable(windows: Windows) -> None:
+    """Refuse what nothing can be learned from, of whichever source, and names that no file could hold.
 
     Raises:
-        InputError: names the fold, the classes and who has them.
+        InputError: for no window, fewer than two classes, or a name that is no Unicode (a file's, in another encoding).
     """
+    if not len(windows):
+        raise InputError(f"{windows.where}: there is no {windows.noun} in it")
+    held = [windows.classes[c] for c in np.unique(windows.y)]
+    if len(held) < 2:
+        raise InputError(
+            f"{windows.where}: a classifier needs at least two classes, got {held}; add {windows.noun}s of another"
+        )
+    names = {"class": windows.classes, "group": windows.groups, "channel": windows.channels}
+    for what, own in {**names, "recording": windows.recordings}.items():
+        for name in own:
+            if not name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in name):
+                raise InputError(f"{windows.where}: {what} {name!r} is not named in UTF-8; rename it")
+
+
+def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
+    """Refuse data, and folds, that nothing can be learned from, or that test or validate a class nobody could learn.
+
+    Raises:
+        InputError: names the fold, the classes and who has them; as :func:`check_learnable` too.
+    """
+    check_learnable(windows)
     for fold in folds:
+        _check_sides(windows, fold)
         known = np.unique(windows.y[fold.train])
         for side, index in (("test", fold.test), ("val", fold.val)):
             unknown = np.setdiff1d(np.unique(windows.y[index]), known)
@@ -311,6 +336,28 @@ def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
                     f"split: fold {fold.number}: class {', '.join(names)} is in {side} but in no training window; only "
                     f"{_listed(owners)} have it. Use other folds, or leave these classes out"
                 )
+
+
+def _check_sides(windows: Windows, fold: Fold) -> None:
+    """Every side holds something, and the training side two classes and two different windows."""
+    where, noun = f"split: fold {fold.number}", windows.noun
+    for side, index in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
+        if not len(index):
+            raise InputError(f"{where}: there is no {noun} in {side}; use other folds")
+    held = np.unique(windows.y[fold.train])
+    if len(held) < 2:
+        raise InputError(
+            f"{where}: all {len(fold.train)} training {noun}s are of class {windows.classes[held[0]]!r}, so there is "
+            "nothing to tell apart; hold out fewer or other groups, or deal them in another way (see split)"
+        )
+    first = windows.x[int(fold.train[0])]
+    for part in np.array_split(fold.train[1:], np.arange(1, len(fold.train), CHUNK)):  # ends at the first difference
+        if (windows.x[part] != first).any():
+            return
+    raise InputError(
+        f"{where}: all {len(fold.train)} training {noun}s are equal, value by value, so no class can be told from "
+        "another; look at how they were exported"
+    )
 
 
 def _known(name: int | str, names: Sequence[str], side: str) -> str:

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 
 from overtone import data
 from overtone.engine.reading import end_with_parent
-from overtone.errors import InputError, OvertoneError
+from overtone.errors import InputError, OvertoneError, told
 from overtone.files import read_json
 from overtone.recipe import Recipe
 from overtone.study.cell import run_cell
@@ -85,7 +85,7 @@ def _work(pipe: Connection, recipe: dict[str, Any], folder: str) -> None:
 
 def message_of(error: Exception) -> str:
     """An error as one message; the kind is named where the message is not one of ours."""
-    return str(error) if isinstance(error, OvertoneError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, OvertoneError) else told(error)
 
 
 class Workers:
