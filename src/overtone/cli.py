@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -39,6 +39,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Multi-modal, multi-teacher knowledge distillation with frequency attention.",
 )
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         leave(CUT_OFF)  # `| head`: nobody reads any more
@@ -264,7 +266,9 @@ TimeUnitOption = Annotated[
 def predict(
     student: StudentFile,
     data: DataFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go.")] = Path("predictions.csv"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go; - is standard output.")] = Path(
+        "predictions.csv"
+    ),
     stride: Stride = None,
     recording: RecordingColumn = None,
     time: TimeColumn = None,
@@ -275,17 +279,24 @@ def predict(
 ) -> None:
     """Class and probabilities of every window in a file, with its place in its recording, or of every picture."""
     with _told(debug), _quiet():
-        from overtone.predict import probabilities, read_windows, write_predictions
+        from overtone.bar import Bar
+        from overtone.files import Out
+        from overtone.predict import Predictions, read_windows, write_predictions
         from overtone.student import load_student
 
-        if out.exists() and not force:
-            raise InputError(f"{out} exists; choose another --out, or --force to replace it")
+        place = Out.named(out, force)
+        says = errors if place.standard else console
         loaded = load_student(student, trust)
-        given = read_windows(data, loaded, _columns(recording, time, None, time_unit), stride, labelled=False)
-        write_predictions(out, given, loaded, probabilities(loaded, given.windows))
-        for note in given.windows.notes:
-            console.print(f"[yellow]{escape(note)}[/yellow]")
-        console.print(f"{len(given.windows)} {given.windows.noun}s -> {out}", highlight=False, markup=False)
+        columns = _columns(recording, time, None, time_unit)
+        with Bar(errors, shown=not (place.standard and console.is_terminal)) as bar:
+            given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar)
+            found = Predictions(loaded, given, bar)
+            with place.open() as file:
+                write_predictions(file, found)
+        for note in found.notes:
+            says.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+        target = "standard output" if place.standard else out
+        says.print(f"{len(given.windows)} {given.windows.noun}s -> {target}", highlight=False, markup=False)
 
 
 @app.command()
@@ -306,13 +317,17 @@ def evaluate(
     """Accuracy, macro-F1 and confusion of a student on labelled windows (a .npz needs y)."""
     with _told(debug), _quiet():
         from overtone import overview
+        from overtone.bar import Bar
+        from overtone.predict import Predictions, read_windows
         from overtone.predict import evaluate as score
-        from overtone.predict import read_windows
         from overtone.student import load_student
 
         loaded = load_student(student, trust)
-        given = read_windows(data, loaded, _columns(recording, time, label, time_unit), stride, labelled=True)
-        overview.show_evaluation(console, loaded.classes, score(loaded, given.windows), given.windows.notes)
+        columns = _columns(recording, time, label, time_unit)
+        with Bar(errors) as bar:
+            found = Predictions(loaded, read_windows(data, loaded, columns, stride, labelled=True, watch=bar), bar)
+            scores = score(found)
+        overview.show_evaluation(console, loaded.classes, scores, found.notes)
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:

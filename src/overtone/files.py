@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and removing what is ours and nothing else."""
 
 from __future__ import annotations
 
@@ -6,38 +6,174 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
-from collections.abc import Mapping
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from overtone.errors import InputError
 
+OPEN_ALREADY = re.compile(r"/dev/(fd/\d+|stdin|stdout|stderr)|/proc/(self|\d+)/fd/\d+")
+"""Names of what a process has open."""
+ODD = ((stat.S_ISDIR, "a folder"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a socket"))
+"""What nothing can be written to."""
+THROUGH = ((stat.S_ISCHR, "a device"), (stat.S_ISFIFO, "a named pipe"))
+"""What is written to as it is, and never replaced by a file."""
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file under a temporary name beside it, then rename it into place.
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name beside ``path``, renamed into place at the end; removed if that is not reached.
+
+    A link at ``path`` is replaced by the file, and what it points to is left alone.
 
     Raises:
-        InputError: where the place cannot be written (full or read-only disk, no permission).
+        InputError: where the place cannot be written (full or read-only disk, no permission, a folder or a device).
     """
-    data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        if path.exists() and not path.is_symlink():
+            _refuse(path, path.stat().st_mode, (*ODD, *THROUGH))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
+        with temporary.open("xb") as file:  # never through a link that somebody put there
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder with --out; what "
-            "is finished is kept"
-        ) from error
+        if isinstance(error, OSError):
+            raise _unwritten(path, error) from error
+        raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file whole, as :func:`replacing` does.
+
+    Raises:
+        InputError: where the place cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(data)
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where a command's one output goes, as its user named it.
+
+    Attributes:
+        path: the name.
+        target: the file that is made or replaced, links followed; None for what is written through as it comes.
+        standard: it is standard output, so that messages go elsewhere.
+    """
+
+    path: Path
+    target: Path | None
+    standard: bool = False
+
+    @classmethod
+    def named(cls, path: Path, force: bool) -> Out:
+        """Look at what a name leads to; nothing is opened yet.
+
+        ``-`` is standard output. Standard output by another name, other open files (``/dev/fd/3``), devices and named
+        pipes are written through. A link to a file stays, and the file is replaced.
+
+        Args:
+            path: the name.
+            force: replace a file that exists.
+
+        Raises:
+            InputError: for a file that exists, unless forced; a folder, a disk, a socket, or a link that leads nowhere.
+        """
+        if str(path) == "-":
+            return cls(path, None, standard=True)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise InputError(f"--out {path} is a link to what does not exist; name the file itself") from None
+            return cls(path, path)
+        except OSError as error:
+            raise _unwritten(path, error) from error
+        if _is_stdout(found):
+            return cls(path, None, standard=True)
+        _refuse(path, found.st_mode, ODD)
+        if not stat.S_ISREG(found.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
+            return cls(path, None)
+        if not force:
+            raise InputError(f"{path} exists; choose another --out, or --force to replace it")
+        return cls(path, path.resolve())
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """For writing; a file is there when all is written, and not before.
+
+        Raises:
+            InputError: where it cannot be written.
+            BrokenPipeError: where who reads standard output has enough.
+        """
+        if self.target is not None:
+            with replacing(self.target) as file:
+                yield file
+            return
+        try:
+            if self.standard:
+                if sys.stdout is None:
+                    raise InputError("standard output is closed; choose another --out")
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
+            else:  # at the end of an open file, as what else writes to it expects
+                with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND), "wb") as file:
+                    yield file
+        except OSError as error:
+            if self.standard and isinstance(error, BrokenPipeError):
+                raise
+            raise _unwritten(self.path, error) from error
+
+
+def _is_stdout(found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(found, os.fstat(1))
+    except OSError:  # it is closed
+        return False
+
+
+def _refuse(path: Path, mode: int, kinds: tuple[tuple[Any, str], ...]) -> None:
+    for fits, what in kinds:
+        if fits(mode):
+            raise InputError(f"cannot write {path}: it is {what}; choose another --out")
+
+
+def _unwritten(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}. Free space or choose another folder with --out; what is "
+        "finished is kept"
+    )
+
+
+def remove(path: Path, within: Path) -> None:
+    """Remove a file or a folder of ours, if it is there. A link is removed, and what it leads to never is.
+
+    Args:
+        path: what to remove; left alone where a link leads there.
+        within: the folder above it that is ours; it may be a link itself.
+    """
+    above = [within / part for part in path.relative_to(within).parents if part != Path()]
+    if any(place.is_symlink() for place in above):
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +14,23 @@ from torch import Tensor
 
 from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
+from overtone.data.items import Items
+from overtone.data.lazy import LazyWindows
 from overtone.data.npz import read_arrays
 from overtone.data.pictures import check_torchvision, check_unpacked, picture_names
 from overtone.data.resample import Stream, regular
+from overtone.data.seen import Flat, Seen
 from overtone.data.table import Table, TimeUnit, read_table
+from overtone.data.windows import in_samples
 from overtone.errors import InputError, nearest
-from overtone.files import write_atomic
+from overtone.sheets import csv_line
 from overtone.student import Header, Student
 
-BATCH = 256
+BATCH, BATCH_VALUES = 256, 2**22
+"""Windows at a time, fewer where they hold more values than this; large images would take gigabytes inside a model."""
+
+Watch = Callable[[str, int, int], None]
+"""Hears what is under way, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,22 @@ class Columns:
 
 @dataclass(frozen=True)
 class Given:
-    """A file's windows, and their labels where asked for (numbers of the student's classes)."""
+    """A file's windows, and their labels where asked for (numbers of the student's classes).
+
+    Attributes:
+        windows: their ``x`` is read when it is asked for, from front to back.
+        recordings: names of what ``windows.recording`` counts; None where their numbers are their names.
+        streamed: samples of a recording that nobody has looked through yet; None where somebody has.
+    """
 
     windows: Windows
-    recordings: tuple[str, ...]
+    recordings: Sequence[str] | None
+    streamed: int | None = None
 
 
-def read_windows(path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool) -> Given:
+def read_windows(
+    path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool, watch: Watch | None = None
+) -> Given:
     """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a text table, or pictures, as the student was
     trained on.
 
@@ -58,6 +73,7 @@ def read_windows(path: Path, student: Student, columns: Columns, stride: str | N
         columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
         labelled: read labels, which must be among the student's classes.
+        watch: hears how much of a text table is read.
 
     Raises:
         InputError: for anything that does not fit the student.
@@ -67,9 +83,8 @@ def read_windows(path: Path, student: Student, columns: Columns, stride: str | N
     if not isinstance(header.window, int):
         return _images(path, header, labelled, where)
     if path.suffix == ".npz":
-        recordings, names = _npz(path, header, labelled, where)
-    else:
-        recordings, names = _table(read_table(path, where), header, columns, labelled, where)
+        return _npz(path, header, stride, labelled, where)
+    recordings, names = _table(read_table(path, where), header, columns, labelled, where)
     recordings.check()
     return Given(cut(recordings, header.window, stride), names)
 
@@ -78,19 +93,12 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
     """Images of 0 to 255, (N, C, H, W), or pictures in files."""
     if path.suffix != ".npz":
         return _pictures(path, header, labelled, where)
-    held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
-    x = _filled(held["X"], "images", where)
+    x, y = _arrays(path, "images", labelled, where)
     wanted = (len(header.channels), *header.size)
     if x.shape[1:] != wanted:
         raise InputError(f"{where}: X must be (N, {', '.join(map(str, wanted))}), images of 0 to 255; got {x.shape}")
-    if not np.isfinite(x.astype(np.float32)).all():
-        raise InputError(f"{where}: X holds values that are not finite")
-    notes = []
-    if x.max() <= 1:
-        notes.append(f"{where}: X looks as if it were scaled to 0..1; this student takes 0 to 255")
-    y, told = _labels(held["y"], len(x), header, where) if labelled else (np.zeros(len(x), dtype=np.int64), [])
-    names = tuple(str(number) for number in range(len(x)))
-    return Given(_of_images(x, y, header, where, (*notes, *told)), names)
+    labels, notes = _labels(y, len(x), header, where)
+    return Given(_of_images(x, labels, header, where, tuple(notes)), None)
 
 
 def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
@@ -114,13 +122,13 @@ def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
         )
     labels = _numbers([(folder / name).parent.name for name in names], header, where) if labelled else None
     y = np.zeros(len(names), dtype=np.int64) if labels is None else labels
-    return Given(_of_images(cast(Any, PictureFiles(folder, names, height, where)), y, header, where, ()), tuple(names))
+    return Given(_of_images(PictureFiles(folder, names, height, where), y, header, where, ()), tuple(names))
 
 
-def _of_images(x: npt.NDArray[Any], y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
+def _of_images(x: Items | PictureFiles, y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
     zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
     return Windows(
-        x=x,
+        x=cast(Any, x),
         y=y,
         group=zeros,
         recording=numbers,
@@ -135,33 +143,58 @@ def _of_images(x: npt.NDArray[Any], y: IntArray, header: Header, where: str, not
     )
 
 
-def _npz(path: Path, header: Header, labelled: bool, where: str) -> tuple[Recordings, tuple[str, ...]]:
-    held = read_arrays(path, ("X", "y") if labelled else ("X",), where)
-    x = _filled(held["X"], "windows", where)
-    if x.ndim != 3 or x.shape[1] != len(header.channels):
+def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
+    """Windows of X (N, C, T), where each item is a recording of its own."""
+    x, y = _arrays(path, "windows", labelled, where)
+    if len(x.shape) != 3 or x.shape[1] != len(header.channels):
         raise InputError(
             f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
             f"{', '.join(header.channels)}; got {x.shape}"
         )
-    labels, notes = _labels(held["y"], len(x), header, where) if labelled else (np.zeros(len(x), dtype=np.int64), [])
-    names = tuple(str(number) for number in range(len(x)))
-    recordings = _recordings(list(x.astype(np.float32)), list(labels), header, where)
-    return replace(recordings, notes=tuple(notes)), names
+    labels, notes = _labels(y, len(x), header, where)
+    (size,), samples = header.size, x.shape[2]
+    step = size if stride is None else in_samples(stride, header.rate, "stride")
+    starts = np.arange(0, samples - size + 1, step)
+    if not len(starts):
+        raise InputError(
+            f"{where}: a window of {size} samples is longer than every recording (the longest has {samples})"
+        )
+    recording, start = np.repeat(np.arange(len(x)), len(starts)), np.tile(starts, len(x))
+    whole = samples == size
+    windows = Windows(
+        x=cast(Any, x if whole else LazyWindows(cast(Any, x), recording, start, size)),
+        y=labels[recording],
+        group=np.zeros(len(recording), dtype=np.int64),
+        recording=recording,
+        start=start,
+        groups=("-",),
+        classes=header.classes,
+        channels=header.channels,
+        rate=header.rate,
+        where=where,
+        stride=step,
+        notes=tuple(notes),
+    )
+    return Given(windows, None, streamed=samples)
 
 
-def _filled(x: npt.NDArray[Any], what: str, where: str) -> npt.NDArray[Any]:
-    """X, if it holds numbers and any at all."""
+def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
+    """X, if it holds numbers and any at all, and y where it is asked for."""
+    held = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
+    x: Items = held["X"]
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
         raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
     if x.shape[:1] == (0,):
         raise InputError(f"{where}: there are no {what} in X; its shape is {x.shape}")
     if not x.size:
         raise InputError(f"{where}: X holds nothing, its shape is {x.shape}")
-    return x
+    return x, held.get("y")
 
 
-def _labels(y: npt.NDArray[Any], count: int, header: Header, where: str) -> tuple[IntArray, list[str]]:
-    """Numbers of the student's classes, and a note where y itself is taken as such, not as names."""
+def _labels(y: npt.NDArray[Any] | None, count: int, header: Header, where: str) -> tuple[IntArray, list[str]]:
+    """Numbers of the student's classes (0 without y), and a note where y itself is taken as such, not as names."""
+    if y is None:
+        return np.zeros(count, dtype=np.int64), []
     if y.shape != (count,):
         raise InputError(f"{where}: X and y must be equally long, got {count} and {y.shape}")
     if np.issubdtype(y.dtype, np.floating) and np.isfinite(y).all() and (y == np.round(y)).all():
@@ -260,26 +293,68 @@ def _numbers(labels: Sequence[str], header: Header, where: str) -> IntArray:
     return np.asarray([number[label] for label in labels], dtype=np.int64)
 
 
-def probabilities(student: Student, windows: Windows) -> Tensor:
-    """Class probabilities of every window, (N, classes)."""
-    parts = [windows.x[first : first + BATCH] for first in range(0, len(windows), BATCH)]
-    return torch.cat([student.predict(torch.from_numpy(part)) for part in parts])
+class Predictions:
+    """Class probabilities of windows, batch by batch, and what was noticed of them on the way.
+
+    Args:
+        student: the student.
+        given: the windows; they are read once, from front to back.
+        watch: hears how many are done.
+    """
+
+    def __init__(self, student: Student, given: Given, watch: Watch | None = None) -> None:
+        self.student, self.given, self.watch = student, given, watch
+        windows, header = given.windows, student.header
+        images = windows.noun == "image"
+        self.seen = Seen(header.mean, header.std, header.channels, images, windows.where)
+        self.flat = None if given.streamed is None else Flat(header.channels, given.streamed)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Which windows, and their (n, classes).
+
+        Raises:
+            InputError: for values that are not finite, or a file that turns out to be damaged.
+        """
+        windows = self.given.windows
+        size = max(1, min(BATCH, BATCH_VALUES // max(1, int(np.prod(windows.x.shape[1:])))))
+        for first in range(0, len(windows), size):
+            part = slice(first, min(first + size, len(windows)))
+            x = windows.x[part]
+            with np.errstate(over="ignore"):  # what is infinite as float32 is refused next
+                x = np.array(x, dtype=np.uint8 if x.dtype == np.uint8 else np.float32)
+            self.seen.add(x, windows.recording[part], windows.start[part])
+            if self.flat is not None:
+                self.flat.add(x, windows.recording[part])
+            yield part, self.student.predict(torch.from_numpy(x))
+            if self.watch is not None:
+                self.watch(f"{windows.noun}s", part.stop, len(windows))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, once all windows are through."""
+        return (*self.given.windows.notes, *(self.flat.notes if self.flat else ()), *self.seen.notes)
 
 
-def write_predictions(path: Path, given: Given, student: Student, found: Tensor) -> None:
+def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
     """A CSV with each window's place (recording, first sample, seconds) or image, its class, and every probability."""
-    rate = student.header.rate
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    of_images = given.windows.noun == "image"
+    given, classes, rate = predictions.given, predictions.student.classes, predictions.student.header.rate
+    windows = given.windows
+    of_images = windows.noun == "image"
     place = ["image"] if of_images else ["recording", "start", "start_seconds"]
-    writer.writerow([*place, "class", *(f"p({name})" for name in student.classes)])
-    for recording, start, row in zip(given.windows.recording, given.windows.start, found, strict=True):
-        seconds = f"{start / rate:.4f}" if rate else ""
-        name = student.classes[int(row.argmax())]
-        where = [given.recordings[recording], *([] if of_images else [start, seconds])]
-        writer.writerow([*where, name, *(f"{float(p):.6f}" for p in row)])
-    write_atomic(path, text.getvalue())
+
+    def write(cells: Iterable[object]) -> None:
+        file.write(csv_line(cells).encode(errors="backslashreplace"))  # names of files may be any bytes
+
+    write([*place, "class", *(f"p({name})" for name in classes)])
+    for part, found in predictions:
+        best = found.argmax(1).tolist()
+        for number, recording, start, row in zip(
+            best, windows.recording[part].tolist(), windows.start[part].tolist(), found.tolist(), strict=True
+        ):
+            name = str(recording) if given.recordings is None else given.recordings[recording]
+            where = [name] if of_images else [name, start, f"{start / rate:.4f}" if rate else ""]
+            write([*where, classes[number], *(f"{p:.6f}" for p in row)])
+        file.flush()
 
 
 @dataclass(frozen=True)
@@ -293,15 +368,16 @@ class Evaluation:
     confusion: list[list[int]]
 
 
-def evaluate(student: Student, windows: Windows) -> Evaluation:
+def evaluate(predictions: Predictions) -> Evaluation:
     """Accuracy, macro-F1 and confusion of a student."""
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score  # slow to import
 
-    guess = probabilities(student, windows).argmax(1).numpy()
+    windows = predictions.given.windows
+    guess = np.concatenate([found.argmax(1).cpu().numpy() for _, found in predictions])
     return Evaluation(
         len(windows),
         windows.noun,
         float(accuracy_score(windows.y, guess)),
         float(f1_score(windows.y, guess, average="macro", zero_division=0)),
-        confusion_matrix(windows.y, guess, labels=range(len(student.classes))).tolist(),
+        confusion_matrix(windows.y, guess, labels=range(len(predictions.student.classes))).tolist(),
     )

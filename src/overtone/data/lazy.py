@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.data.base import FloatArray
+from overtone.data.items import data_offset, read_header
 
 
 class LazyWindows:
@@ -74,10 +75,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         ValueError: if it is none.
     """
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(member)  # type: ignore[no-untyped-call]
-        return Member(info, shape, fortran, dtype, member.tell())
+        return Member(info, *read_header(member))
 
 
 def map_npz(path: Path, name: str) -> npt.NDArray[Any] | None:
@@ -87,8 +85,5 @@ def map_npz(path: Path, name: str) -> npt.NDArray[Any] | None:
     if member.info.compress_type != zipfile.ZIP_STORED or member.fortran or member.dtype.hasobject:
         return None
     with path.open("rb") as file:
-        # A member's data follow its local header, whose two variable parts have their lengths at bytes 26 and 28.
-        file.seek(member.info.header_offset + 26)
-        lengths = np.frombuffer(file.read(4), dtype="<u2")
-    offset = member.info.header_offset + 30 + int(lengths.sum()) + member.header
+        offset = data_offset(file, member.info) + member.header
     return np.memmap(path, dtype=member.dtype, mode="r", offset=offset, shape=member.shape)

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.base import Recordings, Source
+from overtone.data.items import WHOLE_BYTES, open_items
 from overtone.data.lazy import Member, map_npz, read_member
 from overtone.errors import InputError, nearest
 
@@ -80,8 +81,17 @@ class Npz(Source):
         )
 
 
-def read_arrays(path: Path, names: Sequence[str], where: str, needed: str = "") -> dict[str, np.ndarray[Any, Any]]:
+def read_arrays(
+    path: Path, names: Sequence[str], where: str, needed: str = "", streamed: str | None = None
+) -> dict[str, Any]:
     """Named arrays of an ``.npz`` file; objects are never unpickled.
+
+    Args:
+        path: the file.
+        names: of the arrays.
+        where: the source, for messages.
+        needed: what to say beside of a missing one.
+        streamed: the one that may be too large for memory: :class:`~overtone.data.items.Items` if it is large.
 
     Raises:
         InputError: for a missing, cut or foreign file, a missing array (the nearest is named), or objects.
@@ -102,7 +112,7 @@ def read_arrays(path: Path, names: Sequence[str], where: str, needed: str = "") 
                 if name not in there:
                     raise InputError(f"{where}: array {name!r} is missing; {nearest(name, there)}. {needed}".rstrip())
             found = {name: _believable(held, there[name], name, where) for name in names}
-            return {name: _array(path, held, member) for name, member in found.items()}
+            return {name: _array(path, held, member, name == streamed, where) for name, member in found.items()}
     except InputError:
         raise
     except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file
@@ -138,9 +148,12 @@ def _believable(archive: zipfile.ZipFile, name: str, shown: str, where: str) -> 
     return member
 
 
-def _array(path: Path, archive: zipfile.ZipFile, member: Member) -> np.ndarray[Any, Any]:
-    """A large stored array is mapped into memory; others are read."""
-    mapped = map_npz(path, member.info.filename.removesuffix(".npy")) if path.stat().st_size > MAP_BYTES else None
+def _array(path: Path, archive: zipfile.ZipFile, member: Member, streamed: bool, where: str) -> Any:
+    """A large stored array is mapped into memory, or read as it is asked for; others are read."""
+    name = member.info.filename.removesuffix(".npy")
+    if streamed and member.info.file_size > WHOLE_BYTES:
+        return open_items(path, name, where)
+    mapped = map_npz(path, name) if path.stat().st_size > MAP_BYTES else None
     if mapped is not None:
         return mapped
     with archive.open(member.info) as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +97,7 @@ def check_regular(path: Path) -> int:
     try:
         found = path.stat()
     except FileNotFoundError:
-        target = f"a link to {os.readlink(path)}, which is" if path.is_symlink() else "it is"
+        target = f"a link to {path.readlink()}, which is" if path.is_symlink() else "it is"
         raise ValueError(f"{target} not there") from None
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is a folder, a pipe or a device, no file")

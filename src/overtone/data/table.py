@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.errors import InputError, nearest
+from overtone.sheets import unguarded
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -103,7 +104,7 @@ def read_table(path: Path, where: str) -> Table:
     delimiter = max(";\t,|", key=first.count)
     rows = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
-        header = [name.strip() for name in next(rows)]
+        header = [unguarded(name.strip()) for name in next(rows)]
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise InputError(f"{where}: two columns are called {twice!r}")
@@ -119,7 +120,7 @@ def read_table(path: Path, where: str) -> Table:
                 )
             lines.append(rows.line_num)
             for column, cell in zip(columns, row, strict=True):
-                column.append(cell.strip())
+                column.append(unguarded(cell.strip()))
     except csv.Error as error:
         raise InputError(f"{where}: row {rows.line_num} cannot be read: {error}") from error
     if not lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -101,8 +102,7 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         y=y,
         group=group[origin],
         recording=origin if recordings.origin is None else np.asarray(recordings.origin, dtype=np.int64)[origin],
-        start=start
-        + (0 if recordings.offset is None else np.asarray(recordings.offset)[origin]),
+        start=start + (0 if recordings.offset is None else np.asarray(recordings.offset)[origin]),
         groups=tuple(names),
         classes=recordings.classes,
         channels=recordings.channels,
@@ -160,12 +160,24 @@ def without_empty_classes(windows: Windows) -> Windows:
 def _flat_channels(recordings: Recordings) -> list[str]:
     """Notes on channels that never change, in any recording or in some."""
     flat = np.asarray([[float(np.ptp(channel)) == 0 for channel in signal] for signal in recordings.signals])
+    return flat_notes(recordings.channels, flat.sum(0), len(flat), recordings.signals[0].shape[1])
+
+
+def flat_notes(channels: Sequence[str], flat: IntArray, recordings: int, samples: int) -> list[str]:
+    """Notes on channels that never change.
+
+    Args:
+        channels: their names.
+        flat: in how many recordings each never changes.
+        recordings: how many there are.
+        samples: of a recording; one alone cannot change.
+    """
     notes = []
-    for name, own in zip(recordings.channels, flat.T, strict=True):
-        if own.all():
+    for name, own in zip(channels, flat, strict=True):
+        if own == recordings:
             notes.append(f"channel {name!r} never changes")
-        elif own.any() and recordings.signals[0].shape[1] > 1:
-            notes.append(f"channel {name!r} never changes in {int(own.sum())} of {len(own)} recordings")
+        elif own and samples > 1:
+            notes.append(f"channel {name!r} never changes in {int(own)} of {recordings} recordings")
     return notes if len(notes) <= 8 else [*notes[:8], f"and {len(notes) - 8} more channels like these"]
 
 

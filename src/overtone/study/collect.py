@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -17,6 +15,7 @@ from overtone.engine import scores
 from overtone.errors import InputError
 from overtone.files import read_json, write_atomic, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed
+from overtone.sheets import csv_line
 from overtone.study.inspect import damaged_cells
 from overtone.study.workshop import RESULT, RUN
 from overtone.study.write import CHECKPOINTS, read_predictions
@@ -278,9 +277,7 @@ def _named(row: TableRow) -> list[Any]:
 
 
 def _write_csv(path: Path, lines: list[list[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    write_atomic(path, text.getvalue())
+    write_atomic(path, "".join(map(csv_line, lines)))
 
 
 def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
