@@ -84,11 +84,12 @@ def changed(**tensors: Tensor) -> State:
 
 
 def renamed(state: State) -> State:
-    return {f"backbone.{name}": tensor for name, tensor in state.items()}
+    """Other names, and not in the order of the network."""
+    return {f"layer{number}.{name}": state[name] for number, name in enumerate(sorted(state, reverse=True))}
 
 
 MISFITS: list[tuple[str, Any, str]] = [
-    ("other.pth", renamed(state_of()), r"does not fit model 'wrn10-0\.5': it lacks .*, .* and \d+ more and holds back"),
+    ("other.pth", renamed(state_of()), r"does not fit model 'wrn10-0\.5': it lacks .*, .* and \d+ more and holds layer"),
     ("more.pth", changed(extra=torch.ones(2)), r"'wrn10-0\.5': it holds extra, which the model does not have"),
     ("less.pth", dict(list(state_of().items())[1:]), r"'wrn10-0\.5': it lacks \S+\.weight$"),
     ("wide.pth", state_of("wrn10-2"), r"'wrn10-0\.5': stages\S+ is \(32, .*\) in the file, \(8, .*\) in the model"),
@@ -96,7 +97,7 @@ MISFITS: list[tuple[str, Any, str]] = [
     ("empty.pth", {}, "holds no state dict but a mapping with the keys ; needed"),
     ("keys.pth", {"epoch": 3, "optimizer": {}}, "holds no state dict but a mapping with the keys epoch, optimizer"),
     ("list.pth", [torch.ones(2)], "holds no state dict but list; needed is a mapping from names to tensors, itself or"),
-    ("numpy.pth", {"net": state_of(), "best": np.float64(3)}, r"holds more than tensors \(numpy\S+scalar\), which"),
+    ("numpy.pth", {"net": state_of(), "best": np.ones(3)}, r"holds more than tensors \(numpy\S+_reconstruct\), which"),
 ]  # fmt: skip
 
 

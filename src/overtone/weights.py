@@ -18,12 +18,18 @@ from torch import Tensor, nn
 from overtone.errors import InputError, close
 from overtone.student import HEADER, read_header
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".npz")
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net")
 """Keys under which training scripts put a state dict beside other things."""
-PREFIX = "module."
-"""What wrappers for several GPUs leave in front of every name."""
+UNORDERED = ".safetensors"
+"""Such a file sorts its tensors, so that their order says nothing."""
+COUNTER = "num_batches_tracked"
+"""Batches that a normalisation has seen: without effect here, and missing in old files."""
 FEW = 3
+NUMPY = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype")
+"""What a pickled number of numpy names (an accuracy beside the weights)."""
+
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,27 @@ class GivenWeights:
 
         Raises:
             InputError: for a file that has changed since it was found, or holds no weights; for weights of another
-                model, of other classes, or that are not finite.
+                model, of other classes, or that are not finite, or whose names fit in no clear way.
         """
+        state, _ = self._fitted(model, name, classes)
+        model.load_state_dict(state, strict=False)  # old files lack a count of batches
+
+    def told(self, model: nn.Module, name: str, classes: Sequence[str]) -> str:
+        """How the file's names were made the model's, in one line; empty where they are the same."""
+        return self._fitted(model, name, classes)[1]
+
+    def _fitted(self, model: nn.Module, name: str, classes: Sequence[str]) -> tuple[State, str]:
         if _content(self.path) != self.content:
             raise InputError(f"{self.where}: {self.path} changed while the study ran; run it again")
+        own = model.state_dict()
         try:
-            state = _state_of(_read(self.path))
+            held = _state_of(_read(self.path))
             _check_classes(self.path, classes)
-            _check_fit(state, model, name, len(classes))
+            state, said = _matched(held, own, self.path.suffix.lower() != UNORDERED)
+            _check_fit(state, own, name, len(classes))
         except InputError as error:
             raise InputError(f"{self.where}: {self.path} {error}") from error
-        model.load_state_dict(state, strict=False)  # old files lack a count of batches, which has no effect here
+        return state, said
 
 
 def _absent(path: Path) -> str:
@@ -113,7 +129,8 @@ def _read(path: Path) -> Any:
         if kind == ".npz":
             with np.load(path, allow_pickle=False) as held:
                 return {name: torch.from_numpy(held[name]) for name in held.files}
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Number, name) for name in NUMPY]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise nearly anything for a foreign or damaged file
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked:
@@ -125,11 +142,25 @@ def _read(path: Path) -> Any:
         raise InputError(f"cannot be read as weights; it is cut short, or of another kind ({first[:100]})") from error
 
 
-def _state_of(value: Any) -> dict[str, Tensor]:
+class _Number:
+    """Stands for a number of numpy, or its type, that lies beside the weights: nobody needs it, and nothing of numpy is
+    called.
+    """
+
+    def __init__(self, *parts: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _state_of(value: Any) -> State:
     """The state dict in what a file held."""
     for key in WRAPPERS:
         if isinstance(value, dict) and isinstance(value.get(key), dict):
             value = value[key]
+    if isinstance(value, dict):
+        value = {name: held for name, held in value.items() if not isinstance(held, _Number)}
     if not isinstance(value, dict) or not value or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         keys = (
             f"a mapping with the keys {_few(list(map(str, value)))}"
@@ -140,9 +171,91 @@ def _state_of(value: Any) -> dict[str, Tensor]:
             f"holds no state dict but {keys}; needed is a mapping from names to tensors, itself or under "
             f"{', '.join(WRAPPERS)}"
         )
-    names = [str(name) for name in value]
-    cut = len(PREFIX) if all(name.startswith(PREFIX) for name in names) else 0
-    return {name[cut:]: tensor for name, tensor in zip(names, value.values(), strict=True)}
+    return {str(name): tensor for name, tensor in value.items()}
+
+
+def _matched(held: State, own: State, ordered: bool) -> tuple[State, str]:
+    """A file's tensors under the model's names, and in one line what had to be done for it.
+
+    As they are; else without the first words that all names share (``module.``, ``student.``); else, where the file
+    keeps its tensors in the order of the network, by order: see :func:`_by_order`. What does not fit is returned under
+    its own names, for :func:`_check_fit` to tell.
+
+    Raises:
+        InputError: where the weights of two networks fit, or order alone does not decide.
+    """
+    bare = _bare(held)
+    fits = {prefix: state for prefix, state in bare.items() if _names(state) == _names(own)}
+    if not fits and ordered:
+        fits = {prefix: found for prefix, state in bare.items() if (found := _by_order(state, own))}
+    if len(fits) > 1:
+        raise InputError(
+            f"holds several networks of this kind, under {', '.join(fits)}; save the one that is meant by itself"
+        )
+    if not fits:
+        return next(iter(bare.values())) if len(bare) == 1 else held, ""
+    (prefix, state), *_ = fits.items()
+    said = [f"{prefix!r} taken off all names"] if prefix else []
+    theirs = list(_without_counters(bare[prefix]))
+    mine = list(_without_counters(own))
+    pairs = [(a, b) for a, b in zip(theirs, mine, strict=True) if a != b] if set(theirs) != set(mine) else []
+    if pairs:
+        few = [pairs[0], pairs[-1]]
+        said.append(
+            f"{len(pairs)} of {len(mine)} tensors mapped by their order and shapes, "
+            + ", ..., ".join(f"{a} to {b}" for a, b in few)
+        )
+    return state, "; ".join(said)
+
+
+def _bare(held: State) -> dict[str, State]:
+    """What is left of a state without the first words that all its names share, by what was taken off.
+
+    Where a file holds a student and a teacher beside each other, each by itself.
+    """
+    prefix = ""
+    while len(first := {name.partition(".")[0] for name in held}) == 1 and all("." in name for name in held):
+        word = f"{first.pop()}."
+        prefix, held = prefix + word, {name.removeprefix(word): tensor for name, tensor in held.items()}
+    if first and first <= {"student", "teacher"}:
+        parts = {
+            part: {n.removeprefix(f"{part}."): x for n, x in held.items() if n.startswith(f"{part}.")}
+            for part in sorted(first)
+        }
+        return {f"{prefix}{part}.{more}": state for part, own in parts.items() for more, state in _bare(own).items()}
+    return {prefix: held}
+
+
+def _by_order(held: State, own: State) -> State | None:
+    """The file's tensors under the model's names, the n-th under the n-th; None where that does not go.
+
+    It goes where each has the other's shape (but for the number of classes, which :func:`_check_fit` tells), the last
+    word of the name is the same (``weight``, ``running_var``), what lies in one layer of the file lies in one layer of
+    the model, and no name of the file is another tensor's of the model.
+    """
+    theirs, mine = _without_counters(held), _without_counters(own)
+    pairs = list(zip(theirs, mine, strict=False))
+    if len(theirs) != len(mine) or not all(_alike(theirs[a], mine[b], last=b in list(mine)[-2:]) for a, b in pairs):
+        return None
+    layers = {(a.rpartition(".")[0], b.rpartition(".")[0]) for a, b in pairs}
+    one_to_one = len(layers) == len({a for a, _ in layers}) == len({b for _, b in layers})
+    if not one_to_one or any(a.rpartition(".")[2] != b.rpartition(".")[2] for a, b in pairs):
+        return None
+    if any(a != b and a in mine for a, b in pairs):
+        return None
+    return {b: theirs[a] for a, b in pairs}
+
+
+def _alike(theirs: Tensor, mine: Tensor, last: bool) -> bool:
+    return theirs.shape == mine.shape or (last and theirs.dim() == mine.dim() and theirs.shape[1:] == mine.shape[1:])
+
+
+def _names(state: State) -> set[str]:
+    return set(_without_counters(state))
+
+
+def _without_counters(state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
@@ -164,9 +277,8 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
         )
 
 
-def _check_fit(state: dict[str, Tensor], model: nn.Module, name: str, classes: int) -> None:
-    own = model.state_dict()
-    lacks = [key for key in own if key not in state and not key.endswith(".num_batches_tracked")]
+def _check_fit(state: State, own: State, name: str, classes: int) -> None:
+    lacks = [key for key in own if key not in state and not key.endswith(COUNTER)]
     more = [key for key in state if key not in own]
     if lacks or more:
         said = [f"lacks {_few(lacks)}"] if lacks else []

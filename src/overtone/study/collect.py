@@ -109,6 +109,11 @@ class TableRow:
     reference: dict[str, Any] | None = None
 
     @property
+    def n(self) -> int:
+        """How many values its deviation is of."""
+        return self.accuracy_last.n if self.accuracy_last else 0
+
+    @property
     def folds(self) -> int:
         """How many folds have a result."""
         return self.accuracy_last.folds if self.accuracy_last else 0
