@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from overtone.data import PictureFiles
 from overtone.data.pictures import Crop, middle
 from overtone.errors import InputError
+from overtone.processes import end_with_parent
 
 MOST = 8
 """Processes that read, unless a recipe says otherwise: more hardly help, and there may be several GPUs' trainings."""
@@ -33,18 +33,6 @@ class _Pictures(Dataset[Tensor]):
             return torch.stack([torch.from_numpy(self.files.read(n, self.crop).copy()) for n in numbers])
         except InputError as error:
             return error
-
-
-def end_with_parent(_: int = 0) -> None:
-    """In a process that multiprocessing started: end as soon as the one that started it has, however it ended."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -20,9 +20,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from overtone import data
-from overtone.engine.reading import end_with_parent
 from overtone.errors import InputError, OvertoneError, told
 from overtone.files import read_json
+from overtone.processes import end_with_parent
 from overtone.recipe import Recipe
 from overtone.study.cell import run_cell
 from overtone.study.listen import OneCell, StudyListener
