@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from overtone.data import Standardiser
 from overtone.errors import InputError
+from overtone.lookup import make_view
 from overtone.models import build
 from overtone.weights import GivenWeights
 
@@ -173,3 +175,42 @@ def test_a_published_file_of_other_classes_is_told_as_such(tmp_path: Path) -> No
     torch.save(other_names(values(model(classes=100))), tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"is of a classifier of 100 classes \(linear\), the data has 10"):
         same_logits(tmp_path / "w.pth", model(), "resnet8", 10)
+
+
+def test_a_teacher_sees_images_by_its_own_mean_and_deviation_and_the_student_by_the_datas() -> None:
+    """What published CIFAR code feeds: pixels from 0 to 1, less its mean, over its deviation."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+    pixels[:, 1] //= 2  # channels that differ, so that a mixed-up one shows
+    mean, std = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+    standardise = Standardiser.fit(pixels)
+    seen = standardise(torch.from_numpy(pixels))
+    for channels in (None, (0, 2)):
+        own = [0, 1, 2] if channels is None else list(channels)
+        m, s = ([values[c] for c in own] for values in (mean, std))
+        view = make_view("image", {"mean": m, "std": s, "channels": channels})
+        state = json.loads(json.dumps(view.scaled(standardise.mean, standardise.std)))  # as in a student file's header
+        wanted = (pixels[:, own] / 255 - np.array(m)[:, None, None]) / np.array(s)[:, None, None]
+        found = view.render(view.pick(seen), state)
+        torch.testing.assert_close(found.double(), torch.from_numpy(wanted), rtol=1e-5, atol=1e-5)
+    plain = make_view("image", {})
+    assert plain.scaled(standardise.mean, standardise.std) == {}
+    assert plain.render(seen, {}) is seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mean": [0.5]}, "mean and std go together"),
+        ({"mean": [0.5, 0.5], "std": [0.2]}, "mean and std go together, one number a channel"),
+        ({"mean": [125.3], "std": [63.0]}, "mean"),  # of bytes: the literature's are of 0 to 1
+        ({"mean": [0.5], "std": [0.0]}, "std"),
+    ],
+)
+def test_a_mean_or_deviation_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_view("image", settings)
+
+
+def test_a_mean_of_other_channels_is_told() -> None:
+    with pytest.raises(ValueError, match="of 1 channels, the images have 3"):
+        make_view("image", {"mean": [0.5], "std": [0.2]}).scaled([1.0] * 3, [1.0] * 3)

@@ -89,7 +89,7 @@ def renamed(state: State) -> State:
 
 
 MISFITS: list[tuple[str, Any, str]] = [
-    ("other.pth", renamed(state_of()), r"does not fit model 'wrn10-0\.5': it lacks .*, .* and \d+ more and holds layer"),
+    ("other.pth", renamed(state_of()), r"does not fit model 'wrn10-0\.5': it lacks .*, .* and \d+ more and holds"),
     ("more.pth", changed(extra=torch.ones(2)), r"'wrn10-0\.5': it holds extra, which the model does not have"),
     ("less.pth", dict(list(state_of().items())[1:]), r"'wrn10-0\.5': it lacks \S+\.weight$"),
     ("wide.pth", state_of("wrn10-2"), r"'wrn10-0\.5': stages\S+ is \(32, .*\) in the file, \(8, .*\) in the model"),
@@ -396,7 +396,7 @@ def test_a_shipped_teacher_can_be_given(file: Path, weights: Path) -> None:
 
 @pytest.mark.data
 def test_trained_residual_networks_teach(tmp_path: Path) -> None:
-    """CIFAR-10's: with ImageNet's means 89.8 and 92.0 % of the tested half are right, about as many with the data's."""
+    """CIFAR-10's, trained with ImageNet's means and seen by them: 89.8 and 92.0 % of the tested half are right."""
     held = np.load(DATA / "models_cifar10" / "cifar10_test_1000.npz")
     order = np.random.default_rng(0).permutation(1000)
     x, y = held["x"].transpose(0, 3, 1, 2).reshape(1000, -1)[order], held["y"][order].tolist()
@@ -410,7 +410,7 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
     teachers = {
         f"r{depth}": {
-            "view": "image",
+            "view": "theirs",
             "model": f"resnet{depth}-a",
             "weights": str(DATA / "models_cifar10" / f"resnet{depth}_cifar10.npz"),
         }
@@ -419,6 +419,7 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
     values = {
         "data": {"name": "cifar10", "path": str(tmp_path)},
         "split": {"by": "window", "scheme": "official", "val": 100},
+        "views": {"theirs": {"type": "image", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
         "teachers": teachers,
         "student": {"view": "image", "model": "resnet8", "epochs": 1},
         "methods": [{"name": "kd", "teachers": ["r20"]}],
@@ -427,5 +428,5 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
     assert execute(plan_of(values), out) == {}
     rows = {row.id: row for row in collect(out)}
     for name, stated in {"teacher-r20": 0.898, "teacher-r56": 0.920}.items():
-        assert rows[name].accuracy_best.mean == pytest.approx(stated, abs=0.01)
+        assert rows[name].accuracy_best.mean == pytest.approx(stated)
     assert rows["ensemble"].accuracy_best.mean > 0.9

@@ -126,6 +126,7 @@ class Display(StudyListener):
         test = 100 * result["test"]["best" if chosen else "last"]["accuracy"]
         how = f"best epoch {result['best_epoch']}/{cell.epochs}" if chosen else f"last epoch, {cell.epochs}"
         how = how if cell.given is None else cell.given.said
+        how += f": {result['told']}" if result.get("told") else ""
         about = (f"  {how}{self._time_left()}", "dim")
         line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), about)
         self.console.print(line)

@@ -98,6 +98,7 @@ class Samples:
             try:
                 keeps = type(view).fit is not View.fit  # else nothing need be read for it
                 state = view.fit(view.prepare(view.pick(source[few]))) if keeps else {}
+                state = {**state, **view.scaled(standardise.mean, standardise.std)}
                 stored = source if view.FOLLOWS else _prepared(source, view, windows, fold, device, budget, cache)
             except ValueError as error:  # views know nothing of our errors
                 raise InputError(f"views.{name}: {error}") from error

@@ -128,7 +128,7 @@ def check(plan: Plan) -> Check:
             about_models += built.doubts
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
-                models[role] = _model(role, cell, built)
+                models[role] = _model(role, cell, built, plan.windows.classes)
             if row.kind == "method":
                 rows.append(_row(shop, row.label, cell, built))
             measured[kind_of(cell)] = measure(shop, cell, built)
@@ -208,11 +208,14 @@ def _unreachable(cell: Cell, built: Built, teachers: Mapping[str, Output]) -> li
     return found
 
 
-def _model(role: str, cell: Cell, built: Built) -> ModelCheck:
+def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> ModelCheck:
     model = built.distillation.student.model
     spec = probe(built.distillation.student, built.example)
     seen = ", ".join(names_of(cell.view))
-    given = "" if cell.given is None else cell.given.said
+    given = ""
+    if cell.given is not None:
+        told = cell.given.told(model, cell.model, classes)
+        given = cell.given.said + (f": {told}" if told else "")
     return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given)
 
 

@@ -93,6 +93,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
             "seed": cell.seed,
             "epochs": cell.epochs,
             "best_epoch": fitted.best_epoch if fitted.best else None,
+            **({} if cell.given is None else {"told": cell.given.told(model, cell.model, windows.classes)}),
             "val": {"best": fitted.best_accuracy, "last": fitted.last_accuracy} if fitted.best else None,
             **_scores(logits, target, len(windows.classes)),
             "parameters": parameters(model),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -91,6 +91,14 @@ class View(BaseModel):
 
     def fit(self, stored: Tensor) -> State:
         """The state that :meth:`render` needs, from what is kept of the training windows, and of no others."""
+        return {}
+
+    def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:
+        """What :meth:`render` needs to know of what windows were standardised by, one number a channel.
+
+        Raises:
+            ValueError: for settings that do not fit the data's channels.
+        """
         return {}
 
     @abstractmethod

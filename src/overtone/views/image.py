@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from overtone.views.base import State, View
 
 
 class Image(View):
-    """The standardised picture as it is: (B, C, H, W)."""
+    """The standardised picture as it is: (B, C, H, W).
+
+    With ``mean`` and ``std`` it is standardised by these instead of the data's own, for a teacher that was trained so
+    elsewhere.
+
+    Attributes:
+        mean, std: one number a channel, of pixels from 0 to 1.
+    """
 
     AXES: ClassVar[tuple[str, ...]] = ("height", "width")
     SOURCE: ClassVar[str] = "the picture itself, for data that hold images"
     DIMS: ClassVar[int] = 2
 
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Image:
+        if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"mean and std go together, one number a channel; got {self.mean} and {self.std}")
+        return self
+
+    def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:
+        """Factor and shift from the data's standardisation to the view's own."""
+        if self.mean is None or self.std is None:
+            return {}
+        chosen = range(len(mean)) if self.channels is None else self.channels
+        own = [(BYTE * m, BYTE * s) for m, s in zip(self.mean, self.std, strict=True)]
+        if len(own) != len(chosen):
+            raise ValueError(f"mean and std are of {len(own)} channels, the images have {len(chosen)}")
+        data = [(mean[channel], std[channel]) for channel in chosen]
+        return {
+            "factor": [s / own_s for (_, s), (_, own_s) in zip(data, own, strict=True)],
+            "shift": [(m - own_m) / own_s for (m, _), (own_m, own_s) in zip(data, own, strict=True)],
+        }
+
     def render(self, stored: Tensor, state: State) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return stored
+        if "factor" not in state:
+            return stored
+        factor, shift = (stored.new_tensor(state[name])[:, None, None] for name in ("factor", "shift"))
+        return stored * factor + shift
+
+
+BYTE = 255
+"""Pixels are bytes, and means and deviations in the literature are of their share of the largest."""
