@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,13 +15,14 @@ from torch import Tensor
 
 from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
+from overtone.data.compact import Compact, compact
 from overtone.data.items import Items
 from overtone.data.lazy import LazyWindows
 from overtone.data.npz import read_arrays
 from overtone.data.pictures import check_torchvision, check_unpacked, picture_names
 from overtone.data.resample import Stream, regular
 from overtone.data.seen import Flat, Seen
-from overtone.data.table import Table, TimeUnit, read_table
+from overtone.data.table import Table, TimeUnit, read_blocks
 from overtone.data.windows import in_samples
 from overtone.errors import InputError, nearest
 from overtone.sheets import csv_line
@@ -84,7 +86,7 @@ def read_windows(
         return _images(path, header, labelled, where)
     if path.suffix == ".npz":
         return _npz(path, header, stride, labelled, where)
-    recordings, names = _table(read_table(path, where), header, columns, labelled, where)
+    recordings, names = _table(path, header, columns, labelled, where, watch)
     recordings.check()
     return Given(cut(recordings, header.window, stride), names)
 
@@ -223,29 +225,54 @@ def _is_number(name: str) -> bool:
 
 
 def _table(
-    table: Table, header: Header, given: Columns, labelled: bool, where: str
+    path: Path, header: Header, given: Columns, labelled: bool, where: str, watch: Watch | None
 ) -> tuple[Recordings, tuple[str, ...]]:
-    columns, notes = _columns(table, header, given, where)
-    values = np.stack([table.numbers(name, "channel") for name in header.channels], axis=1).astype(np.float32)
-    texts = table.text(columns.label or "label", "label") if labelled else []
-    labels = _numbers(texts, header, where) if labelled else np.zeros(len(table), dtype=np.int64)
-    time = table.seconds(columns.time, columns.time_unit) if columns.time else None
-    names = table.text(columns.recording, "recording") if columns.recording else ["0"] * len(table)
-    rows: dict[str, list[int]] = {}
-    for number, name in enumerate(names):
-        rows.setdefault(name, []).append(number)
+    def read(done: int) -> None:
+        if watch is not None:
+            watch("bytes read", done, path.stat().st_size)
+
+    blocks = read_blocks(path, where, read)
+    first = next(blocks)
+    columns, notes = _columns(first, header, given, where)
+    label = (columns.label or "label") if labelled else None
+    texts = {name: role for name, role in ((label, "label"), (columns.recording, "recording")) if name is not None}
+    table = compact(chain([first], blocks), header.channels, texts, columns.time, columns.time_unit)
+    count = len(table.lines)
+    labels: IntArray = np.broadcast_to(np.int64(0), (count,))
+    if label is not None:
+        own = table.texts[label]
+        labels = _numbers(list(own.names), header, where)[own.numbers]
+    names = tuple(table.texts[columns.recording].names) if columns.recording else ("0",)
     streams = [
-        Stream(name, None if time is None else time[own], values[own], labels[own], [table.lines[row] for row in own])
-        for name, own in rows.items()
+        Stream(
+            name,
+            None if table.time is None else table.time[rows],
+            table.values[rows],
+            labels[rows],
+            cast(Any, table.lines[rows]),
+        )
+        for name, rows in zip(names, _rows(table, columns.recording), strict=True)
     ]
-    stretches, _, told = regular(streams, header.rate, time is not None and header.rate is not None, where)
+    stretches, _, told = regular(streams, header.rate, table.time is not None and header.rate is not None, where)
     recordings = replace(
         _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where),
         origin=[stretch.stream for stretch in stretches],
         offset=[stretch.offset for stretch in stretches],
         notes=(*notes, *told),
     )
-    return recordings, tuple(stream.name for stream in streams)
+    return recordings, names
+
+
+def _rows(table: Compact, recording: str | None) -> list[Any]:
+    """Each recording's rows, in their order: a slice, which copies nothing, where they follow each other."""
+    if recording is None:
+        return [slice(None)]
+    numbers = table.texts[recording].numbers
+    cuts = np.flatnonzero(np.diff(numbers)) + 1
+    if len(cuts) + 1 == len(table.texts[recording].names):
+        return [slice(*ends) for ends in zip([0, *cuts], [*cuts, len(numbers)], strict=True)]
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
 
 
 def _columns(table: Table, header: Header, given: Columns, where: str) -> tuple[TableColumns, list[str]]:

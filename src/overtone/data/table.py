@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,8 @@ from overtone.sheets import unguarded
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+BLOCK = 2**14
+"""Rows read at a time."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,28 @@ class Table:
 
 
 def read_table(path: Path, where: str) -> Table:
-    """A delimited text file with a header line.
+    """A delimited text file with a header line, whole.
+
+    Raises:
+        InputError: as in :func:`read_blocks`.
+    """
+    first, *others = read_blocks(path, where)
+    for block in others:
+        first.lines.extend(block.lines)
+        for column, more in zip(first.columns.values(), block.columns.values(), strict=True):
+            column.extend(more)
+    return first
+
+
+def read_blocks(path: Path, where: str, read: Callable[[int], None] = lambda done: None) -> Iterator[Table]:
+    """A delimited text file with a header line, some thousand rows at a time.
 
     The encoding is told by its byte order mark (UTF-8 unless there is one), the delimiter by the header line.
+
+    Args:
+        path: the file.
+        where: the source, for messages.
+        read: hears how many bytes are read.
 
     Raises:
         InputError: for a missing, empty or binary file, a header without columns, a column named twice, or a row of
@@ -96,49 +116,67 @@ def read_table(path: Path, where: str) -> Table:
     """
     if not path.is_file():
         raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
-    content = path.read_bytes()
-    if not content.strip():
-        raise InputError(f"{where}: the file is empty ({len(content)} bytes)")
-    text = _decode(content, where)
-    first = text.splitlines()[0]
-    delimiter = max(";\t,|", key=first.count)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    try:
-        header = [unguarded(name.strip()) for name in next(rows)]
-        if len(set(header)) < len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise InputError(f"{where}: two columns are called {twice!r}")
-        columns: list[list[str]] = [[] for _ in header]
-        lines = []
-        for row in rows:
-            if not row or not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                raise InputError(
-                    f"{where}: row {rows.line_num} has {len(row)} cells, the header has {len(header)} "
-                    f"(delimiter {delimiter!r})"
-                )
-            lines.append(rows.line_num)
-            for column, cell in zip(columns, row, strict=True):
-                column.append(unguarded(cell.strip()))
-    except csv.Error as error:
-        raise InputError(f"{where}: row {rows.line_num} cannot be read: {error}") from error
-    if not lines:
+    with path.open(encoding=_encoding(path, where), newline="\n") as file:
+        first = (file.readline().splitlines() or [""])[0]
+        file.seek(0)
+        delimiter = max(";\t,|", key=first.count)
+        rows = csv.reader(file, delimiter=delimiter)
+        try:
+            header = [unguarded(name.strip()) for name in next(rows)]
+            if len(set(header)) < len(header):
+                twice = next(name for name in header if header.count(name) > 1)
+                raise InputError(f"{where}: two columns are called {twice!r}")
+            there = False
+            while lines := _rows(rows, header, delimiter, where):
+                there = True
+                yield Table(where, dict(zip(header, lines[1], strict=True)), lines[0])
+                read(cast(Any, file).buffer.tell())
+        except csv.Error as error:
+            raise InputError(f"{where}: row {rows.line_num} cannot be read: {error}") from error
+    if not there:
         raise InputError(f"{where}: there is a header but no row below it")
-    return Table(where, dict(zip(header, columns, strict=True)), lines)
 
 
-def _decode(content: bytes, where: str) -> str:
-    encoding = "utf-8-sig"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")  # what older spreadsheets write; every byte is a character there
-    if "\0" in text:
-        raise InputError(f"{where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8")
-    return text
+def _rows(rows: Any, header: list[str], delimiter: str, where: str) -> tuple[list[int], list[list[str]]] | None:
+    """The next rows' lines and columns; None where there are no more."""
+    columns: list[list[str]] = [[] for _ in header]
+    lines: list[int] = []
+    for row in rows:
+        if not row or not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(header):
+            raise InputError(
+                f"{where}: row {rows.line_num} has {len(row)} cells, the header has {len(header)} "
+                f"(delimiter {delimiter!r})"
+            )
+        lines.append(rows.line_num)
+        for column, cell in zip(columns, row, strict=True):
+            column.append(unguarded(cell.strip()))
+        if len(lines) == BLOCK:
+            break
+    return (lines, columns) if lines else None
+
+
+def _encoding(path: Path, where: str) -> str:
+    """What decodes the file, which is looked through once."""
+    with path.open("rb") as file:
+        marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    filled = False
+    for encoding in ("utf-16" if marked else "utf-8-sig", "latin-1"):
+        try:
+            with path.open(encoding=encoding, newline="\n") as text:
+                while part := text.read(2**20):
+                    if "\0" in part:
+                        raise InputError(
+                            f"{where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8"
+                        )
+                    filled = filled or not part.isspace()
+        except UnicodeDecodeError:
+            continue  # what older spreadsheets write is latin-1, where every byte is a character
+        break
+    if not filled:
+        raise InputError(f"{where}: the file is empty ({path.stat().st_size} bytes)")
+    return encoding
 
 
 def class_numbers(labels: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.int64]]]:
