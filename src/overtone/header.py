@@ -193,7 +193,7 @@ def _check_view(view: View, seen: SeenView, shape: tuple[int, ...], header: Head
         return
     if len(header.size) != view.DIMS:
         raise ValueError(f"it is not made from a window of {' x '.join(map(str, header.size))}")
-    view.check_state(seen.state)
+    view.check_state(seen.state, len(chosen))
     rendered, cost = view.shape(header.size), len(chosen) * view.cost(header.size)
     if rendered is None or shape != (len(chosen), *rendered):
         raise ValueError(f"it does not give the model's input of {' x '.join(map(str, shape))}")

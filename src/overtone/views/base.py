@@ -70,8 +70,8 @@ class View(BaseModel):
         """Values of the largest tensor on the way there."""
         return math.prod(self.shape(size) or ())
 
-    def check_state(self, state: State) -> None:
-        """Refuse a state that :meth:`fit` cannot have given.
+    def check_state(self, state: State, channels: int) -> None:
+        """Refuse a state that :meth:`fit` cannot have given for so many channels.
 
         Raises:
             ValueError: which says what is wrong.

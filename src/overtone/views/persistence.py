@@ -172,6 +172,22 @@ class PersistenceImage(View):
         """A factor for each pair of the diagram, of which there are half as many as samples, and the image."""
         return self.size * (size[0] // 2 + self.size)
 
+    def check_state(self, state: State, channels: int) -> None:
+        """Ranges and scale of each channel, or of all together.
+
+        Raises:
+            ValueError: for a state that :meth:`fit` cannot have given.
+        """
+        held = [state.get(name) for name in self.STATE]
+        if not (isinstance(held[0], list) and held[0] and isinstance(held[0][0], list)):
+            super().check_state(state, channels)
+            return
+        each = [own for own in held if isinstance(own, list) and len(own) == channels]
+        if len(each) < len(held):
+            raise ValueError(f"its state must hold {', '.join(self.STATE)} for each of {channels} channels")
+        for own in zip(*each, strict=True):
+            super().check_state(dict(zip(self.STATE, own, strict=True)), channels)
+
     def prepare(self, windows: Tensor) -> Tensor:
         """(N, C, T) -> diagrams (N, C, P, 2)."""
         return sublevel_diagram(windows)
