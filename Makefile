@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint format clean
+.PHONY: demo test slow attack lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ test: lint
 # What takes minutes by nature; before a release.
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+# Kills, damaged studies, mutated recipes, data and student files by the hundred; the last line counts tries and faults.
+attack: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/attack.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
