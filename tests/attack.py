@@ -25,6 +25,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,8 @@ def survives(counts: Counts, use: Callable[[], Any], what: str) -> None:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        counts.fault(
-            f"{what}: {type(error).__name__}: {error}\n{''.join(traceback.format_tb(error.__traceback__)[-2:])}"
-        )
+        where = "".join(traceback.format_tb(error.__traceback__)[-2:])
+        counts.fault(f"{what}: {type(error).__name__}: {error}\n{where}")
     else:
         counts.end("worked")
 
@@ -167,7 +167,9 @@ def differences(out: Path, whole: Path) -> str:
 
 def kills(counts: Counts, chance: random.Random, folder: Path, wanted: int) -> None:
     """SIGKILL at random moments, jobs one or two, several on one study; then it goes on to the end."""
-    plan = plan_of(study(folder / "x.npz"))
+    values = study(folder / "x.npz")
+    values["student"]["epochs"], values["teachers"]["pi"]["epochs"] = 15, 6  # most of the time is training
+    plan = plan_of(values)
     started = time.monotonic()
     run(plan, folder / "whole")
     took = time.monotonic() - started
@@ -302,7 +304,7 @@ def mutated(values: Any, chance: random.Random) -> Any:
     """Values with one to three changes: another value, a key less, a key more, two exchanged."""
     held = copy.deepcopy(values)
     for _ in range(chance.randint(1, 3)):
-        places = [place for place in _places(held)]
+        places = list(_places(held))
         where, key = chance.choice(places)
         kind = chance.randrange(6)
         if kind == 0 and isinstance(where, dict):
@@ -370,7 +372,7 @@ def data_files(counts: Counts, chance: random.Random, folder: Path, wanted: int)
         use(True)
     while counts.tries < wanted:
         use = chance.choices(uses, shares)[0]
-        survives(counts, lambda: use(False), use.__qualname__)
+        survives(counts, partial(use, False), use.__qualname__)
 
 
 def _archives(folder: Path, chance: random.Random) -> Callable[[bool], None]:
