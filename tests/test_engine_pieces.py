@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, f1_score
 from torch import nn
 
 from overtone.data import Fold, Standardiser
 from overtone.distill import Distillation
-from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop, scores
+from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop, macro_f1, scores
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed, steps_in
 from overtone.errors import InputError, NotFiniteError
@@ -436,6 +437,20 @@ def test_scores_equal_the_count_by_hand():
     f1 = [2 * p * r / (p + r) if p + r else 0 for p, r in precision_recall]
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["macro_f1"] == pytest.approx(sum(f1) / 3)
+
+
+@given(st.data())
+def test_macro_f1_is_that_of_the_classes_in_truth(drawn):
+    """As scikit-learn's with these labels: guesses of an absent class change no denominator, and a perfect one is 1."""
+    classes = drawn.draw(st.integers(2, 6))
+    pairs = drawn.draw(st.lists(st.tuples(*[st.integers(0, classes - 1)] * 2), min_size=1, max_size=30))
+    truth, guess = (np.array(column) for column in zip(*pairs, strict=True))
+    found = scores(torch.eye(classes)[torch.from_numpy(guess)], torch.from_numpy(truth))
+    expected = f1_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(expected)
+    assert found["accuracy"] == pytest.approx((truth == guess).mean())
+    assert scores(torch.eye(classes)[torch.from_numpy(truth)], torch.from_numpy(truth))["macro_f1"] == 1
+    assert macro_f1(torch.from_numpy(confusion_matrix(truth, guess, labels=range(classes)))) == found["macro_f1"]
 
 
 # --- checkpoints

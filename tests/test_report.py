@@ -514,6 +514,19 @@ def test_the_files_beside_the_table_hold_what_it_is_made_of(tmp_path: Path) -> N
     assert next(c for c in cells if c["method"] == "ensemble")["cells"].count("+") == 1
 
 
+def test_macro_f1_of_earlier_results_is_counted_anew_from_their_confusion(tmp_path: Path) -> None:
+    out = Fake(tmp_path).write()
+    path = out / "cells" / Fake(tmp_path).key("kd-row", 0, 0) / "result.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    held["confusion"]["best"] = [[3, 0, 1], [0, 0, 0], [0, 2, 2]]  # nobody was of class 1, two were guessed to be
+    path.write_text(json.dumps(held), encoding="utf-8")
+    row = next(row for row in collect(out) if row.id == "kd-row")
+    value = next(value for value in row.values if (value["fold"], value["seed"]) == (0, 0))
+    assert value["best"]["macro_f1"] == pytest.approx((6 / 7 + 4 / 7) / 2)
+    assert value["best"]["accuracy"] == held["test"]["best"]["accuracy"]
+    assert "F1 averaged over the classes that occur among a fold’s test people" in read(out).text
+
+
 @pytest.mark.parametrize(
     ("folds", "seeds", "said"),
     [

@@ -25,6 +25,7 @@ from overtone.engine import loop
 from overtone.errors import InputError
 from overtone.models import build
 from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.study.check import coupled
 from overtone.study.workshop import placed
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
@@ -371,3 +372,11 @@ def test_channels_come_last_but_where_torch_would_corrupt_its_memory(name: str, 
     assert all(module.weight.is_contiguous() for module, _ in found)
     others = [module for module, _ in inputs if module.kernel_size == (3, 3)]
     assert all(module.weight.is_contiguous(memory_format=torch.channels_last) for module in others)
+
+
+def test_methods_that_couple_a_batch_are_named_where_several_processes_share_it() -> None:
+    methods = ["kd", "sp", "rkd"]
+    assert coupled(methods, 64, 1) == coupled(["kd"], 64, 2) == []
+    (note,) = coupled(methods, 64, 2)
+    assert note.startswith("sp, rkd couple the samples of a batch; each of the 2 processes sees its share of 32 of 64")
+    assert coupled(["sp"], 64, 4)[0].startswith("sp couples")

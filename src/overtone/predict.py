@@ -405,6 +405,6 @@ def evaluate(predictions: Predictions) -> Evaluation:
         len(windows),
         windows.noun,
         float(accuracy_score(windows.y, guess)),
-        float(f1_score(windows.y, guess, average="macro", zero_division=0)),
+        float(f1_score(windows.y, guess, labels=np.unique(windows.y), average="macro", zero_division=0)),
         confusion_matrix(windows.y, guess, labels=range(len(predictions.student.classes))).tolist(),
     )

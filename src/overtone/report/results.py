@@ -193,6 +193,8 @@ def table(folder: Folder) -> Html:
         note(
             f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows)}. ",
             *_not_independent(folder),
+            tag("b", "macro-F1"),
+            f": F1 averaged over the classes that occur among a fold’s test {side}. ",
             *(
                 [tag("b", "best"), ": the epoch with the highest validation accuracy (the earlier on ties); "]
                 if folder.validated

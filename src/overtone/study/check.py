@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from overtone.engine import make_accelerator
 from overtone.engine.guard import not_finite
 from overtone.engine.schedule import reseed, steps_in
 from overtone.errors import InputError
-from overtone.methods import Method
+from overtone.methods import Method, find
 from overtone.methods.levels import LevelMethod
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
@@ -260,8 +260,22 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         student,
         parameters(distillation) - student,
         tuple(_unreachable(cell, built, teachers)),
-        tuple(note for method in distillation.methods.values() for note in cast(Method, method).notes()),
+        (
+            *(note for method in distillation.methods.values() for note in cast(Method, method).notes()),
+            *coupled(cell.methods, cell.train.batch, shop.accelerator.num_processes),
+        ),
     )
+
+
+def coupled(methods: Iterable[str], batch: int, processes: int) -> list[str]:
+    """A note on methods that compare samples of a batch with each other, where several processes share a batch."""
+    found = [name for name in methods if find(name).couples_batch]
+    if processes == 1 or not found:
+        return []
+    return [
+        f"{', '.join(found)} couple{'s' * (len(found) == 1)} the samples of a batch; each of the {processes} processes "
+        f"sees its share of {batch // processes} of {batch}, so the numbers are not those of one process"
+    ]
 
 
 def _settle(tap: Tap, x: Input) -> None:

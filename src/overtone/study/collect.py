@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from overtone.engine import scores
+from overtone.engine import macro_f1, scores
 from overtone.errors import InputError
 from overtone.files import read_json, write_atomic, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed
@@ -219,8 +219,16 @@ def _once(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _of_part(result: dict[str, Any], part: str) -> dict[str, Any]:
-    """A cell's result, or that of a part of its two-branch student."""
-    return {**result, **result["parts"][part]} if part else result
+    """A cell's result, or that of a part of its two-branch student.
+
+    Macro-F1 is counted anew from the confusion: cells of earlier versions averaged over other classes.
+    """
+    found = {**result, **result["parts"][part]} if part else result
+    test = {
+        which: {**own, "macro_f1": macro_f1(torch.tensor(found["confusion"][which]))}
+        for which, own in found["test"].items()
+    }
+    return {**found, "test": test}
 
 
 def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
