@@ -451,7 +451,7 @@ UNTRUE = [
 @pytest.mark.parametrize("number", range(len(UNTRUE)))
 def test_headers_that_cannot_be_true(number: int, tmp_path: Path) -> None:
     path = written(tmp_path, UNTRUE[number], build("wrn10-0.25", (3, 8, 8), 2).state_dict())
-    with pytest.raises(InputError, match="its header cannot be true: |: view: (size|bins): at most 2048") as caught:
+    with pytest.raises(InputError, match=r"its header cannot be true: |: view: (size|bins): at most 2048") as caught:
         load_student(path)
     assert len(str(caught.value)) < 500
 
