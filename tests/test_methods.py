@@ -540,6 +540,38 @@ def test_least_norm_where_all_weights_are_at_bounds_and_at_any_scale(seed, whole
     assert float(weights @ gram @ weights) <= smallest(gram, 1 / whole) + 1e-9 * float(gram.diagonal().max())
 
 
+@few
+@given(st.data())
+def test_least_norm_does_not_depend_on_the_order_of_teachers(drawn):
+    """Nor where several weights do equally well: teachers twice, along one line, without a gradient at all."""
+    rank, count = drawn.draw(st.integers(1, 3)), drawn.draw(st.integers(2, 5))
+    whole = st.lists(st.integers(-2, 2), min_size=rank, max_size=rank)
+    factors = torch.tensor(drawn.draw(st.lists(whole, min_size=count, max_size=count)), dtype=torch.float64)
+    if drawn.draw(st.booleans()):
+        factors = factors + numbers(count, rank, seed=drawn.draw(seeds))
+    most = max(1 / count, drawn.draw(st.sampled_from([0.35, 0.5, 0.6, 1.0])))
+    order = drawn.draw(st.permutations(range(count)))
+    weights = fusion.least_norm((factors @ factors.T).tolist(), most)
+    other = fusion.least_norm((factors[order] @ factors[order].T).tolist(), most)
+    assert other == pytest.approx([weights[k] for k in order], abs=1e-6)
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_the_published_solver_depends_on_the_order_and_ours_does_not():
+    """Three teachers, 64 samples, 100 classes: it stops where it starts, so that the first teacher weighs most."""
+    teachers, student, target = 4 * numbers(3, 64, 100, seed=1), 4 * numbers(64, 100), torch.zeros(64, dtype=torch.long)
+    order = [2, 0, 1]
+    found = {
+        published: [
+            fusion.GradientSpace(4.0, 0.6, published)(student, held, target)[:, 0]
+            for held in (teachers, teachers[order])
+        ]
+        for published in (True, False)
+    }
+    torch.testing.assert_close(found[False][1], found[False][0][order], rtol=0, atol=1e-6)
+    assert (found[True][1] - found[True][0][order]).abs().max() > 0.1
+
+
 def test_a_corner_that_is_no_minimum_is_left():
     assert fusion._worth_freeing([3.0, 1.0, 2.0, 0.0], [0.5, 0.5, 0.0, 0.0], []) == [3, 0]
     assert fusion._worth_freeing([1.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.0, 0.0], []) == []

@@ -18,7 +18,7 @@ class AEKDConfig(MultiTeacherConfig):
 
     Attributes:
         tolerance: the largest weight of a teacher; raised to 1 / K where that is more.
-        published: the published code's solver, a support vector machine that stops short of the minimum.
+        published: the published code's solver, a support vector machine that often stops where it starts.
     """
 
     tolerance: float = Field(default=0.6, gt=0, le=1)
@@ -29,7 +29,7 @@ class AEKD(MultiTeacherKD):
     """The teachers' weights, one set a batch, for which their gradients at the student's logits agree best."""
 
     NAME: ClassVar[str] = "aekd"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     SOURCE: ClassVar[str] = "Du et al. 2020 (AE-KD)"
     SUMMARY: ClassVar[str] = "teachers weigh so that their gradients at the student's logits agree best"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "kl": 0.9}
