@@ -348,6 +348,7 @@ CHOICES = [
     ("gaf", {"size": 40, "kind": "difference"}, (3, 40, 40)),
     ("pi", {"size": 8}, (3, 8, 8)),
     ("pi", {"size": 9, "sigma": 0.5, "kind": "gudhi"}, (3, 9, 9)),
+    ("pi", {"size": 8, "ranges": "quantiles"}, (3, 8, 8)),
 ]
 each_view = pytest.mark.parametrize(("name", "chosen", "shape"), CHOICES)
 

@@ -137,23 +137,24 @@ def _factor(points: Tensor, span: tuple[float, float], size: int, sigma: float, 
 class PersistenceImage(View):
     """Persistence image of each channel: (B, C, T) -> (B, C, size, size).
 
-    Diagrams are computed once per window, images per batch. Each channel has ranges of its own, by quantiles of the
-    training diagrams: births from the 1st to the 99th percentile, persistence from 0 to the 99th. Points beyond lie on
-    the edge, so that a few extreme ones do not take the pixels from all others. Each channel's image is divided by the
-    spread of its training images' pixels, so that a model sees values of about one.
+    Diagrams are computed once per window, images per batch. Ranges are those of the training diagrams, and images are
+    divided by the spread of the training images' pixels, so that a model sees values of about one.
 
-    The state says which form it is of, so that a student file written before there were two gives the images it was
-    trained on: ranges that are lists of pairs, one a channel, or single pairs (``extremes``).
+    ``ranges: extremes``: one range and one scale for all channels, from the lowest to the highest value of any. A few
+    long-lived points then leave most pixels empty. ``quantiles``: ranges and a scale of each channel, births from the
+    1st to the 99th percentile, persistence from 0 to the 99th; points beyond lie on the edge. That fills the pixels,
+    and did no better on validation people (``results/README.md``).
+
+    The state says which form it is of: lists of pairs, one a channel, or single pairs, as in every student file written
+    before there were two.
 
     Attributes:
         size: side of the image.
         sigma: width of the Gaussian in pixels.
         kind: ``persim`` (mass per pixel) or ``gudhi`` (density at grid points).
-        ranges: ``quantiles``, or ``extremes``: one range and one scale for all channels, from the lowest to the highest
-            value of any, as up to version 1.
+        ranges: ``extremes`` or ``quantiles``.
     """
 
-    VERSION: ClassVar[int] = 2
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
     AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
     STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
@@ -162,7 +163,7 @@ class PersistenceImage(View):
     size: int = Field(default=32, ge=2, le=LARGEST)
     sigma: float = Field(default=1.0, gt=0, le=1e9, description="in pixels")
     kind: Literal["persim", "gudhi"] = "persim"
-    ranges: Literal["quantiles", "extremes"] = Field(default="quantiles", description="of births and persistence")
+    ranges: Literal["extremes", "quantiles"] = Field(default="extremes", description="of births and persistence")
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(T,) -> (size, size)."""
