@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -95,6 +94,8 @@ class Out:
             InputError: for a file that exists, unless forced; a folder, a disk, a socket, or a link that leads nowhere.
         """
         if str(path) == "-":
+            if sys.__stdout__ is None:
+                raise InputError("standard output is closed; choose another --out")
             return cls(path, None, standard=True)
         try:
             found = path.stat()
@@ -127,8 +128,6 @@ class Out:
             return
         try:
             if self.standard:
-                if sys.stdout is None:
-                    raise InputError("standard output is closed; choose another --out")
                 yield sys.stdout.buffer
                 sys.stdout.buffer.flush()
             else:  # at the end of an open file, as what else writes to it expects
@@ -161,18 +160,14 @@ def _unwritten(path: Path, error: OSError) -> InputError:
 
 
 def remove(path: Path, within: Path) -> None:
-    """Remove a file or a folder of ours, if it is there. A link is removed, and what it leads to never is.
+    """Remove a file of ours, if it is there. A link is removed, and what it leads to never is.
 
     Args:
-        path: what to remove; left alone where a link leads there.
+        path: what to remove; left alone where a folder on the way is a link.
         within: the folder above it that is ours; it may be a link itself.
     """
     above = [within / part for part in path.relative_to(within).parents if part != Path()]
-    if any(place.is_symlink() for place in above):
-        return
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    if not any(place.is_symlink() for place in above):
         path.unlink(missing_ok=True)
 
 

@@ -105,6 +105,14 @@ def _numbers(block: Table, name: str, role: str, marks: _Marks) -> npt.NDArray[n
     return found
 
 
+def _finite(block: Table, name: str, time: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    odd = np.flatnonzero(~np.isfinite(time))
+    if len(odd):
+        cell, line = block.columns[name][odd[0]], block.lines[odd[0]]
+        raise InputError(f"{block.where}: column {name!r} (time) holds {cell!r} in row {line}")
+    return time
+
+
 class _Clock:
     """Time stamps in seconds since the first: dates where all of them are, else numbers."""
 
@@ -125,7 +133,7 @@ class _Clock:
             self._dates(stamps, name, block.where)
         if self.wrong is None:
             try:
-                self.numbers.extend(_numbers(block, name, "time", marks).tolist())
+                self.numbers.extend(_finite(block, name, _numbers(block, name, "time", marks)).tolist())
             except InputError as error:
                 self.wrong = error
         if self.wrong is not None and not self.all_dates:

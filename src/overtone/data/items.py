@@ -8,8 +8,9 @@ import mmap
 import shutil
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,58 +52,84 @@ class Items(Protocol):
     def __getitem__(self, index: Any) -> Array: ...
 
 
-def open_items(path: Path, name: str, where: str) -> Items:
-    """An array of an ``.npz``: mapped into memory where it is stored, else unpacked as it is read.
+@dataclass(frozen=True)
+class Member:
+    """An array of an ``.npz`` file, as its header says: where it is, and what.
 
-    Args:
-        path: an archive that has been looked at: it can be opened and has the array.
-        name: the array's.
-        where: the source, for messages.
+    Attributes:
+        info: its place in the archive.
+        shape, dtype: of the array.
+        fortran: the first axis is the innermost.
+        header: bytes up to the values.
+    """
+
+    info: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    header: int
+
+    @property
+    def item(self) -> int:
+        """Bytes of one item."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        """What its values take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """The header of one of the archive's arrays.
 
     Raises:
-        InputError: for an array of objects, or one that is shorter than it says.
+        ValueError: if it is none.
     """
-    with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{name}.npy")
-        with archive.open(info) as member:
-            shape, fortran, dtype, header = read_header(member)
-        if dtype.hasobject:
-            raise InputError(
-                f"{where}: it holds Python objects, which are never unpickled; save plain number and text arrays"
-            )
-        if math.prod(shape) * dtype.itemsize != info.file_size - header:
-            raise InputError(
-                f"{where}: {name} says that it is {shape} of {dtype}, {math.prod(shape) * dtype.itemsize} bytes, but "
-                f"holds {info.file_size - header}; it is cut short or damaged"
-            )
-        order = "F" if fortran else "C"
-        item = math.prod(shape[1:]) * dtype.itemsize
-        if info.compress_type == zipfile.ZIP_STORED:
-            with path.open("rb") as file:
-                return MappedItems(file, data_offset(file, info) + header, shape, dtype, order)
-        if item <= WHOLE_BYTES and not fortran and shape:
-            return PackedItems(path, name, shape, dtype, where)
-        with tempfile.TemporaryFile() as file:  # gone with its last user
-            _check_room(info.file_size, where)
-            with archive.open(info) as member:
-                shutil.copyfileobj(member, file, BLOCK_BYTES)
-            file.flush()
-            return MappedItems(file, header, shape, dtype, order)
+    with archive.open(info) as member:
+        return Member(info, *_read_header(member))
 
 
-def read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether the first axis is the innermost, type, and the bytes up to the values."""
+def _read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(member)  # type: ignore[no-untyped-call]
     return shape, fortran, dtype, member.tell()
 
 
-def data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Where a member's data begin: behind its local header, whose variable parts have their lengths at 26 and 28."""
-    file.seek(info.header_offset + 26)
-    lengths = np.frombuffer(file.read(4), dtype="<u2")
-    return info.header_offset + 30 + int(lengths.sum())
+def data_offset(path: Path, member: Member) -> int:
+    """Where a stored array's values begin in the archive.
+
+    Before them is the member's local header, whose two variable parts have their lengths at 26 and 28.
+    """
+    with path.open("rb") as file:
+        file.seek(member.info.header_offset + 26)
+        lengths = np.frombuffer(file.read(4), dtype="<u2")
+    return member.info.header_offset + 30 + int(lengths.sum()) + member.header
+
+
+def open_items(path: Path, member: Member, where: str) -> Items:
+    """An array of an ``.npz``: mapped into memory where it is stored, else unpacked as it is read.
+
+    Args:
+        path: the archive.
+        member: the array, of numbers, whose size was looked at.
+        where: the source, for messages.
+
+    Raises:
+        InputError: where it has to be unpacked to disk first, which has not the space.
+    """
+    if member.info.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:
+            return MappedItems(file, data_offset(path, member), member)
+    if member.item <= WHOLE_BYTES and not member.fortran:
+        return PackedItems(path, member, where)
+    _check_room(member.info.file_size, where)
+    with tempfile.TemporaryFile() as file, zipfile.ZipFile(path) as archive:  # the file is gone with its last user
+        with archive.open(member.info) as packed:
+            shutil.copyfileobj(packed, file, BLOCK_BYTES)
+        file.flush()
+        return MappedItems(file, member.header, member)
 
 
 def _check_room(size: int, where: str) -> None:
@@ -121,14 +148,15 @@ class MappedItems:
     Args:
         file: that holds the values.
         offset: where they begin.
-        shape, dtype: of the array.
-        order: ``C``, or ``F`` where the first axis is the innermost.
+        member: what they are.
     """
 
-    def __init__(self, file: Any, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any) -> None:
+    def __init__(self, file: Any, offset: int, member: Member) -> None:
         self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.array: Array = np.ndarray(shape, dtype, buffer=self.map, offset=offset, order=order)
-        self.shape, self.dtype, self.size, self.order = shape, dtype, self.array.size, order
+        self.shape, self.dtype, self.fortran = member.shape, member.dtype, member.fortran
+        order: Literal["F", "C"] = "F" if member.fortran else "C"
+        self.array: Array = np.ndarray(self.shape, self.dtype, buffer=self.map, offset=offset, order=order)
+        self.size = self.array.size
         self.touched = 0
 
     def __len__(self) -> int:
@@ -142,7 +170,7 @@ class MappedItems:
             self.touched += min(found.nbytes, rows * NEAR_BYTES) + NEAR_BYTES
         else:
             found = found.copy()
-            self.touched += found.nbytes if self.order == "C" else self.array.nbytes
+            self.touched += self.array.nbytes if self.fortran else found.nbytes
         if self.touched > WHOLE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self.map.madvise(mmap.MADV_DONTNEED)  # they are read again from the file if they are needed
             self.touched = 0
@@ -154,19 +182,18 @@ class PackedItems:
 
     Args:
         path: the archive.
-        name: of the array in it.
-        shape, dtype: of the array.
+        member: the array.
         where: the source, for messages.
     """
 
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
-        self.path, self.name, self.where = path, name, where
-        self.shape, self.dtype, self.size = shape, dtype, math.prod(shape)
-        self.item = math.prod(shape[1:]) * dtype.itemsize
+    def __init__(self, path: Path, member: Member, where: str) -> None:
+        self.path, self.member, self.where = path, member, where
+        self.shape, self.dtype, self.size = member.shape, member.dtype, math.prod(member.shape)
         self.open = contextlib.ExitStack()
-        self.member: Any = None
-        self.next = 0  # the item that the archive gives next
-        self.block, self.first = np.empty((0, *shape[1:]), dtype), 0
+        self.stream: Any = None
+        self.next = 0  # the item that the stream gives next
+        self.count = max(1, BLOCK_BYTES // max(1, member.item))
+        self.block, self.first = np.empty((0, *self.shape[1:]), self.dtype), 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -178,30 +205,29 @@ class PackedItems:
             return self._items(first, max(last, first))
         number = int(index)
         if not self.first <= number < self.first + len(self.block):
-            count = max(1, BLOCK_BYTES // max(1, self.item))
-            self.block, self.first = self._items(number, min(number + count, len(self))), number
+            self.block, self.first = self._items(number, min(number + self.count, len(self))), number
         return self.block[number - self.first]
 
     def _items(self, first: int, last: int) -> Array:
-        if self.member is None or first < self.next:
+        if self.stream is None or first < self.next:
             self._start()
         while self.next < first:  # what is skipped has to be unpacked all the same
-            self._read(min(first - self.next, max(1, BLOCK_BYTES // max(1, self.item))))
+            self._read(min(first - self.next, self.count))
         return self._read(last - first)
 
     def _start(self) -> None:
         self.open.close()
         archive = self.open.enter_context(zipfile.ZipFile(self.path))
-        self.member = self.open.enter_context(archive.open(f"{self.name}.npy"))
-        read_header(self.member)
+        self.stream = self.open.enter_context(archive.open(self.member.info))
+        self.stream.read(self.member.header)
         self.next = 0
 
     def _read(self, count: int) -> Array:
         try:
-            data = self.member.read(count * self.item)
+            data = self.stream.read(count * self.member.item)
         except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file
             raise InputError(f"{self.where}: cannot be read, it is cut short or damaged ({error})") from error
-        if len(data) != count * self.item:
-            raise InputError(f"{self.where}: {self.name} ends after item {self.next}; the file is cut short or damaged")
+        if len(data) != count * self.member.item:
+            raise InputError(f"{self.where}: it is cut short after item {self.next}")
         self.next += count
         return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.data.base import FloatArray
-from overtone.data.items import data_offset, read_header
+from overtone.data.items import data_offset, read_member
 
 
 class LazyWindows:
@@ -52,38 +50,10 @@ class LazyWindows:
         return np.asarray(part, dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Member:
-    """An array of an ``.npz`` file, as its header says: where it is, and what. ``header`` are the header's bytes."""
-
-    info: zipfile.ZipInfo
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-    header: int
-
-    @property
-    def bytes(self) -> int:
-        """What its values take."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    """The header of one of the archive's arrays.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    with archive.open(info) as member:
-        return Member(info, *read_header(member))
-
-
 def map_npz(path: Path, name: str) -> npt.NDArray[Any] | None:
     """An array of an ``.npz`` mapped into memory instead of read; None where it is compressed."""
     with zipfile.ZipFile(path) as archive:
         member = read_member(archive, archive.getinfo(f"{name}.npy"))
     if member.info.compress_type != zipfile.ZIP_STORED or member.fortran or member.dtype.hasobject:
         return None
-    with path.open("rb") as file:
-        offset = data_offset(file, member.info) + member.header
-    return np.memmap(path, dtype=member.dtype, mode="r", offset=offset, shape=member.shape)
+    return np.memmap(path, dtype=member.dtype, mode="r", offset=data_offset(path, member), shape=member.shape)

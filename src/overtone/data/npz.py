@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.base import Recordings, Source
-from overtone.data.items import WHOLE_BYTES, open_items
-from overtone.data.lazy import Member, map_npz, read_member
+from overtone.data.items import WHOLE_BYTES, Member, open_items, read_member
+from overtone.data.lazy import map_npz
 from overtone.errors import InputError, nearest
 
 MAP_BYTES = 2**26
@@ -152,7 +152,7 @@ def _array(path: Path, archive: zipfile.ZipFile, member: Member, streamed: bool,
     """A large stored array is mapped into memory, or read as it is asked for; others are read."""
     name = member.info.filename.removesuffix(".npy")
     if streamed and member.info.file_size > WHOLE_BYTES:
-        return open_items(path, name, where)
+        return open_items(path, member, where)
     mapped = map_npz(path, name) if path.stat().st_size > MAP_BYTES else None
     if mapped is not None:
         return mapped

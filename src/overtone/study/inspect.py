@@ -197,7 +197,8 @@ def sweep(out: Path) -> None:
     cells = [] if (out / "cells").is_symlink() else [path for path in out.glob("cells/*") if not path.is_symlink()]
     for folder in [out, *cells]:
         for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
     for folder in cells:
         disk.sweep(folder)
         for path in folder.glob("memory-*"):  # as they were called before

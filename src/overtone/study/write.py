@@ -17,7 +17,7 @@ from overtone.engine import Fitted, parts_of, scores, without
 from overtone.engine.checkpoint import FILE as CHECKPOINT
 from overtone.engine.loop import ROWS, StateDict
 from overtone.errors import InputError
-from overtone.files import write_npz
+from overtone.files import remove, write_npz
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
 from overtone.sealed import DamagedError, digests, read_npz, write_sealed
@@ -104,7 +104,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
         },
     )
     for name in (CHECKPOINT, "error.json"):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name, shop.folder)
 
 
 def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
