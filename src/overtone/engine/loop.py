@@ -38,6 +38,7 @@ VERSION = 2
 options, of weights over time or of phases: cells' keys hold only what differs from these."""
 
 COMMIT_SECONDS = 5.0
+"""Between two commits; ten times as many for each second that one takes, which is then at most 2 % of the time."""
 ROWS = "metrics.jsonl"
 BACKEND = "inductor"
 StateDict = dict[str, Tensor]
@@ -158,7 +159,7 @@ class _Run:
         self.sums: dict[str, float] = {}
         self.still: list[torch.nn.Parameter] = []
         self.generators: dict[str, Any] | None = None
-        self.committed = time.monotonic()
+        self.committed, self.commit_took = time.monotonic(), 0.0
         self._resume()
         if train.compile:
             for tap in (job.distillation.student, *(t.tap for t in job.teachers.values() if isinstance(t, Teacher))):
@@ -321,10 +322,12 @@ class _Run:
         return self.job.folder / checkpoint.FILE
 
     def _commit_now_and_then(self) -> None:
-        due = time.monotonic() - self.committed >= COMMIT_SECONDS
+        now = time.monotonic()
+        due = now - self.committed >= COMMIT_SECONDS * max(1.0, 10 * self.commit_took)
         if self._anywhere(due and self.accelerator.is_main_process):  # the main process' clock decides for all
             self._commit()
             self.committed = time.monotonic()
+            self.commit_took = self.committed - now
 
     def _commit(self) -> None:
         states = [checkpoint.random_states()]

@@ -64,7 +64,7 @@ def execute(
         sweep(out)
         for note in mend(shop):
             heard.note(note)
-    done = _agreed(accelerator, {cell.key for cell in wanted if shop.done(cell.key)})
+    done = _agreed(accelerator, wanted, shop)
     todo = [cell for cell in wanted if cell.key not in done]
     doubts = _wire(shop, todo)
     if accelerator.is_main_process:
@@ -213,8 +213,9 @@ def _wanted(plan: Plan, only: str | None) -> list[Cell]:
     return [plan.cells[key] for key in needed]
 
 
-def _agreed(accelerator: Accelerator, done: set[str]) -> set[str]:
+def _agreed(accelerator: Accelerator, wanted: list[Cell], shop: Workshop) -> set[str]:
     """The main process' view of what is done, on every process: their clocks and disks may differ."""
+    done = {cell.key for cell in wanted if shop.done(cell.key)} if accelerator.is_main_process else set()
     if accelerator.num_processes == 1:
         return done
     held = [json.dumps(sorted(done))]
