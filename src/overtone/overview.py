@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from overtone import data, methods, models, recipe, views
+from overtone.disk import in_units
 from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.explain import Explained
@@ -127,15 +128,11 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     scored = f" and {given} with given weights to score" if given else ""
     console.print(
         f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
-        f"{cost.jobs} side by side\nmemory a job, besides the program: {plan.windows.noun}s {_bytes(cost.windows)}, "
-        f"diagrams {_bytes(cost.diagrams)}, teachers' outputs {_bytes(cost.outputs)}; disk {_bytes(cost.disk)}\n"
+        f"{cost.jobs} side by side\nmemory a job, besides the program: {plan.windows.noun}s {in_units(cost.windows)}, "
+        f"diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; disk {in_units(cost.disk)}\n"
         "Everything fits; nothing was trained.",
         highlight=False,
     )
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Table:

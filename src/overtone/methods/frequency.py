@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
+from overtone.disk import in_units
 from overtone.errors import InputError
 from overtone.frequency import (
     FrequencyAttention,
@@ -153,15 +154,10 @@ def check_filters(config: FrequencyConfig, own: list[Level]) -> None:
     fitting = {} if config.published else _fitting_forms(config, own)
     forms = " or ".join(f"{form} ({held:,})" for form, held in fitting.items())
     raise InputError(
-        f"its filters of form {config.form} would have {count:,} parameters, {_memory(count)} in "
+        f"its filters of form {config.form} would have {count:,} parameters, {in_units(BYTES * count)} in "
         f"training with their gradients and momentum in float32; max_parameters allows {config.max_parameters:,}. Use "
         f"{f'form: {forms}' if forms else 'fewer stages'}, or raise max_parameters"
     )
-
-
-def _memory(count: int) -> str:
-    size = BYTES * count
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def _filter_parameters(config: FrequencyConfig, own: list[Level], form: str | None = None) -> int:
