@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from overtone.tokens import PREFIXES, Reading, tensor_of
+from overtone.tokens import PREFIXES, Reading, spaced, tensor_of
 
 FIRST = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
@@ -22,6 +22,7 @@ FIRST = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
 )
 """What takes and gives channels before positions."""
+ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 TOKENS = (
     *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
     *(nn.MultiheadAttention, nn.RNNBase),
@@ -186,7 +187,21 @@ def _patches(held: Tensor, x: Tensor, shape: tuple[int, int]) -> bool:
     return torch.equal(windows.sort(1).values, held[0].sort(1).values)
 
 
-def rows_of(found: list[Seen]) -> list[str]:
+def stages_of(found: list[Seen]) -> dict[str, str]:
+    """The last module at each length of a map; where there is one length at most, blocks or layers of tokens."""
+    last_at = {}
+    for seen in found:
+        # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
+        repeated = isinstance(seen.module, ADAPTIVE) and seen.grown
+        if seen.reading == Reading() and seen.shape[1] > 1 and not repeated:
+            last_at[seen.shape[1]] = seen.path
+    rows = _rows(found)
+    if len(last_at) < 2 and rows:
+        return spaced(rows)
+    return {f"stage{number}": last_at[length] for number, length in enumerate(sorted(last_at, reverse=True), start=1)}
+
+
+def _rows(found: list[Seen]) -> list[str]:
     """The longest row of equal modules that give tokens; else what gives some by itself, a recurrent layer."""
     rows: dict[tuple[str, str, tuple[int, int]], list[str]] = {}
     alone = []

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
-from overtone.signals import FIRST, Seen, follow, rows_of
-from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, spaced, tensor_of
+from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
+from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
 from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, logits_of, shape_of
 
 
@@ -178,7 +178,6 @@ def _classifier(model: nn.Module) -> nn.Linear | None:
 
 VERSION = 4
 """Of how a foreign model's stages are found; part of the key of a cell that leaves it to the probe."""
-ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 
 
 class _Layout:
@@ -220,23 +219,9 @@ def _stages_of(model: nn.Module, example: Tensor) -> dict[str, str]:
     if declared is not None:
         return declared
     if example.dim() == 3:
-        return _stages_of_signals(follow(model, example))
+        return stages_of(follow(model, example))
     found = _find_stages(model, example)
     return (blocks_of(model, example) or found) if len(found) < 2 and example.dim() == 4 else found
-
-
-def _stages_of_signals(found: list[Seen]) -> dict[str, str]:
-    """The last module at each length of a map; where there is one length at most, blocks or layers of tokens."""
-    last_at = {}
-    for seen in found:
-        # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
-        repeated = isinstance(seen.module, ADAPTIVE) and seen.grown
-        if seen.reading == Reading() and seen.shape[1] > 1 and not repeated:
-            last_at[seen.shape[1]] = seen.path
-    rows = rows_of(found)
-    if len(last_at) < 2 and rows:
-        return spaced(rows)
-    return {f"stage{number}": last_at[length] for number, length in enumerate(sorted(last_at, reverse=True), start=1)}
 
 
 def _read(tap: Tap, example: Tensor) -> None:
