@@ -344,14 +344,14 @@ def file(weights: Path, tmp_path: Path) -> Path:
 def test_run_report_explain_and_check(file: Path, tmp_path: Path) -> None:
     code, text = overtone("check", file)
     assert code == 0, text
-    assert "teacher signal: wrn10-0.5 on signal 6x64, given weights (big.pth), " in text
+    assert "teacher signal: wrn10-0.5 on signal 6x64, given weights (big.pth): 'module.' taken off all names, " in text
     assert "6 cells to train and 1 with given weights to score: 1 folds x 2 seeds" in text
     out = tmp_path / "out"
     code, text = overtone("run", file, "--out", out, "--jobs", "1")
     assert code == 0, text
     assert "7 cells, 0 done, 6 to train, 1 with given weights to score" in text
     assert "teacher signal · fold 0 test " in text
-    assert "% given weights (big.pth)" in text
+    assert "% given weights (big.pth): 'module.' taken off all names" in text
     code, text = overtone("run", file, "--out", out, "--jobs", "1")
     assert "7 done, nothing to train " in text
     assert "to score" not in text
