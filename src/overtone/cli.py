@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 from overtone.errors import InputError, OvertoneError, nearest, own_place, told
 from overtone.streams import CUT_OFF, INTERRUPTED, end_on_interrupt, interrupted, leave, make_printable
@@ -73,6 +74,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change a setting of the recipe, such as train.lr=0.1; repeatable."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Run a study of very many cells, or of weeks, without asking.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Trust = Annotated[
     bool,
@@ -95,6 +97,7 @@ def run(
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Cells trained side by side; as many as cores unless given."),
     ] = None,
+    yes: Yes = False,
     debug: Debug = False,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to continue; when all is done it takes seconds."""
@@ -108,11 +111,15 @@ def run(
         claim(folder, study.name)  # before anything is put there
         try:
             with _quiet(), _alone(folder), console.status("reading data", spinner="dots") as status:
-                plan = _plan(study, data.load(study.data))
+                windows = data.load(study.data)
+                if not yes:
+                    _ask(study, windows, status)
+                plan = _plan(study, windows)
                 status.stop()
                 code = _execute(plan, folder, recipe, overrides, only, jobs)
         except KeyboardInterrupt:
             command = _command(recipe, overrides, out)
+            command += " --yes" if yes else ""
             command += (f" --only {only}" if only else "") + (f" --jobs {jobs}" if jobs else "")
             console.print(
                 f"\nInterrupted. What is finished is kept; go on with:\n  {escape(command)}",
@@ -121,6 +128,31 @@ def run(
             )
             leave(INTERRUPTED)
     raise typer.Exit(code)
+
+
+def _ask(study: Recipe, windows: Windows, status: Status) -> None:
+    """A very large study is estimated from its first fold and seed, and run only with the user's word.
+
+    Raises:
+        InputError: without that word, or a terminal to ask at.
+    """
+    from overtone.study import large
+
+    whole = large(study, windows)
+    if whole is None:
+        return
+    from overtone.overview import size_of
+    from overtone.study.check import check
+
+    seconds = check(whole.one).cost.seconds * whole.repeats
+    if not whole.asks(seconds):
+        return
+    status.stop()
+    said = f"study {study.name}: {size_of(whole, seconds)}"
+    if not (console.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
+        raise InputError(f"{said}; if that is meant, add --yes")
+    if not typer.confirm(f"{said}. Run it?"):
+        raise InputError("not run; see seeds, split and epochs")
 
 
 def _execute(
@@ -158,9 +190,15 @@ def check(recipe: RecipeName, overrides: Overrides = None, debug: Debug = False)
     with _told(debug), _quiet():
         from overtone import data, overview
         from overtone.recipe import load
+        from overtone.study.size import MANY_CELLS, large
 
         study = load(recipe, overrides)
-        overview.show(console, _plan(study, data.load(study.data)))
+        windows = data.load(study.data)
+        whole = large(study, windows)
+        if whole is not None and whole.cells > MANY_CELLS:
+            overview.show(console, whole.one, whole)
+        else:
+            overview.show(console, _plan(study, windows))
 
 
 @app.command("list")

@@ -24,14 +24,17 @@ PLAIN_SECONDS = 10.0
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """``45 s``, ``3 min 20 s``, ``2 h 05 min``, ``12 days``, ``3.1 years``."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     minutes, seconds = divmod(seconds, 60)
     if minutes < 60:
         return f"{minutes} min {seconds:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 100 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    days = minutes // (24 * 60)
+    return f"{days} days" if days < 730 else f"{days / 365.25:.3g} years"
 
 
 @dataclass

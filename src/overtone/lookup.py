@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, nearest, told
 from overtone.recipe.messages import explain
 from overtone.views import VIEWS, CustomView, View
 
@@ -41,7 +41,7 @@ def import_object(name: str, what: str) -> Any:
             f"{what} {name!r}: there is no module {error.name!r}; it must be installed or lie in {here}"
         ) from error
     except Exception as error:
-        raise InputError(f"{what} {name!r}: importing it fails: {type(error).__name__}: {error}") from error
+        raise InputError(f"{what} {name!r}: importing it fails: {told(error)}") from error
     if not hasattr(module, attribute):
         names = [n for n in dir(module) if not n.startswith("_")]
         raise InputError(f"{what} {name!r}: there is no {attribute!r} in {module_name}; {nearest(attribute, names)}")

@@ -16,8 +16,9 @@ from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.predict import Evaluation
-from overtone.study import Plan
+from overtone.study import Plan, Size
 from overtone.study.check import Check, Cost, check
+from overtone.study.size import LONG
 from overtone.types import Spec
 
 
@@ -108,8 +109,14 @@ def show_evaluation(console: Console, classes: Sequence[str], found: Evaluation,
         console.print(f"[yellow]{escape(note)}[/yellow]")
 
 
-def show(console: Console, plan: Plan) -> None:
-    """Everything about a study before it runs; raises where it could not run."""
+def show(console: Console, plan: Plan, whole: Size | None = None) -> None:
+    """Everything about a study before it runs; raises where it could not run.
+
+    Args:
+        console: where to.
+        plan: the study, or the first fold and seed of one that is too large to plan.
+        whole: then, how large that is.
+    """
     _show_data(console, plan)
     _show_split(console, plan)
     found = check(plan)
@@ -118,6 +125,20 @@ def show(console: Console, plan: Plan) -> None:
     for warning in found.warnings:
         console.print(f"[yellow]{escape(warning)}[/yellow]", highlight=False)
     _show_cost(console, plan, found.cost)
+    seconds = found.cost.seconds * (whole.repeats if whole else 1)
+    if whole or seconds > LONG:
+        size = size_of(whole, seconds) if whole else duration(seconds)
+        first = "This was its first fold and seed. " if whole else ""
+        console.print(f"[yellow]{first}The whole study: {size}; overtone run asks for --yes[/yellow]", highlight=False)
+
+
+def size_of(whole: Size, seconds: float) -> str:
+    """A large study in one phrase."""
+    models = len(whole.one.cells)
+    return (
+        f"{whole.cells} cells ({whole.folds} folds x {whole.seeds} seeds x {models} models), about {duration(seconds)} "
+        "of training"
+    )
 
 
 def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:

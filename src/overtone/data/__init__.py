@@ -12,7 +12,7 @@ from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
 from overtone.data.pictures import PictureFiles
 from overtone.data.sp_sw_har import SpSwHar
-from overtone.data.split import Fold, check_classes, check_learnable, leaks, split
+from overtone.data.split import Fold, check_classes, check_learnable, fold_numbers, leaks, split
 from overtone.data.standardise import Standardiser
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
@@ -97,6 +97,7 @@ __all__ = [
     "check_classes",
     "check_learnable",
     "cut",
+    "fold_numbers",
     "leaks",
     "load",
     "split",

@@ -142,8 +142,8 @@ def _believable(archive: zipfile.ZipFile, name: str, shown: str, where: str) -> 
         )
     if member.bytes > BOMB_BYTES and member.bytes > BOMB_RATIO * info.compress_size:
         raise InputError(
-            f"{where}: {shown!r} unpacks to {member.bytes} bytes from {info.compress_size}, more than {BOMB_RATIO} "
-            "times as many; if it is what it should be, save it with numpy.savez (not compressed)"
+            f"{where}: {shown!r} unpacks to {member.bytes} bytes from {info.compress_size}, over {BOMB_RATIO} times as "
+            "many; if it is what it should be, save it with numpy.savez (not compressed)"
         )
     return member
 

@@ -55,21 +55,41 @@ def split(windows: Windows, settings: SplitSettings) -> list[Fold]:
     """
     if settings.scheme == "official" and settings.by == "window":
         return [_official_windows(windows, settings)]
+    units, held_out = _held_out(windows, settings)
+    return [_fold(units, number, held_out[number], settings) for number in _chosen(held_out, settings)]
+
+
+def fold_numbers(windows: Windows, settings: SplitSettings) -> list[int]:
+    """Numbers of the folds that :func:`split` would make; of ten thousand, each holds numbers of all windows.
+
+    Raises:
+        InputError: as :func:`split`, as far as that is known yet.
+    """
+    if settings.scheme == "official" and settings.by == "window":
+        return [0]
+    return _chosen(_held_out(windows, settings)[1], settings)
+
+
+def _held_out(windows: Windows, settings: SplitSettings) -> tuple[_Units, list[list[str]]]:
+    """What is never divided, and those of it that each fold tests."""
     if settings.by != "window" and _images(windows) and len(windows.groups) == 1:
         known = DEALT if windows.official_test is None else "split: {by: window, scheme: official}"
         raise InputError(f"{windows.where}: these images have no groups; use {known}")
     units = _units(windows, settings)
     if settings.scheme == "official":
-        held_out = [_official(windows, units)]
-    else:
-        held_out = _test_groups(units.names, settings)
+        return units, [_official(windows, units)]
+    return units, _test_groups(units.names, settings)
+
+
+def _chosen(held_out: Sequence[object], settings: SplitSettings) -> list[int]:
+    """The folds' numbers that the recipe asks for."""
     for number in settings.folds or []:
         if number >= len(held_out):
             raise InputError(
                 f"split.folds: there is no fold {number}; this split has {len(held_out)} (0 to {len(held_out) - 1})"
             )
     chosen = settings.folds if settings.folds is not None else range(len(held_out))
-    return [_fold(units, number, held_out[number], settings) for number in dict.fromkeys(chosen)]
+    return list(dict.fromkeys(chosen))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from overtone.data.base import IntArray
 from overtone.data.pictures import Crop
 from overtone.engine.reading import read_ahead
 from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
-from overtone.errors import InputError
+from overtone.errors import InputError, own_place, told
 from overtone.types import Batch
 from overtone.views import State, View
 
@@ -101,7 +101,7 @@ class Samples:
                 state = {**state, **view.scaled(standardise.mean, standardise.std)}
                 stored = source if view.FOLLOWS else _prepared(source, view, windows, fold, device, budget, cache)
             except ValueError as error:  # views know nothing of our errors
-                raise InputError(f"views.{name}: {error}") from error
+                raise InputError(f"views.{name}: {told(error) if own_place(error) else error}") from error
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
         return cls(fitted, target, standardise, windows.files, fits, readers)

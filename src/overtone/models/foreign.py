@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from overtone.errors import InputError, close
+from overtone.errors import InputError, close, told
 from overtone.lookup import import_library, import_object
 from overtone.trust import LIBRARIES
 from overtone.types import logits_of
@@ -149,9 +149,7 @@ def _from_class(name: str, input_shape: Sequence[int], classes: int, arguments: 
         model = kind(**given, **arguments) if given else kind(input_shape[0], classes, **arguments)
     except Exception as error:
         called = ", ".join(f"{n}={v}" for n, v in given.items()) or f"{input_shape[0]}, {classes}"
-        raise InputError(
-            f"model {name!r}: {name.partition(':')[2]}({called}) fails: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"model {name!r}: {name.partition(':')[2]}({called}) fails: {told(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} must give a torch module, got {type(model).__name__}")
     return model
@@ -165,9 +163,7 @@ def _try(model: nn.Module, name: str, input_shape: Sequence[int], classes: int) 
         with torch.no_grad():
             output = model(torch.zeros(2, *input_shape))
     except Exception as error:
-        raise InputError(
-            f"model {name!r} does not take its view's {tuple(input_shape)}: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"model {name!r} does not take its view's {tuple(input_shape)}: {told(error)}") from error
     finally:
         model.train(training)
     try:

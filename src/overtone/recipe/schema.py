@@ -179,7 +179,9 @@ class TrainSettings(Part):
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     last_batch: Literal["drop", "keep"] = Field(default="drop", description="of an epoch, where it is not full")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
-    readers: int | None = Field(default=None, ge=0, le=1024, description="processes that decode pictures")
+    readers: int | None = Field(
+        default=None, ge=0, le=1024, description="processes that decode pictures; by the cores if unset"
+    )
     autocast: Literal["none", "bf16", "fp16"] = "none"
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()

@@ -5,6 +5,7 @@ from overtone.study.execute import claim, execute
 from overtone.study.inspect import OLD, damaged_cells
 from overtone.study.listen import StudyListener
 from overtone.study.plan import Cell, Plan, Row, make_plan
+from overtone.study.size import Size, large
 from overtone.study.workers import default_jobs
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Figure",
     "Plan",
     "Row",
+    "Size",
     "StudyListener",
     "TableRow",
     "claim",
@@ -20,6 +22,7 @@ __all__ = [
     "damaged_cells",
     "default_jobs",
     "execute",
+    "large",
     "make_plan",
     "mixed_environments",
     "read_study",
