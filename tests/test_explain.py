@@ -270,8 +270,7 @@ def test_the_mask_of_a_dense_filter_is_what_its_coefficients_pass(
     made = SpectralFilter(1, 1, size, form="full", **settings)
     mask = made.mask()
     assert mask.shape == size
-    made.weight.data.zero_()
-    made.weight.data[..., 0] = 1  # every coefficient that is kept is 1 before the mask
+    made.from_dense(torch.ones(1, 1, *size, dtype=torch.complex64))  # every coefficient is 1 before the mask
     assert torch.allclose(made.dense()[0, 0].abs(), mask, atol=1e-6)
 
 

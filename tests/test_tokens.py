@@ -322,8 +322,10 @@ def test_a_convolution_between_transpositions() -> None:
             x = self.act(self.norm(self.two(self.one(x)).transpose(1, 2))).transpose(1, 2)
             return self.fc(x.mean(2))
 
-    tap = Tap(Mixed())  # 16 channels at 16 times
-    assert [stage.shape for stage in probe(tap, torch.randn(2, 3, 32)).stages.values()] == [(8, 32), (16, 16)]
+    model, x = Mixed().eval(), torch.randn(2, 3, 32)
+    tap = Tap(model)  # 16 channels at 16 times
+    assert [stage.shape for stage in probe(tap, x).stages.values()] == [(8, 32), (16, 16)]
+    torch.testing.assert_close(tap(x).stages["stage2"], model.two(model.one(x)))  # the last with time behind
 
 
 def test_a_transformer_teaches_a_network_of_signals_by_maps() -> None:

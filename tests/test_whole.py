@@ -402,7 +402,7 @@ def test_report_says_what_is_damaged_instead_of_showing_it(
     page = (out / "report.html").read_text()
     assert f"Damaged: {name} is" in page
     rows = {row["id"]: row for row in json.loads((out / "table.json").read_text())}
-    assert (rows["kd-pi"]["n"], rows["kd-pi"]["missing"]) == (1, 1)
+    assert (rows["kd-pi"]["folds"], rows["kd-pi"]["missing"]) == (1, 1)
     assert rows["none"]["missing"] == 0
     assert files(out / "cells") == before  # a report only reads
     assert invoke("explain", out)[0] in (0, 2)

@@ -61,9 +61,13 @@ class _Axes:
         self.state: Literal["first", "tokens", "lost"] = "first"
         self.shape: tuple[int, int] = (x.shape[1], x.shape[2])
         self.prefix = 0
+        self.last: Tensor | None = None
 
     def see(self, module: nn.Module, held: Tensor, shape: tuple[int, int], enters: bool) -> None:
         """A module takes or gives a tensor of this shape (without the batch)."""
+        if enters and shape[0] == shape[1] and self._turned(held) and self.state != "lost":
+            self.state, self.prefix = ("tokens" if self.state == "first" else "first"), 0
+        self.last = held
         square = shape == (self.shape[0], self.shape[0]) != self.shape
         if self.state == "tokens" and square and not any(True for _ in module.parameters()):
             return  # how much each token attends to each
@@ -74,6 +78,13 @@ class _Axes:
         elif shape != self.shape:
             self._moved(shape)
         self.shape = shape
+
+    def _turned(self, held: Tensor) -> bool:
+        """Whether a square map is the last one with its axes swapped, which its shape does not tell."""
+        last = self.last
+        if last is None or last.shape != held.shape or torch.equal(held, last):
+            return False
+        return torch.equal(held, last.transpose(1, 2))
 
     def _vectors(self, module: nn.Module, held: Tensor, shape: tuple[int, int]) -> None:
         """What works on the last axis takes a tensor: vectors of tokens, or a layer over time."""

@@ -104,10 +104,13 @@ class Tap(nn.Module):
         self.at = dict(at)
 
     def attach_before(self, example: Tensor) -> None:
-        """Capture what enters the activation that a stage ends in, as ``stageK.pre``, wherever one is found."""
+        """Capture what enters the activation that a stage ends in, as ``stageK.pre``, wherever one is found.
+
+        Not where a stage is tokens, or has another order of axes: what enters its activation may have yet another.
+        """
         modules = dict(self.model.named_modules())
         for stage, path in last_activations(self.model, self.at, example).items():
-            if f"{stage}.pre" not in self.at:
+            if f"{stage}.pre" not in self.at and self.readings.get(stage, Reading()) == Reading():
                 hook = modules[path].register_forward_pre_hook(_CatchInput(self._held, f"{stage}.pre"))
                 self._hooks.append(hook)
         self.ends_found = True
@@ -309,10 +312,10 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
         if not tap.declared and not tap.at and isinstance(example, Tensor):
             tap.attach(_stages_of(tap.model, example))
             _drop_points(tap, example)
-        if not tap.declared and not tap.ends_found and isinstance(example, Tensor):
-            tap.attach_before(example)
         if not tap.declared and isinstance(example, Tensor):
             _read(tap, example)
+            if not tap.ends_found:
+                tap.attach_before(example)
         with torch.no_grad():
             output = tap(example)
         _check_logits(output.logits, example)

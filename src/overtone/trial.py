@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overtone.errors import InputError, OvertoneError
+from overtone.errors import InputError, OvertoneError, told
 from overtone.tap import Tap
 from overtone.types import Input, Spec, returned
 
@@ -40,7 +40,7 @@ def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
     except OvertoneError as error:
         raise InputError(f"in training, {error}") from error
     except Exception as error:
-        raise InputError(f"fails in training mode: {type(error).__name__}: {error}") from error
+        raise InputError(f"fails in training mode: {told(error)}") from error
     finally:
         hook.remove()
     if output.logits.dim() != 2 or output.logits.shape[1] != spec.classes:

@@ -344,8 +344,9 @@ def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
         InputError: names the fold, the classes and who has them; as :func:`check_learnable` too.
     """
     check_learnable(windows)
+    validated = any(len(fold.val) for fold in folds)  # without any, only last epochs are reported
     for fold in folds:
-        _check_sides(windows, fold)
+        _check_sides(windows, fold, validated)
         known = np.unique(windows.y[fold.train])
         for side, index in (("test", fold.test), ("val", fold.val)):
             unknown = np.setdiff1d(np.unique(windows.y[index]), known)
@@ -358,11 +359,11 @@ def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
                 )
 
 
-def _check_sides(windows: Windows, fold: Fold) -> None:
-    """Every side holds something, and the training side two classes and two different windows."""
+def _check_sides(windows: Windows, fold: Fold, validated: bool) -> None:
+    """Every side holds something (no fold need have a validation side); training has two classes and two windows."""
     where, noun = f"split: fold {fold.number}", windows.noun
     for side, index in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
-        if not len(index):
+        if not len(index) and (side != "val" or validated):
             raise InputError(f"{where}: there is no {noun} in {side}; use other folds")
     held = np.unique(windows.y[fold.train])
     if len(held) < 2:

@@ -280,7 +280,11 @@ def _cell_lines(rows: list[TableRow]) -> list[list[Any]]:
     lines: list[list[Any]] = [list(head)]
     for row in rows:
         for value in row.values:
-            told = [f"{value[which][metric]:.6f}" for which in ("best", "last") for metric in ("accuracy", "macro_f1")]
+            told = [
+                f"{value[which][metric]:.6f}" if which in value else ""
+                for which in CHECKPOINTS
+                for metric in ("accuracy", "macro_f1")
+            ]
             lines.append([*_named(row), value["fold"], value["seed"], *told, "+".join(value["cells"])])
     return lines
 
