@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DATA
+from test_damage import archive
+from test_pictures import draw
 
-from overtone import data
-from overtone.data import split
+from overtone import data, recipe
+from overtone.data import Windows, check_classes, split
 from overtone.errors import InputError
 from overtone.recipe import DataSettings, SplitSettings
+from overtone.study import make_plan
 
 HEADER = ["who", "rec", "t", "ax", "ay", "activity"]
 
@@ -264,3 +267,98 @@ def test_files_are_looked_for_where_it_says(tmp_path: Path, monkeypatch: pytest.
         InputError, match=r"uci_har/uci_har.npz was not found \(looked: .*set data.path, or OVERTONE_DATA"
     ):
         data.load(DataSettings.model_validate({"name": "uci_har"}))
+
+
+def one_class(name: str, folder: Path) -> dict[str, Any]:
+    """Data of a source in which everything is of one class."""
+    if name == "npz":
+        np.savez(folder / "x.npz", X=np.random.default_rng(0).normal(size=(8, 2, 6)), y=[3] * 8, group=[0, 1] * 4)
+        return {"path": str(folder / "x.npz")}
+    if name == "csv":
+        table = [[*row[:-1], "walk"] for row in rows()]
+        return settings(write(folder / "x.csv", table)).model_dump(exclude_none=True)
+    if name == "folder":
+        (folder / "a_walk.csv").write_text("ax\n" + "1\n2\n" * 20)
+        return {"path": str(folder), "channels": ["ax"], "pattern": "(?P<group>[^_]+)_(?P<label>[^.]+)", "window": 10}
+    if name in ("cifar100", "imagefolder"):
+        for side in ("train", "val"):
+            draw(folder / side / "cat" / "a.png", (20, 20), 0)
+        archive(folder / "cifar-100-python", lambda held: {**held, b"fine_labels": [1] * 4})
+        return {"path": str(folder), **({"size": 8} if name == "imagefolder" else {})}
+    if name == "uci_har":
+        sides = {f"{what}_{side}": np.zeros(3, int) for what in ("y", "subject") for side in ("train", "test")}
+        x = {f"X_{side}": np.random.default_rng(0).normal(size=(3, 2, 8)) for side in ("train", "test")}
+        np.savez(folder / "uci_har.npz", **sides, **x, channels=["a", "b"], classes=["sit", "walk"])
+        return {"path": str(folder)}
+    held = {"signal": np.random.default_rng(0).normal(size=(300, 2)), "timestamp_ms": 10 * np.arange(300)}
+    each = {"recording": 0, "rec_subject": 0, "rec_execution": 0, "rec_is_watch": 0, "rec_length": 300}
+    names = {"channels": ["a", "b"], "classes": ["sit", "walk"], "label": np.zeros(300)}
+    np.savez(folder / "sp_sw_har.npz", **held, **{key: [value] for key, value in each.items()}, **names)
+    return {"path": str(folder / "sp_sw_har.npz"), "positions": "phone"}
+
+
+@pytest.mark.parametrize("name", ["npz", "csv", "folder", "imagefolder", "cifar100", "uci_har", "sp_sw_har"])
+def test_no_source_gives_one_class_only(name: str, tmp_path: Path) -> None:
+    given = {**one_class(name, tmp_path), "name": name}
+    wanted = "two classes|no window is left of class|no image is left of class"
+    with pytest.raises(InputError, match=wanted):
+        data.load(DataSettings.model_validate(given))
+
+
+def test_aeon_gives_no_one_class_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("aeon.datasets")
+    monkeypatch.setattr(datasets, "load_classification", lambda *_, **__: (np.zeros((3, 1, 8)), ["a"] * 3))
+    with pytest.raises(InputError, match=r"aeon:X'.*needs at least two classes, got \['a'\]; add windows of another"):
+        data.load(DataSettings(name="aeon:X"))
+
+
+def test_a_source_whose_file_holds_something_else_is_told(tmp_path: Path) -> None:
+    one_class("uci_har", tmp_path)
+    held = dict(np.load(tmp_path / "uci_har.npz"))
+    np.savez(tmp_path / "uci_har.npz", **{**held, "y_train": np.array(["sit"] * 3)})
+    with pytest.raises(InputError, match="data 'uci_har' cannot be used: ValueError: invalid literal"):
+        data.load(DataSettings.model_validate({"name": "uci_har", "path": str(tmp_path)}))
+
+
+def made(y: list[int], group: list[int], x: np.ndarray | None = None) -> Windows:
+    numbers = np.arange(len(y))
+    return Windows(
+        x=np.random.default_rng(0).normal(size=(len(y), 2, 4)).astype(np.float32) if x is None else x,
+        y=np.array(y, dtype=np.int64),
+        group=np.array(group, dtype=np.int64),
+        recording=numbers,
+        start=numbers,
+        groups=tuple(f"p{g}" for g in range(max(group, default=-1) + 1)),
+        classes=("sit", "walk"),
+        channels=("a", "b"),
+        rate=None,
+        where="mine",
+        stride=4,
+    )
+
+
+FLAT = np.full((8, 2, 4), 3, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        (made([], [], FLAT[:0]), "mine: there is no window in it"),
+        (made([1] * 8, [0, 1, 2, 3] * 2), r"at least two classes, got \['walk'\]"),
+        (made([0, 0, 0, 0, 0, 1] * 2, [0, 1, 2, 3, 0, 4] * 2), "fold 3: all 8 training windows are of class 'sit'"),
+        (made([0, 1] * 4, [0, 0, 1, 1, 2, 2, 3, 3], FLAT), "fold 0: all 4 training windows are equal, value by value"),
+        (made([0, 1] * 4, [0, 0, 1, 1, 3, 3, 4, 4]), "fold 1: there is no window in val"),
+    ],
+)
+def test_nothing_that_none_can_learn_from_is_planned(windows: Windows, message: str) -> None:
+    study = recipe.validate({"data": {"name": "npz"}, "student": {"model": "dscnn-4"}, "methods": ["none"],
+                             "train": {"batch": 2}})  # fmt: skip
+    with pytest.raises(InputError, match=message):
+        make_plan(study, windows)
+
+
+def test_windows_that_differ_in_one_value_are_planned() -> None:
+    x = FLAT.copy()
+    x[::2, 0, 3] += 1e-3
+    windows = made([0, 1] * 4, [0, 0, 1, 1, 2, 2, 3, 3], x)
+    check_classes(windows, split(windows, SplitSettings()))

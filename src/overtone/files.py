@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from overtone.errors import InputError
+from overtone.streams import CUT_OFF, leave
 
 OPEN_ALREADY = re.compile(r"/dev/(fd/\d+|stdin|stdout|stderr)|/proc/(self|\d+)/fd/\d+")
 """Names of what a process has open."""
@@ -118,9 +119,10 @@ class Out:
     def open(self) -> Iterator[BinaryIO]:
         """For writing; a file is there when all is written, and not before.
 
+        The program ends where who reads standard output has enough, as ``head`` does.
+
         Raises:
             InputError: where it cannot be written.
-            BrokenPipeError: where who reads standard output has enough.
         """
         if self.target is not None:
             with replacing(self.target) as file:
@@ -135,7 +137,7 @@ class Out:
                     yield file
         except OSError as error:
             if self.standard and isinstance(error, BrokenPipeError):
-                raise
+                leave(CUT_OFF)
             raise _unwritten(self.path, error) from error
 
 

@@ -338,12 +338,11 @@ def check_learnable(windows: Windows) -> None:
 
 
 def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
-    """Refuse data, and folds, that nothing can be learned from, or that test or validate a class nobody could learn.
+    """Refuse folds that nothing can be learned from, or that test or validate a class nobody could learn.
 
     Raises:
-        InputError: names the fold, the classes and who has them; as :func:`check_learnable` too.
+        InputError: names the fold, the classes and who has them.
     """
-    check_learnable(windows)
     validated = any(len(fold.val) for fold in folds)  # without any, only last epochs are reported
     for fold in folds:
         _check_sides(windows, fold, validated)

@@ -146,7 +146,8 @@ def without_empty_classes(windows: Windows) -> Windows:
     left = np.flatnonzero(sizes)
     gone = ", ".join(name for name, size in zip(windows.classes, sizes, strict=True) if not size)
     if len(left) < 2:
-        raise InputError(f"{windows.where}: no window is left of class {gone}; use shorter windows")
+        why = "use shorter windows" if windows.noun == "window" else "add some"
+        raise InputError(f"{windows.where}: no {windows.noun} is left of class {gone}; {why}")
     number = np.full(len(sizes), -1)
     number[left] = np.arange(len(left))
     return replace(

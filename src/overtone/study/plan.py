@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from overtone import engine, models, tap
-from overtone.data import Fold, Windows, check_classes, split
+from overtone.data import Fold, Windows, check_classes, check_learnable, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_type
 from overtone.methods import MethodConfig
@@ -129,6 +129,7 @@ def data_info(windows: Windows, fold: Fold) -> DataInfo:
 class _Planner:
     def __init__(self, recipe: Recipe, windows: Windows) -> None:
         self.recipe, self.windows = recipe, windows
+        check_learnable(windows)
         self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
         check_classes(windows, list(self.folds.values()))
         self.validated = all(len(fold.val) for fold in self.folds.values())
