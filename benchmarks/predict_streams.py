@@ -1,4 +1,4 @@
-"""Peak memory and seconds of `overtone predict` on large files, beside what the import alone takes.
+"""Peak memory, seconds and processor seconds of `overtone predict` on large files, beside what the import alone takes.
 
     python benchmarks/predict_streams.py [--gb 1.5] [--kinds stored compressed long table images]
 
@@ -87,20 +87,21 @@ def table(path: Path, size: int) -> None:
             file.write("".join(f"{who}," + ",".join(f"{x:.3f}" for x in row) + "\n" for row in values))
 
 
-def peak(words: list[str], folder: Path) -> tuple[float, float]:
-    """MiB at most, and seconds, of a process."""
+def peak(words: list[str], folder: Path) -> tuple[float, float, float]:
+    """MiB at most, seconds, and processor seconds of a process."""
     watch = (
         "import resource, subprocess, sys, time; t = time.perf_counter();"
         "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode;"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, time.perf_counter() - t, code)"
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN);"
+        "print(use.ru_maxrss / 1024, time.perf_counter() - t, use.ru_utime + use.ru_stime, code)"
     )
     told = subprocess.run(
         [sys.executable, "-c", watch, *words], cwd=folder, capture_output=True, text=True, check=True, env=os.environ
     )
-    memory, seconds, code = told.stdout.split()
+    memory, seconds, busy, code = told.stdout.split()
     if code != "0":
         raise SystemExit(f"{' '.join(words)} ended with {code}: {told.stderr}")
-    return float(memory), float(seconds)
+    return float(memory), float(seconds), float(busy)
 
 
 def main() -> None:
@@ -112,7 +113,7 @@ def main() -> None:
     size = int(args.gb * 1e9)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        base, _ = peak([sys.executable, "-c", IMPORTS], folder)
+        base, _, _ = peak([sys.executable, "-c", IMPORTS], folder)
         print(f"the import alone: {base:.0f} MiB")
         for kind in args.kinds:
             images = kind == "images"
@@ -127,10 +128,11 @@ def main() -> None:
                 npz(path, (size // (4 * CHANNELS * WINDOW), CHANNELS, WINDOW), "float32", kind == "compressed")
             options = ["--recording", "who"] if kind == "table" else []
             words = [sys.executable, "-m", "overtone.cli", "predict", str(student(folder, images)), str(path)]
-            memory, seconds = peak([*words, *options, "--force", "--out", str(folder / "out.csv")], folder)
+            memory, seconds, busy = peak([*words, *options, "--force", "--out", str(folder / "out.csv")], folder)
             rows = sum(1 for _ in (folder / "out.csv").open()) - 1
             print(
-                f"{kind}: {path.stat().st_size / 1e9:.2f} GB, {rows} rows: {seconds:.0f} s, {memory:.0f} MiB at most, "
+                f"{kind}: {path.stat().st_size / 1e9:.2f} GB, {rows} rows: {seconds:.0f} s ({busy:.0f} s busy), "
+                f"{memory:.0f} MiB at most, "
                 f"{memory - base:.0f} more than the import",
                 flush=True,
             )
