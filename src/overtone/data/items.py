@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overtone.disk import in_units
 from overtone.errors import InputError
 
 WHOLE_BYTES = 2**26
@@ -136,8 +137,8 @@ def _check_room(size: int, where: str) -> None:
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if size > free:
         raise InputError(
-            f"{where}: unpacking it takes {size / 2**30:.1f} GiB, but {tempfile.gettempdir()} has "
-            f"{free / 2**30:.1f} GiB free; free some, set TMPDIR to another folder, or save it with numpy.savez, "
+            f"{where}: unpacking it takes {in_units(size)}, but {tempfile.gettempdir()} has "
+            f"{in_units(free)} free; free some, set TMPDIR to another folder, or save it with numpy.savez, "
             "uncompressed"
         )
 
