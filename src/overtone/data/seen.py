@@ -39,7 +39,7 @@ class Seen:
     ) -> None:
         self.mean, self.std = np.asarray(mean), np.asarray(std)
         self.channels, self.images, self.where = channels, images, where
-        self.count, self.most = 0, -np.inf
+        self.count, self.least, self.most = 0, np.inf, -np.inf
         self.sums = self.squares = np.zeros(len(channels))  # of what differs from the training's mean
 
     def add(self, windows: npt.NDArray[Any], recording: npt.NDArray[Any], start: npt.NDArray[Any]) -> None:
@@ -49,13 +49,14 @@ class Seen:
             InputError: for values that are not finite.
         """
         flat = windows.reshape(*windows.shape[:2], -1)  # (n, C, L)
-        off = flat - self.mean[:, None]  # in float64
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            off = flat - self.mean[:, None]  # in float64
         if not np.isfinite(off).all():
             self._refuse(flat, recording, start)
         self.count += flat.shape[0] * flat.shape[2]
         self.sums = self.sums + off.sum(axis=(0, 2))
         self.squares = self.squares + np.einsum("ncl,ncl->c", off, off)
-        self.most = max(self.most, float(flat.max()))
+        self.least, self.most = min(self.least, float(flat.min())), max(self.most, float(flat.max()))
 
     def _refuse(self, flat: npt.NDArray[Any], recording: npt.NDArray[Any], start: npt.NDArray[Any]) -> None:
         window, channel, sample = np.argwhere(~np.isfinite(flat))[0]
@@ -70,7 +71,7 @@ class Seen:
     @property
     def notes(self) -> list[str]:
         """What to tell: one line, or none."""
-        if self.images and 0 < self.most <= 1:
+        if self.images and 0 <= self.least <= self.most <= 1 and self.most > 0:
             return [f"{self.where}: X looks as if it were scaled to 0..1; this student takes 0 to 255"]
         shift, squares = self.sums / self.count, self.squares / self.count
         mean, std = self.mean + shift, np.sqrt(np.maximum(squares - shift**2, 0))
