@@ -232,6 +232,12 @@ def unsealed(path: Path) -> None:
     path.write_text(path.read_text().replace(f'"{SEAL}"', '"sha257"').replace('"macs": ', '"macs": 1'))
 
 
+def of_another(path: Path) -> None:
+    """A whole file, of another cell."""
+    other = next(held for held in sorted(path.parent.parent.glob(f"*/{path.name}")) if held != path)
+    path.write_bytes(other.read_bytes())
+
+
 DAMAGE: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("teacher pi", "student.safetensors", flip, "student.safetensors is not what was written"),
     ("kd", "student.safetensors", cut, "student.safetensors is not what was written"),
@@ -242,6 +248,9 @@ DAMAGE: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("kd", "metrics.jsonl", cut, "metrics.jsonl is not what was written"),
     ("kd", "run.json", empty_object, "run.json is not what was written"),
     ("kd", "run.json", gone, "run.json is missing"),
+    ("kd", "run.json", of_another, "run.json belongs to another cell"),
+    ("kd", "result.json", of_another, "result.json belongs to another cell"),
+    ("kd", "predictions.npz", of_another, "predictions.npz is not what was written"),
     ("kd", "result.json", empty_object, "result.json is not what was written"),
     ("kd", "result.json", another_shape, "result.json is not what was written"),
     ("kd", "result.json", better, "result.json is not what was written"),

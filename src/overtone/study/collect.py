@@ -303,7 +303,7 @@ def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
     for key, cell in read_study(out)["cells"].items():
         folder = out / "cells" / key
         if (folder / RESULT).exists() and key not in damaged:
-            held = {name: value for name, value in read_json(folder / RUN).items() if name != SEAL}
+            held = {name: value for name, value in read_json(folder / RUN).items() if name not in (SEAL, "key")}
             cells[key] = {"title": cell["title"], **held}
     return {"seconds": round(sum(c["seconds"] for c in cells.values()), 2), "cells": cells}
 

@@ -47,6 +47,8 @@ class _Result(_Scored):
 class _Run(BaseModel):
     model_config = ConfigDict(extra="allow")
 
+    key: str | None = None
+    """Of the cell; files from before there were hashes have none."""
     seconds: float
 
 
@@ -70,10 +72,12 @@ def read_result(folder: Path) -> tuple[dict[str, Any], bool] | None:
     if held.key != folder.name:
         raise DamagedError(f"{RESULT} belongs to another cell")
     try:
-        _Run.model_validate(read_sealed(folder / RUN)[0])
+        ran = _Run.model_validate(read_sealed(folder / RUN)[0])
     except ValidationError as error:
         raise DamagedError(f"{RUN} is not what was written") from error
     if verified:
+        if ran.key != folder.name:
+            raise DamagedError(f"{RUN} belongs to another cell")
         check_digests(folder, held.files)
     elif held.files:
         raise DamagedError(f"{RESULT} is not what was written")

@@ -82,7 +82,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
     target = torch.from_numpy(windows.y[test])
     arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
     write_npz(folder / PREDICTIONS, arrays)
-    write_sealed(folder / RUN, {**environment(shop, cell), "seconds": round(fitted.seconds, 2)})
+    write_sealed(folder / RUN, {"key": cell.key, **environment(shop, cell), "seconds": round(fitted.seconds, 2)})
     model = built.distillation.student.model
     write_sealed(
         folder / RESULT,
