@@ -332,7 +332,12 @@ def test_a_transformer_teaches_a_network_of_signals_by_maps() -> None:
     student, x, y = build("wrn10-0.25", (3, 32), 5), torch.randn(8, 3, 32), torch.arange(8) % 5
     pairs = {"stage2": "stage2", "stage3": "stage4"}
     loop = overtone.Distillation.between(student, Wave("conv", 1), "at", example={"signal": x}, pairs=pairs)
-    loop({"signal": x}, y).total.backward()
+    step = loop({"signal": x}, y)
+    step.total.backward()
+    maps = [value for name, value in step.terms.items() if name.startswith("at.")]
+    assert maps
+    assert all(value > 0 for value in maps)
+    assert all(parameter.grad is not None for parameter in student.parameters())
 
 
 def test_tokens_of_images_with_the_sequence_first() -> None:
