@@ -242,14 +242,14 @@ def _head(scale: Scale, costly: bool, published: bool, folder: Folder) -> Html:
         *[tag("td", class_="names")] * 2,
         spread("Test accuracy, %", 3 + published + len(best)),
         spread("Macro-F1, %", 1 + len(best)),
-        tag("td"),
+        tag("th", "folds ×", scope="col", class_="number"),
         *([spread("Size", 2), spread("Training", 2)] if costly else [spread("Size", 3)]),
     ]
     second = [tag("th", "Method", scope="col"), column("Teachers", False), column("Model", False)]
     unseen = tag("span", f"{folder.at}, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
     names = [*best, "last", "difference", *["published"] * published]
-    names += [*best, "last", "folds × seeds", "params", "MACs"]
+    names += [*best, "last", "seeds", "params", "MACs"]
     second += [column(name) for name in names]
     second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
