@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from overtone import data, disk, recipe
@@ -162,6 +163,25 @@ def test_what_killed_makers_leave_is_removed_and_what_others_make_is_not(copied:
     assert (elsewhere / "raw").read_bytes() == b"precious"
     (out / "cache" / "linked.part").unlink()
     assert not [path for path in out.rglob("*") if ".part" in path.name or path.name.startswith("memory")]
+
+
+def test_what_a_dying_maker_still_held_at_the_start_is_removed_at_the_end(copied: tuple[Plan, Path]) -> None:
+    """A process that is killed holds its locks for a moment longer."""
+    plan, out = copied
+    (out / "cells" / key_of(plan, "none") / "result.json").unlink()  # so that there is something to run
+    folder = out / "cache" / "abc.7-00.part"
+    folder.mkdir()
+    (folder / "raw").write_bytes(b"half")
+    lock = FileLock(f"{folder}.lock")
+    lock.acquire()
+
+    class Dies(StudyListener):
+        def cell_started(self, cell: Any) -> None:
+            assert folder.is_dir()
+            lock.release()
+
+    execute(plan, out, Dies())
+    assert not list((out / "cache").glob("*.part*"))
 
 
 def test_folds_and_jobs_side_by_side(finished: tuple[Plan, Path], tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def execute(
     else:
         with Workers(shop, jobs, heard) as workers:
             _run_beside(workers, todo, done, book)
+    if accelerator.is_main_process:
+        sweep(out)  # once more: what a run killed a moment ago left may still have been held at the start
     return book.failed
 
 
