@@ -191,6 +191,33 @@ def test_what_cannot_be_written_to_is_refused_before_any_work(words: list[str | 
     held.close()
 
 
+def test_what_is_read_is_never_replaced(words: list[str | Path], tmp_path: Path) -> None:
+    """Not by force, nor by another name: the model and the data would be gone."""
+    _, model, windows, _ = words
+    (tmp_path / "link.csv").symlink_to(model)
+    os.link(windows, tmp_path / "same.npz")
+    before = {path: Path(path).read_bytes() for path in (model, windows)}
+    for place in (model, windows, tmp_path / "link.csv", tmp_path / "same.npz"):
+        result = overtone(*words, place, "--force")
+        assert result.exit_code == 2
+        assert "is what is read" in everything(result)
+        assert "which is never replaced" in everything(result)
+    assert {path: Path(path).read_bytes() for path in before} == before
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"mine")
+    result = overtone("predict", model, tmp_path / "pictures", "--out", tmp_path / "pictures" / "a.png", "--force")
+    assert result.exit_code == 2
+    assert "is a file in what is read" in everything(result)
+    assert (tmp_path / "pictures" / "a.png").read_bytes() == b"mine"
+
+
+def test_a_name_that_is_too_long_gets_the_right_hint(words: list[str | Path], tmp_path: Path) -> None:
+    result = overtone(*words, tmp_path / ("a" * 300 + ".csv"))
+    assert result.exit_code == 2
+    assert "Choose a shorter name" in everything(result)
+    assert "Free space" not in everything(result)
+
+
 def test_disks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sda").touch()
     block = os.stat_result((stat.S_IFBLK | 0o600, 1, 1, 1, 0, 0, 0, 0, 0, 0))

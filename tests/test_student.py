@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -202,6 +203,15 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         write_atomic(path, "half")
     assert read_json(path) == {"b": 1, "a": "é"}
     assert names(tmp_path) == ["a.json"]
+
+
+def test_what_is_no_path_and_no_number_is_told(saved):
+    with pytest.raises(InputError, match="takes the path of a student file, got NoneType"):
+        load_student(None)
+    student = load_student(saved)
+    for windows in (np.full((2, 3, 40), "a"), np.full((2, 3, 40), None)):
+        with pytest.raises(InputError, match="windows are numbers, got an array of"):
+            student(windows)
 
 
 @pytest.mark.parametrize("place", ["file/below.json", "folder"])

@@ -389,3 +389,10 @@ def test_a_sample_that_was_never_computed_is_no_other_sample(number):
     memory = TeacherMemory(teacher, torch.tensor([0, 2, 4, 10]), partial(batch_of, x=x))
     with pytest.raises((OvertoneError, IndexError)):
         memory(batch_of(torch.tensor([0, number]), x))
+
+
+def test_what_is_not_tapped_is_told():
+    with pytest.raises(InputError, match=r"probe takes a tapped model, probe\(Tap\(model\), example\); got Linear"):
+        probe(nn.Linear(2, 3), torch.zeros(1, 2))
+    with pytest.raises(InputError, match="a tap is of a torch module, got str"):
+        Tap("resnet")

@@ -307,7 +307,7 @@ def test_damaged_diagrams_are_told_and_made_again(
     heard = run(plan, out)
     assert len(heard.notes) == 1
     assert heard.notes[0].startswith(f"cache/{folder.name}: {name} is ")
-    assert heard.notes[0].endswith("these persistence diagrams are made again")
+    assert heard.notes[0].endswith("where they are needed, these persistence diagrams are made again")
     made_again = {f"cache/{folder.name}/{n}" for n in ("pairs.npy", "offsets.npy", "manifest.json")}
     found = files(out)
     assert {n: held for n, held in found.items() if n not in made_again} == {

@@ -322,7 +322,7 @@ def predict(
         from overtone.predict import Predictions, read_windows, write_predictions
         from overtone.student import load_student
 
-        place = Out.named(out, force)
+        place = Out.named(out, force, (student, data))
         says = errors if place.standard else console
         loaded = load_student(student, trust)
         columns = _columns(recording, time, None, time_unit)

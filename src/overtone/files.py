@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,7 +82,7 @@ class Out:
     standard: bool = False
 
     @classmethod
-    def named(cls, path: Path, force: bool) -> Out:
+    def named(cls, path: Path, force: bool, inputs: Iterable[Path] = ()) -> Out:
         """Look at what a name leads to; nothing is opened yet.
 
         ``-`` is standard output. Standard output by another name, other open files (``/dev/fd/3``), devices and named
@@ -90,9 +91,11 @@ class Out:
         Args:
             path: the name.
             force: replace a file that exists.
+            inputs: files and folders that the command reads, which no force replaces.
 
         Raises:
-            InputError: for a file that exists, unless forced; a folder, a disk, a socket, or a link that leads nowhere.
+            InputError: for a file that exists, unless forced; for one of the inputs, or a file in one; for a folder, a
+                disk, a socket, or a link that leads nowhere.
         """
         if str(path) == "-":
             if sys.__stdout__ is None:
@@ -111,6 +114,7 @@ class Out:
         _refuse(path, found.st_mode, ODD)
         if not stat.S_ISREG(found.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
             return cls(path, None)
+        _spare(path, inputs)
         if not force:
             raise InputError(f"{path} exists; choose another --out, or --force to replace it")
         return cls(path, path.resolve())
@@ -141,6 +145,17 @@ class Out:
             raise _unwritten(self.path, error) from error
 
 
+def _spare(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace one of the inputs, or a file in a folder of them."""
+    for given in inputs:
+        if given.exists() and path.samefile(given):
+            raise InputError(f"--out {path} is what is read ({given}), which is never replaced; choose another --out")
+        if given.is_dir() and given.resolve() in path.resolve().parents:
+            raise InputError(
+                f"--out {path} is a file in what is read ({given}), none of which is replaced; choose another --out"
+            )
+
+
 def _is_stdout(found: os.stat_result) -> bool:
     try:
         return os.path.samestat(found, os.fstat(1))
@@ -155,10 +170,11 @@ def _refuse(path: Path, mode: int, kinds: tuple[tuple[Any, str], ...]) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write {path}: {error.strerror or error}. Free space or choose another folder with --out; what is "
-        "finished is kept"
-    )
+    name = "standard output" if str(path) == "-" else str(path)
+    hint = "Choose a shorter name" if error.errno == errno.ENAMETOOLONG else "Choose another place with --out"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free space or choose another place with --out; what is finished is kept"
+    return InputError(f"cannot write {name}: {error.strerror or error}. {hint}")
 
 
 def remove(path: Path, within: Path) -> None:

@@ -70,7 +70,10 @@ class Student(nn.Module):
         """
         if not isinstance(windows, Tensor):
             device = next((parameter.device for parameter in self.model.parameters()), None)
-            windows = torch.as_tensor(np.ascontiguousarray(windows), device=device)
+            windows = np.ascontiguousarray(windows)
+            if windows.dtype.kind not in "biuf":
+                raise InputError(f"windows are numbers, got an array of {windows.dtype}")
+            windows = torch.as_tensor(windows, device=device)
         wanted = (len(self.header.channels), *self.header.size)
         if tuple(windows.shape[1:]) != wanted:
             raise InputError(
@@ -147,6 +150,8 @@ def load_student(path: str | Path, trust: Trust = False) -> Student:
         InputError: for a missing, cut or foreign file, and for one that needs your trust; it says what would be
             imported.
     """
+    if not isinstance(path, (str, Path)):
+        raise InputError(f"load_student takes the path of a student file, got {type(path).__name__}")
     path = Path(path)
     trust = {trust} if isinstance(trust, str) else trust
     header = read_header(path)

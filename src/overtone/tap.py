@@ -77,6 +77,8 @@ class Tap(nn.Module):
 
     def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"a tap is of a torch module, got {described(model)}")
         self.model = model
         self.declared = isinstance(model, Tapped) and at is None
         self._held = _Held()
@@ -304,8 +306,10 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
         axes: what each input's axes mean, ``[("time",)]``; see :class:`~overtone.views.View`.
 
     Raises:
-        InputError: for a model whose output is not (B, classes) for B samples.
+        InputError: for a model whose output is not (B, classes) for B samples, or that is not tapped.
     """
+    if not isinstance(tap, Tap):
+        raise InputError(f"probe takes a tapped model, probe(Tap(model), example); got {described(tap)}")
     training = {module: module.training for module in tap.modules()}
     tap.eval()
     try:

@@ -174,7 +174,9 @@ def _mend_diagrams(out: Path) -> list[str]:
             check_diagrams(folder)
         except DamagedError as error:
             _remove(folder, out)
-            notes.append(f"cache/{folder.name}: {error}; these persistence diagrams are made again")
+            notes.append(
+                f"cache/{folder.name}: {error}; where they are needed, these persistence diagrams are made again"
+            )
     return notes
 
 
@@ -186,7 +188,9 @@ def _remove(path: Path, out: Path) -> None:
     """
     linked = next((place for place in [path, *path.parents] if out in place.parents and place.is_symlink()), None)
     if linked is not None:
-        raise InputError(f"{path} is damaged, but {linked} is a link, which is not followed; remove it yourself")
+        raise InputError(
+            f"damage is mended by removing {path}, but {linked} is a link, which is not followed; remove it yourself"
+        )
     try:
         if path.is_dir():
             shutil.rmtree(path)
