@@ -511,7 +511,7 @@ def test_full_disk(recipe_file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     result = overtone("run", recipe_file, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "No space left on device" in everything(result)
-    assert "choose another folder" in everything(result)
+    assert "choose another place with --out" in everything(result)
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
