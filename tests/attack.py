@@ -45,7 +45,7 @@ from overtone.models import build
 from overtone.recipe import DataSettings
 from overtone.sealed import read_npz
 from overtone.student import Header, SeenView, save_student
-from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.study import Plan, StudyCallback, collect, execute, make_plan, write_tables
 
 TRIES = {"kills": 60, "damaged studies": 140, "recipes": 600, "data files": 700, "student files": 400}
 REMADE = {"table.csv", "cells.csv", "table.json", "study.json", "example.npz"}
@@ -124,7 +124,7 @@ def plan_of(values: dict[str, Any]) -> Plan:
     return make_plan(found, data.load(found.data))
 
 
-class Notes(StudyListener):
+class Notes(StudyCallback):
     """Keeps what a run says; may stop one after some epochs."""
 
     def __init__(self, epochs: int = 10**9) -> None:
@@ -373,8 +373,8 @@ def _planned(file: Path) -> None:
 
 
 def data_files(counts: Counts, chance: random.Random, folder: Path, wanted: int) -> None:
-    """Mutated archives of arrays, tables and pictures."""
-    uses = [_archives(folder, chance), _tables(folder, chance), _pictures(folder, chance)]
+    """Mutated archives of arrays, tables and images."""
+    uses = [_archives(folder, chance), _tables(folder, chance), _images(folder, chance)]
     shares = [3, 3, 1]
     for use in uses:
         use(True)
@@ -465,8 +465,8 @@ def _tables(folder: Path, chance: random.Random) -> Callable[[bool], None]:
     return table
 
 
-def _pictures(folder: Path, chance: random.Random) -> Callable[[bool], None]:
-    root = folder / "pictures"
+def _images(folder: Path, chance: random.Random) -> Callable[[bool], None]:
+    root = folder / "images"
     for side in ("train", "val"):
         for name in ("cat", "dog"):
             for number in range(4):
@@ -476,7 +476,7 @@ def _pictures(folder: Path, chance: random.Random) -> Callable[[bool], None]:
                 Image.fromarray(pixels).save(path)
     settings = DataSettings.model_validate({"name": "imagefolder", "path": str(root), "size": 16})
 
-    def pictures(undamaged: bool) -> None:
+    def images(undamaged: bool) -> None:
         if undamaged:
             _read(data.load(settings))
             return
@@ -488,7 +488,7 @@ def _pictures(folder: Path, chance: random.Random) -> Callable[[bool], None]:
         finally:
             path.write_bytes(before)
 
-    return pictures
+    return images
 
 
 # --- student files

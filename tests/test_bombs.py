@@ -21,7 +21,7 @@ from test_images import write_archive
 
 from overtone import cli, data, models, recipe
 from overtone.data import Recordings, cifar, cut, fold_numbers, npz, split
-from overtone.data.pictures import PictureFiles
+from overtone.data.image_files import ImageFiles
 from overtone.data.resample import Stream, regular
 from overtone.display import duration
 from overtone.errors import InputError
@@ -86,7 +86,7 @@ HUGE = [
     ("student", "epochs", 1_000_000_000, "student.epochs: at most 100000 is allowed, got 1000000000"),
     ("train", "batch", 10**30, "train.batch: at most 1000000 is allowed, got 1000000000000000000"),
     ("train", "threads", 10**9, "train.threads: at most 1024 is allowed, got 1000000000"),
-    ("train", "readers", 10**9, "train.readers: at most 1024 is allowed"),
+    ("train", "num_workers", 10**9, "train.num_workers: at most 1024 is allowed"),
     ("train", "lr", 1e308, r"train.lr: at most 1e\+09 is allowed, got 1e\+308"),
     ("train", "weight_decay", 1e308, r"train.weight_decay: at most 1e\+09 is allowed"),
     ("data", "window", 10**12, "a window of 1000000000000 samples is longer than every recording"),
@@ -247,14 +247,14 @@ def webp(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "content", [png(12_000, 12_000), png(100_000, 100_000), jpeg(65_000, 65_000), jpeg(11_000, 12_000)]
 )
-def test_pictures(content: bytes, tmp_path: Path) -> None:
+def test_images(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    files = PictureFiles(tmp_path, ["a.png"], 16, "pictures")
-    with pytest.raises(InputError, match=r"^pictures: a.png cannot be read as a picture .*(144000000|12000 x 12000|"
+    files = ImageFiles(tmp_path, ["a.png"], 16, "images")
+    with pytest.raises(InputError, match=r"^images: a.png cannot be read as an image .*(144000000|12000 x 12000|"
                        r"10000000000|4225000000|11000 x 12000)"):  # fmt: skip
         files[0]
     (tmp_path / "a.png").write_bytes(webp(16_000, 16_000))
-    with pytest.raises(InputError, match="cannot be read as a picture"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         files[0]
 
 

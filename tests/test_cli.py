@@ -26,7 +26,7 @@ from overtone.engine import make_accelerator
 from overtone.recipe import load as load_recipe
 from overtone.recipe import shipped
 from overtone.study import make_plan, write
-from overtone.study.workshop import Workshop, build_cell
+from overtone.study.build import StudyContext, build_cell
 
 runner = CliRunner()
 
@@ -250,9 +250,9 @@ def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path, photogr
     few += [f"teachers.{teacher}.train.batch=16" for teacher in load_recipe(name).teachers]
     study = load_recipe(name, few)
     plan = make_plan(study, load_data(study.data))
-    shop = Workshop(plan, tmp_path, make_accelerator())
+    context = StudyContext(plan, tmp_path, make_accelerator())
     cells = [plan.cells[row.cells[0, 0][0]] for row in plan.rows if row.kind == "method"]
-    built = build_cell(shop, cells[-1], fresh_teachers=True)
+    built = build_cell(context, cells[-1], fresh_teachers=True)
     (levels,) = built.distillation.methods["fam_review"].levels.values()
     stages = min(len(spec.depth_stages()) for spec in (built.student_spec, *built.teacher_specs.values()))
     assert len(levels) == stages + 1

@@ -21,7 +21,7 @@ from graph import unseen
 
 from overtone.data import Windows, split
 from overtone.distill import Distillation
-from overtone.engine import Job, Listener, Samples, loop
+from overtone.engine import Callback, Job, Samples, loop
 from overtone.methods import METHODS, MethodConfig
 from overtone.methods.kd import KD
 from overtone.recipe import SplitSettings, TrainSettings, WeightSettings
@@ -210,7 +210,7 @@ class Stop(Exception):
     """Stands for a kill: raised in the middle of an epoch."""
 
 
-class StopAt(Listener):
+class StopAt(Callback):
     """Stops training after some steps."""
 
     def __init__(self, step: int) -> None:
@@ -252,11 +252,11 @@ def test_resumed_equals_undisturbed(
     """Stopped in the first epoch and in the second."""
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)  # commit after every step
     accelerator = Accelerator(cpu=True)
-    whole = loop.fit(job(tmp_path / "whole", name, settings), accelerator, Listener())
+    whole = loop.fit(job(tmp_path / "whole", name, settings), accelerator, Callback())
     for stop in (1, 5):
         with pytest.raises(Stop):
             loop.fit(job(tmp_path / str(stop), name, settings), accelerator, StopAt(stop))
-        resumed = loop.fit(job(tmp_path / str(stop), name, settings), accelerator, Listener())
+        resumed = loop.fit(job(tmp_path / str(stop), name, settings), accelerator, Callback())
         assert resumed.rows == whole.rows
         assert resumed.best_epoch == whole.best_epoch
         for key in whole.last:

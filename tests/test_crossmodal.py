@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from overtone import data, fusion, load_student, methods, recipe
 from overtone.cli import app
 from overtone.distill import Distillation
-from overtone.engine import Listener, loop
+from overtone.engine import Callback, loop
 from overtone.engine.phases import hold_still, trained
 from overtone.errors import InputError
 from overtone.losses import class_map_distance, evidence, evidence_distance, joint_evidence, kd_per_sample, to_grid
@@ -680,7 +680,7 @@ def changed(before, after):
 def test_what_a_phase_does_not_train_stays_with_its_batch_statistics(tmp_path):
     planned = staged_job(tmp_path)
     start = {k: v.clone() for k, v in planned.distillation.student.model.state_dict().items()}
-    fitted = loop.fit(planned, Accelerator(cpu=True), Listener())
+    fitted = loop.fit(planned, Accelerator(cpu=True), Callback())
     states = [start, *(fitted.kept[epoch] for epoch in range(1, EPOCHS + 1))]
     by_epoch = [changed(*pair) for pair in pairwise(states)]
     for branch, found in (("image", by_epoch[0]), ("signal", by_epoch[1])):
@@ -701,10 +701,10 @@ def test_what_a_phase_does_not_train_stays_with_its_batch_statistics(tmp_path):
 def test_resumed_inside_a_phase_equals_undisturbed(stop, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     accelerator = Accelerator(cpu=True)
-    whole = loop.fit(staged_job(tmp_path / "whole"), accelerator, Listener())
+    whole = loop.fit(staged_job(tmp_path / "whole"), accelerator, Callback())
     with pytest.raises(Stop):
         loop.fit(staged_job(tmp_path / "parts"), accelerator, StopAt(stop))
-    resumed = loop.fit(staged_job(tmp_path / "parts"), accelerator, Listener())
+    resumed = loop.fit(staged_job(tmp_path / "parts"), accelerator, Callback())
     assert resumed.rows == whole.rows
     for mine, theirs in (
         (resumed.last, whole.last),
@@ -719,7 +719,7 @@ def test_resumed_inside_a_phase_equals_undisturbed(stop, tmp_path, monkeypatch):
 def test_one_phase_for_all_is_no_phase(tmp_path):
     accelerator = Accelerator(cpu=True)
     found = [
-        loop.fit(staged_job(tmp_path / str(number), phases), accelerator, Listener()).last
+        loop.fit(staged_job(tmp_path / str(number), phases), accelerator, Callback()).last
         for number, phases in enumerate([(), (PhaseSettings(name="all"),)])
     ]
     assert changed(*found) == set()

@@ -1,4 +1,4 @@
-"""Where models look: the maps equal slow loops, and a study's pictures are made from its models and data."""
+"""Where models look: the maps equal slow loops, and a study's images are made from its models and data."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_study_gathers_where_its_models_look(study: Path) -> None:
     assert found.arrays["view/signal"].shape == (2, 2, 32)
     assert found.arrays["0//attention"].sum(1) == pytest.approx(1)
     assert found.arrays["2/cross"].reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
-    target = found.arrays["3/picture/evidence.target"]
+    target = found.arrays["3/visualisation/evidence.target"]
     assert target.reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
     page = (study / "report.html").read_text()
     for text in ("Where the models look", "evidence (target)", "student minus target", "Which teacher is right"):
@@ -213,7 +213,7 @@ def test_frequency_attention_shows_its_maps_filter_and_rates() -> None:
     method, outputs = case.method.eval(), case.outputs(batch)
     with torch.no_grad():
         student = case.distillation.student.eval()(batch.views["signal"])
-        found = method.pictures(student, outputs, batch)
+        found = method.visualisations(student, outputs, batch)
         step = method(student, outputs, batch, cases.PROGRESS)
     stage = student.stages["stage1"]
     assert torch.equal(found["signal/stage1/map.before"], stage.abs().mean(1))
@@ -230,7 +230,7 @@ def test_frequency_attention_shows_its_maps_filter_and_rates() -> None:
     mask = found[f"signal/{level.student}/mask"][0]
     assert torch.equal(mask, torch.fft.fftshift(dense_mask(attention.size)))
     assert float(mask[middle]) == 0
-    assert method.gauges()[f"signal/{level.student}/g1"] == 0.5
+    assert method.scalars()[f"signal/{level.student}/g1"] == 0.5
     assert step.keys() == set(method.terms)
 
 
@@ -240,7 +240,7 @@ def test_frequency_attention_shows_what_goes_in_and_comes_out(method_name: str) 
     method, outputs = case.method.eval(), case.outputs(batch)
     with torch.no_grad():
         student = case.distillation.student.eval()(batch.views["signal"])
-        found = method.pictures(student, outputs, batch)
+        found = method.visualisations(student, outputs, batch)
     handed = None
     for level, adapter in zip(method.levels["signal"], method.adapters["signal"], strict=True):
         key = f"signal/{level.student}"

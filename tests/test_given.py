@@ -23,8 +23,8 @@ from overtone.errors import InputError
 from overtone.methods import METHODS
 from overtone.models import build
 from overtone.study import execute, make_plan
+from overtone.study.callbacks import StudyCallback
 from overtone.study.check import check
-from overtone.study.listen import StudyListener
 from overtone.trial import rehearse
 from overtone.types import logits_of
 
@@ -285,7 +285,7 @@ def test_the_rehearsal_leaves_no_trace(fails: bool, samples: int) -> None:
 # --- in a recipe
 
 
-class Hears(StudyListener):
+class Hears(StudyCallback):
     def __init__(self) -> None:
         self.doubts: list[str] = []
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from overtone.methods import configure, make
 from overtone.methods.crd import CRD
-from overtone.methods.levels import LevelMethod
+from overtone.methods.feature_maps import LevelMethod
 from overtone.methods.sp import SP
 from overtone.models import build
 from overtone.tap import Tap, probe

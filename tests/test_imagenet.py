@@ -1,4 +1,4 @@
-"""The recipes of ImageNet on a few pictures: as they are, short, and on two processes that train together."""
+"""The recipes of ImageNet on a few images: as they are, short, and on two processes that train together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from overtone.engine import make_accelerator
 from overtone.errors import InputError
 from overtone.recipe import load, shipped
 from overtone.study import make_plan
-from overtone.study.workshop import Workshop, build_cell
+from overtone.study.build import StudyContext, build_cell
 
 RECIPES = [name for name in shipped() if name.startswith("imagenet")]
 MODELS = {
@@ -38,8 +38,8 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of noise of different brightness, twelve training and four test pictures of each."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noise of different brightness, twelve training and four test images of each."""
     folder = tmp_path_factory.mktemp("data") / "imagenet"
     generator = np.random.default_rng(0)
     for side, count in (("train", 12), ("val", 4)):
@@ -52,9 +52,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(name: str, pictures: Path, *more: str) -> list[str]:
+def settings(name: str, images: Path, *more: str) -> list[str]:
     few = [
-        f"data.path={pictures}",
+        f"data.path={images}",
         "data.size=32",
         "train.batch=6",
         "train.lr=0.01",
@@ -100,22 +100,22 @@ def alone(name: str, out: Path, given: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "run"), [("imagenet-r34-r18", together), ("imagenet-r50-mbv1", alone)])
-def test_every_row_runs(name: str, run: Callable[..., None], pictures: Path, tmp_path: Path) -> None:
+def test_every_row_runs(name: str, run: Callable[..., None], images: Path, tmp_path: Path) -> None:
     """One recipe as on several GPUs, the other on one."""
-    run(name, tmp_path, words(settings(name, pictures)))
+    run(name, tmp_path, words(settings(name, images)))
     rows = rows_of(tmp_path)
     assert [row["method"] for row in rows][:8] == ROWS
     assert [row["missing"] for row in rows] == ["0"] * 9
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_models_as_they_are_fit_each_other(name: str, pictures: Path, tmp_path: Path) -> None:
+def test_the_models_as_they_are_fit_each_other(name: str, images: Path, tmp_path: Path) -> None:
     """At 224 pixels: four stages and the embedding are paired, and the filters are within what is allowed."""
-    study = load(name, [f"data.path={pictures}", "train.batch=6"])
+    study = load(name, [f"data.path={images}", "train.batch=6"])
     plan = make_plan(study, data.load(study.data))
     assert plan.windows.size == (224, 224)
     cell = plan.cells[plan.rows[7].cells[0, 0][0]]
-    built = build_cell(Workshop(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
+    built = build_cell(StudyContext(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
     (levels,) = built.distillation.methods["fam_review"].levels.values()
     assert [level.student_shape[1:] for level in levels] == [(1, 1), (7, 7), (14, 14), (28, 28), (56, 56)]
     assert [row.reference.accuracy for row in plan.rows if row.label in ("none", "kd", "dkd", "review")] == {
@@ -124,15 +124,15 @@ def test_the_models_as_they_are_fit_each_other(name: str, pictures: Path, tmp_pa
     }[name]
 
 
-def test_full_filters_of_the_large_pair_are_refused_before_they_are_made(pictures: Path, tmp_path: Path) -> None:
-    study = load("imagenet-r50-mbv1", [f"data.path={pictures}", "train.batch=6", "methods.6.form=full"])
+def test_full_filters_of_the_large_pair_are_refused_before_they_are_made(images: Path, tmp_path: Path) -> None:
+    study = load("imagenet-r50-mbv1", [f"data.path={images}", "train.batch=6", "methods.6.form=full"])
     plan = make_plan(study, data.load(study.data))
     cell = plan.cells[plan.rows[6].cells[0, 0][0]]
     with pytest.raises(InputError, match=r"fam_layer, teacher 'r50'.*41\d.*low_rank"):
-        build_cell(Workshop(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
+        build_cell(StudyContext(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
 
 
-def test_two_processes_equal_one(pictures: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one(images: Path, tmp_path: Path) -> None:
     """Losses and weights, where methods see samples one by one and models keep no statistics over a batch: between
     transformers.
     """
@@ -144,7 +144,7 @@ def test_two_processes_equal_one(pictures: Path, tmp_path: Path) -> None:
         for setting in ("model=timm:vit_tiny_patch16_224", "at=null", *(f"arguments.{k}={v}" for k, v in small.items()))
     ]
     rows = ["methods=[none, {name: kd, weights: {ce: 0.5, kd: 0.5}}, dkd]", "student.epochs=2"]
-    given = words([*settings(name, pictures), *transformer, *rows])
+    given = words([*settings(name, images), *transformer, *rows])
     together(name, tmp_path / "two", given)
     alone(name, tmp_path / "one", given)
     cells = sorted(cell.name for cell in (tmp_path / "one" / "cells").iterdir())

@@ -33,7 +33,7 @@ CLASSES = ["apple", "bear", "cloud", "dolphin"]
 TRAIN, TEST = 80, 24
 
 
-def pictures(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def images(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Images whose brightness tells their class, (N, 3, 32, 32) bytes."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % len(CLASSES)
@@ -50,8 +50,8 @@ def write_archive(folder: Path, name: str = "cifar100") -> Path:
         (inner / file).write_bytes(pickle.dumps(held, protocol=2))
 
     key = b"fine_labels" if name == "cifar100" else b"labels"
-    x, y = pictures(TRAIN, 0)
-    test_x, test_y = pictures(TEST, 1)
+    x, y = images(TRAIN, 0)
+    test_x, test_y = images(TEST, 1)
     names = [c.encode() for c in CLASSES]
     if name == "cifar100":
         coarse = {b"coarse_labels": (y // 2).tolist()}
@@ -83,7 +83,7 @@ def test_the_archive_is_read_in_every_form(name: str, tmp_path: Path) -> None:
     packed = tmp_path / f"{'cifar-100' if name == 'cifar100' else 'cifar-10'}-python.tar.gz"
     with tarfile.open(packed, "w:gz") as held:
         held.add(inner, inner.name)
-    x, y = pictures(TRAIN, 0)
+    x, y = images(TRAIN, 0)
     for path in (inner, inner.parent, packed, packed.parent):
         windows = load(path, name)
         assert windows.x.dtype == np.uint8
@@ -116,7 +116,7 @@ def test_classes_and_numbers_can_be_chosen(archive: Path) -> None:
     windows = load(archive, classes=["cloud", "apple"], train_per_class=3, test_per_class=2)
     assert windows.classes == ("cloud", "apple")
     assert np.bincount(windows.y).tolist() == [5, 5]
-    x, y = pictures(TRAIN, 0)
+    x, y = images(TRAIN, 0)
     assert np.array_equal(windows.x[windows.y == 0][:3], x[y == CLASSES.index("cloud")][:3])
     assert load(archive, labels="coarse").classes == ("red things", "blue things")
     assert len(load(archive, classes=2).classes) == 2

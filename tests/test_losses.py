@@ -225,7 +225,7 @@ def term(method, student, teachers):
         ("kd", {}),
         ("aver", {"average": "loss"}),
         ("aver", {"average": "logit"}),
-        ("weighted", {"shares": {"t": 0.3}, "reduction": "batchmean"}),
+        ("weighted", {"teacher_weights": {"t": 0.3}, "reduction": "batchmean"}),
     ],
 )
 def test_one_teacher_through_the_path_of_many_is_kd_bit_for_bit(name, chosen, batch, classes, dtype):
@@ -247,7 +247,7 @@ def test_one_teacher_by_probability_is_kd():
 
 def test_weighted_follows_its_shares_by_name():
     student, one, two = (numbers(4, 3, seed=s) for s in range(3))
-    method = method_of("weighted", ["one", "two"], 3, shares={"two": 3, "one": 1}, reduction="batchmean")
+    method = method_of("weighted", ["one", "two"], 3, teacher_weights={"two": 3, "one": 1}, reduction="batchmean")
     expected = 0.25 * kd(student, one, 4.0) + 0.75 * kd(student, two, 4.0)
     assert close(term(method, student, {"two": two, "one": one}), expected)
 
@@ -300,7 +300,7 @@ def test_weighted_as_published_by_a_slow_loop(temperature):
     classes, target = 12, torch.tensor([0, 3, 11, 3, 7])
     student, image, plain = (numbers(5, classes, seed=s) for s in range(3))
     method = method_of("weighted", ["image", "signal"], classes, published=True, temperature=temperature,
-                       shares={"image": 0.7, "signal": 0.3})  # fmt: skip
+                       teacher_weights={"image": 0.7, "signal": 0.3})  # fmt: skip
     config = configure("weighted", {"published": True})
     distillation = Distillation(
         Tap(torch.nn.Sequential(torch.nn.Flatten()), {}),
@@ -349,7 +349,7 @@ def test_fixed_shares_sum_to_one_per_sample(shares):
 )
 def test_shares_that_cannot_be_are_refused(shares, message):
     with pytest.raises(InputError, match=message):
-        fusion.shares_of(shares, ["signal", "gaf"])
+        fusion.teacher_weights_of(shares, ["signal", "gaf"])
 
 
 # --- relations

@@ -713,7 +713,7 @@ def test_two_samples_say_nothing(name):
     for loss in losses:
         (gradient,) = torch.autograd.grad(loss(student, numbers(2, 4, seed=1)), student, allow_unused=True)
         assert gradient is None or gradient.abs().max() < 1e-6
-    assert find(name).LEAST_BATCH == 3
+    assert find(name).min_batch == 3
 
 
 NUMBERS_SET = [
@@ -938,7 +938,7 @@ def test_maps_of_signals_and_images_are_not_compared(name):
 def test_sp_takes_the_mean_over_stages_and_its_shares(stages, merged):
     torch.manual_seed(0)
     shares = {"a": 3.0, "b": 1.0}
-    chosen = {"stages": stages, **({"teachers": "merged", "shares": shares} if merged else {})}
+    chosen = {"stages": stages, **({"teachers": "merged", "teacher_weights": shares} if merged else {})}
     specs = [Spec((3, 32), 4, {f"stage{n}": StageSpec((width, 4), (1.0,)) for n in (1, 2, 3)}) for width in (2, 5, 3)]
     info = DataInfo(tuple("abcd"), torch.arange(24), torch.arange(24) % 4)
     method = find("sp")(configure("sp", chosen), specs[0], {"a": specs[1], "b": specs[2]}, info)

@@ -30,7 +30,7 @@ from overtone.files import Out, remove, replacing, write_atomic, write_json
 from overtone.models import build
 from overtone.sheets import csv_line, guarded, unguarded
 from overtone.student import Header, SeenView, save_student
-from overtone.study.collect import Figure, TableRow, write_tables
+from overtone.study.collect import Estimate, TableRow, write_tables
 from overtone.study.inspect import sweep
 
 
@@ -203,12 +203,12 @@ def test_what_is_read_is_never_replaced(words: list[str | Path], tmp_path: Path)
         assert "is what is read" in everything(result)
         assert "which is never replaced" in everything(result)
     assert {path: Path(path).read_bytes() for path in before} == before
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(b"mine")
-    result = overtone("predict", model, tmp_path / "pictures", "--out", tmp_path / "pictures" / "a.png", "--force")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"mine")
+    result = overtone("predict", model, tmp_path / "images", "--out", tmp_path / "images" / "a.png", "--force")
     assert result.exit_code == 2
     assert "is a file in what is read" in everything(result)
-    assert (tmp_path / "pictures" / "a.png").read_bytes() == b"mine"
+    assert (tmp_path / "images" / "a.png").read_bytes() == b"mine"
 
 
 def test_a_name_that_is_too_long_gets_the_right_hint(words: list[str | Path], tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_tables_of_nasty_names(tmp_path: Path) -> None:
         "values": [],
         "part": "",
         "missing": 0,
-        "accuracy_best": Figure(**{**dict.fromkeys(Figure.__dataclass_fields__), "mean": 0.5}),
+        "accuracy_best": Estimate(**{**dict.fromkeys(Estimate.__dataclass_fields__), "mean": 0.5}),
     }
     given["reference"] = {"accuracy": -1.5, "source": "+source"}
     fields = {name: value for name, value in given.items() if name in TableRow.__dataclass_fields__}

@@ -115,7 +115,7 @@ def test_a_method_that_remembers_samples_needs_their_numbers(monkeypatch: pytest
     student, teacher = pair()
     kd = overtone.Distillation.between(student, teacher, "kd", example=X)
     plain = kd(X, Y).total
-    monkeypatch.setattr(type(kd.distillation.methods["kd"]), "remembers", True)
+    monkeypatch.setattr(type(kd.distillation.methods["kd"]), "has_memory_bank", True)
     with pytest.raises(InputError, match=r"'kd' remembers each training sample .* call with index"):
         kd(X, Y)
     torch.testing.assert_close(kd(X, Y, torch.arange(30, 42)).total, plain)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.methods import METHODS, configure, make
-from overtone.methods.levels import LevelMethod
+from overtone.methods.feature_maps import LevelMethod
 from overtone.methods.sp import SP
 from overtone.models import build
 from overtone.recipe import load, shipped

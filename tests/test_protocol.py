@@ -24,7 +24,7 @@ from test_study import plan_of, run
 from overtone import data, recipe
 from overtone.data import split
 from overtone.display import Display, table
-from overtone.engine import Listener, fit
+from overtone.engine import Callback, fit
 from overtone.errors import InputError
 from overtone.explain import explain
 from overtone.recipe import SplitSettings
@@ -193,6 +193,6 @@ def test_a_last_batch_of_unequal_shares_is_refused(tmp_path: Path) -> None:
     job = job_of(tmp_path, torch.nn.Linear(4, 3))
     kept = replace(job, train=job.train.model_copy(update={"batch": 6, "last_batch": "keep"}))  # 8 samples
     with pytest.raises(InputError, match=r"keep leaves 2 samples for the last batch of 2 processes.*2 or more"):
-        fit(kept, SimpleNamespace(num_processes=2), Listener())  # type: ignore[arg-type]
-    rows = fit(replace(kept, epochs=1), Accelerator(cpu=True), Listener()).rows
+        fit(kept, SimpleNamespace(num_processes=2), Callback())  # type: ignore[arg-type]
+    rows = fit(replace(kept, epochs=1), Accelerator(cpu=True), Callback()).rows
     assert [round(8 * row["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8

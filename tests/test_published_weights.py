@@ -55,7 +55,7 @@ def values(made: nn.Module) -> State:
 
 
 def given(path: Path) -> GivenWeights:
-    return GivenWeights.find(str(path), "teachers.big.weights")
+    return GivenWeights.find(str(path), "teachers.big.pretrained")
 
 
 def same_logits(path: Path, wanted: nn.Module, name: str, classes: int, side: int = 32) -> str:

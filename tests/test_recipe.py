@@ -36,7 +36,7 @@ methods:
   - {name: kd, teachers: [signal], temperature: 4}
   - {name: aver, average: prob, weights: {ce: 0.3, kl: {value: 0.7, warmup: 3, until: 0.5}}}
   - name: [weighted, {name: sp, teachers: merged}]
-    shares: {signal: 0.5, gaf: 0.3, pi: 0.2}
+    teacher_weights: {signal: 0.5, gaf: 0.3, pi: 0.2}
     weights: {sp.gram: {value: 200, from: 2}}
 seeds: [0, 1]
 """
@@ -84,7 +84,7 @@ def test_a_recipe_says_what_was_written(file):
     assert found.methods[1].settings == {"temperature": 4}
     assert found.methods[3].extras[0].name == "sp"
     assert found.methods[3].extras[0].settings == {"teachers": "merged"}
-    assert found.methods[3].settings == {"shares": {"signal": 0.5, "gaf": 0.3, "pi": 0.2}}
+    assert found.methods[3].settings == {"teacher_weights": {"signal": 0.5, "gaf": 0.3, "pi": 0.2}}
     assert found.methods[3].weights["sp.gram"].at(1, 10) == 0
     assert found.methods[3].weights["sp.gram"].at(2, 10) == 200
     assert found.train.milestones == [4, 0.75]

@@ -33,7 +33,7 @@ from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
 from overtone.report.sections import recipe_text
-from overtone.study import Figure, collect, write_tables
+from overtone.study import Estimate, collect, write_tables
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
 SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
@@ -121,7 +121,7 @@ class Fake:
                 "name": "made-up",
                 "student": {"model": "dscnn-8"},
                 "teachers": {n: {"model": "wrn10-1", "view": n} for n in sorted(self.teachers)},
-                "views": {"picture": {"type": "pi", "size": 8}},
+                "views": {"image": {"type": "pi", "size": 8}},
             },
             "data": {
                 "where": "x.npz",
@@ -176,7 +176,7 @@ class Fake:
         gaf = wave[:, :8, None] * wave[:, None, :8]
         np.savez(
             self.out / "example.npz",
-            **{"view.signal": wave, "view.gaf": gaf, "view.picture": np.abs(gaf), "view.odd": gaf[0, 0]},
+            **{"view.signal": wave, "view.gaf": gaf, "view.image": np.abs(gaf), "view.odd": gaf[0, 0]},
             window=wave, label=np.asarray(1), group=np.asarray("p00"), recording=np.asarray(3), start=np.asarray(50),
         )  # fmt: skip
 
@@ -363,7 +363,7 @@ def test_views_are_drawn_by_their_type_and_at_most_six_channels(tmp_path: Path) 
     page = read(Fake(tmp_path, channels=tuple(f"c{n}" for n in range(40))).write())
     labels = [a.get("aria-label") or "" for name, a in page.tags if name == "svg"]
     assert sum(label.startswith("gaf of channel") for label in labels) == 6
-    assert sum(label.startswith("pi of channel") for label in labels) == 6  # the view named "picture" is a pi
+    assert sum(label.startswith("pi of channel") for label in labels) == 6  # the view named "image" is a pi
     assert "The first 6 of 40 channels." in page.text
     assert "The first 8 of 40 channels." in page.text
     assert "time, seconds" in page.text
@@ -379,7 +379,7 @@ def test_each_channel_of_a_persistence_image_has_its_own_axes(tmp_path: Path) ->
         fake.write()
         with np.load(fake.out / "example.npz") as held:
             arrays = dict(held)
-        np.savez(fake.out / "example.npz", **arrays, **{"extent.picture": np.asarray(extent)})
+        np.savez(fake.out / "example.npz", **arrays, **{"extent.image": np.asarray(extent)})
         page = write_page(fake.out).read_text(encoding="utf-8")
         panels = re.findall(r"<svg[^>]*pi of channel.*?</svg>", page, flags=re.DOTALL)
         ticks[name] = [re.findall(r">\s*([−\d.]+)\s*<", panel) for panel in panels]
@@ -468,7 +468,7 @@ def test_counts_are_short(count: int | None, text: str) -> None:
 
 def test_figures_of_the_table_are_those_of_the_study(tmp_path: Path) -> None:
     text = read(Fake(tmp_path, accuracy={"kd": 0.61}).write()).text
-    figure = Figure.of({0: [0.61, 0.613], 1: [0.62, 0.623]})
+    figure = Estimate.of({0: [0.61, 0.613], 1: [0.62, 0.623]})
     assert figure is not None
     assert str(figure) in text
 
@@ -484,7 +484,7 @@ def test_figures_of_the_table_are_those_of_the_study(tmp_path: Path) -> None:
     ],
 )
 def test_seeds_are_averaged_inside_a_fold(values: dict[int, list[float]], std: float | None, counted: str) -> None:
-    figure = Figure.of(values)
+    figure = Estimate.of(values)
     assert figure is not None
     assert figure.counted == counted
     assert figure.std == (None if std is None else pytest.approx(std, abs=1e-6))
@@ -566,7 +566,7 @@ def level_page(out: Path, **arrays: np.ndarray) -> str:
         "samples": [{"number": 3, "label": 0, "group": "p00", "side": "test"}],
         "models": [{"title": "fam", "model": "dscnn-8", "probabilities": [[0.5, 0.3, 0.2]], "branches": []}],
     }
-    held = {f"0/picture/fam.t/stage1/{name.replace('_', '.')}": value[None] for name, value in arrays.items()}
+    held = {f"0/visualisation/fam.t/stage1/{name.replace('_', '.')}": value[None] for name, value in arrays.items()}
     return looks(Folder.read(Fake(out).write()), Explained(about, held))
 
 
@@ -622,7 +622,7 @@ def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:
 
 
 def pixels_of(drawn: str) -> np.ndarray:
-    """The picture of an ``<img>``, (H, W, 4) bytes."""
+    """The image of an ``<img>``, (H, W, 4) bytes."""
     found = re.search(r'src="data:image/png;base64,([^"]+)"', drawn)
     assert found is not None
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA"))

@@ -534,7 +534,7 @@ def test_a_foreign_study_imports_nothing(values: dict[str, Any], trapped: Path) 
 
 
 def test_a_study_with_parts_of_ones_own(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run trusts its recipe: teachers and pictures load. A report never imports; explain needs the word."""
+    """A run trusts its recipe: teachers and images load. A report never imports; explain needs the word."""
     monkeypatch.chdir(HERE)
     tiny["views"] = {"mine": {"type": "my_models:squares"}}
     tiny["teachers"] = {"own": {"model": "my_models:Plain", "epochs": 1}}
@@ -577,15 +577,15 @@ def test_a_run_imports_no_more_than_its_recipe(tiny: dict[str, Any], tmp_path: P
     plan, out = make_plan(study, data.load(study.data)), tmp_path / "out"
     teacher = next(cell for cell in plan.cells.values() if cell.title.startswith("teacher"))
     from overtone.engine import make_accelerator
-    from overtone.study.workshop import Workshop, build_cell
+    from overtone.study.build import StudyContext, build_cell
 
-    shop = Workshop(plan, out, make_accelerator())
-    shop.cell_folder(teacher.key).mkdir(parents=True)
+    context = StudyContext(plan, out, make_accelerator())
+    context.cell_folder(teacher.key).mkdir(parents=True)
     path = written(trapped, OF_SIGNALS | {"builder": "payload:Net"})
-    path.rename(shop.weights_file(teacher.key, "best"))
+    path.rename(context.weights_file(teacher.key, "best"))
     pupil = next(cell for cell in plan.cells.values() if cell.teachers)
     with pytest.raises(InputError, match="would import and run 'payload:Net'"):
-        build_cell(shop, pupil)
+        build_cell(context, pupil)
     assert nothing_ran(trapped)
 
 

@@ -24,9 +24,9 @@ from overtone import data, load_student, recipe
 from overtone.engine import loop
 from overtone.errors import InputError
 from overtone.models import build
-from overtone.study import Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.study import Plan, StudyCallback, collect, execute, make_plan, write_tables
+from overtone.study.build import placed
 from overtone.study.check import coupled
-from overtone.study.workshop import placed
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
@@ -209,7 +209,7 @@ def test_an_epoch_wanted_after_an_interruption_is_trained_anew(
 ) -> None:
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
 
-    class Stop(StudyListener):
+    class Stop(StudyCallback):
         def cell_epoch(self, cell: Any, progress: Any, row: Any) -> None:
             if cell.title.startswith("teacher signal") and progress.epoch == 2:
                 raise KeyboardInterrupt
@@ -231,9 +231,9 @@ def test_rows_that_share_a_name_stay_apart(tiny: dict[str, Any]) -> None:
 
 def test_presets_keep_their_weights_and_shares(tiny: dict[str, Any]) -> None:
     shares = {"signal": 3.0, "gaf": 1.0}
-    tiny["methods"] = [{"name": "annsp", "shares": shares}, {"name": "annsp", "weights": {"sp": 10}}]
+    tiny["methods"] = [{"name": "annsp", "teacher_weights": shares}, {"name": "annsp", "weights": {"sp": 10}}]
     first, second = (plan_of(tiny).cells[row.cells[0, 0][0]] for row in plan_of(tiny).rows[:2])
-    assert first.methods["sp"].shares == shares
+    assert first.methods["sp"].teacher_weights == shares
     assert first.weights["sp.gram"].value == 700
     assert second.weights["sp"].value == 10
     assert "sp.gram" not in second.weights

@@ -101,7 +101,7 @@ SMALL = {"patch_size": 4, "embed_dim": 12, "depth": 4, "num_heads": 2}
 
 
 def header_of(name: str, options: ModelOptions) -> Header:
-    """Of a student that takes pictures of 16 x 16 pixels and knows five classes."""
+    """Of a student that takes images of 16 x 16 pixels and knows five classes."""
     return Header(
         builder=name,
         input_shape=(3, 16, 16),

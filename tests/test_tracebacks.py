@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import yaml
 from test_cli import everything, overtone
-from test_pictures import draw, folder, load
+from test_images import draw, folder, load
 from typer.testing import CliRunner
 
 from overtone import cli, data, recipe
 from overtone.cli import app
-from overtone.data.pictures import PictureFiles
+from overtone.data.image_files import ImageFiles
 from overtone.errors import InputError, own_place, told
 from overtone.study import collect, execute, make_plan
 
-assert folder  # a fixture of the tests of pictures
+assert folder  # a fixture of the tests of images
 
 
 def started(code: str, **how: Any) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,7 @@ def test_pictures_that_are_no_files(kind: str, message: str, folder: Path) -> No
     with pytest.raises(InputError, match=rf"train/cat/zz\.png cannot be read .*{message}"):
         assert windows.content
     with pytest.raises(InputError, match=message):
-        PictureFiles(path.parent, ["zz.png"], 16, "x")[0]
+        ImageFiles(path.parent, ["zz.png"], 16, "x")[0]
 
 
 # --- code of the user's own

@@ -52,7 +52,7 @@ def without_counts(state: State) -> State:
 
 def loaded(path: Path, classes: tuple[str, ...] = NAMES, model: str = MODEL) -> torch.nn.Module:
     made = build(model, SHAPE, len(classes))
-    GivenWeights.find(str(path), "teachers.big.weights").load_into(made, model, classes)
+    GivenWeights.find(str(path), "teachers.big.pretrained").load_into(made, model, classes)
     return made
 
 
@@ -106,7 +106,7 @@ def test_misfits_are_told_in_one_sentence(name: str, held: Any, message: str, tm
     torch.save(held, tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
         loaded(tmp_path / name)
-    assert str(caught.value).startswith(f"teachers.big.weights: {tmp_path / name} ")
+    assert str(caught.value).startswith(f"teachers.big.pretrained: {tmp_path / name} ")
     assert "\n" not in str(caught.value)
 
 
@@ -162,13 +162,13 @@ def test_a_wrong_place(tmp_path: Path) -> None:
         "": "is a folder; name a file in it",
         "x" * 5000: "cannot be read",
     }.items():
-        with pytest.raises(InputError, match=f"^teachers.big.weights: .*{message}"):
-            GivenWeights.find(str(tmp_path / place), "teachers.big.weights")
+        with pytest.raises(InputError, match=f"^teachers.big.pretrained: .*{message}"):
+            GivenWeights.find(str(tmp_path / place), "teachers.big.pretrained")
 
 
 def test_a_file_that_changes_while_the_study_runs(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "w.pth")
-    found = GivenWeights.find(str(tmp_path / "w.pth"), "teachers.big.weights")
+    found = GivenWeights.find(str(tmp_path / "w.pth"), "teachers.big.pretrained")
     torch.save(state_of(seed=1), tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w\.pth changed while the study ran; run it again"):
         found.load_into(build(MODEL, SHAPE, CLASSES), MODEL, NAMES)
@@ -180,7 +180,7 @@ def test_a_file_that_changes_while_the_study_runs(tmp_path: Path) -> None:
 def values_with(weights: Path, **changes: Any) -> dict[str, Any]:
     """The tiny study with a signal teacher that is given and a gaf teacher that is trained."""
     values = copy.deepcopy(TINY)
-    values["teachers"]["signal"] = {"view": "signal", "model": MODEL, "weights": str(weights)}
+    values["teachers"]["signal"] = {"view": "signal", "model": MODEL, "pretrained": str(weights)}
     values["teachers"]["gaf"] = {"view": "gaf", "model": "wrn10-0.5", "epochs": 1}
     values["student"]["epochs"] = 2
     return {**values, **changes}
@@ -299,7 +299,7 @@ def test_a_student_file_as_weights(tmp_path: Path, weights: Path) -> None:
     (key,) = keys_of(plan, "teacher-signal")
     cell = tmp_path / "first" / "cells" / key
     given = copy.deepcopy(values)
-    given["teachers"]["signal"] = {"model": MODEL, "weights": str(cell / "student.safetensors")}
+    given["teachers"]["signal"] = {"model": MODEL, "pretrained": str(cell / "student.safetensors")}
     plan = plan_of(given)
     (key,) = keys_of(plan, "teacher-signal")
     assert execute(plan, tmp_path / "second", only=key) == {}
@@ -368,7 +368,7 @@ def test_run_report_explain_and_check(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (None, "teachers.signal.weights: there is no file"),
+        (None, "teachers.signal.pretrained: there is no file"),
         (state_of("wrn10-1"), "does not fit model 'wrn10-0.5'"),
         (state_of(classes=9), "is of a classifier of 9 classes (classifier), the data has 7"),
     ],
@@ -380,7 +380,7 @@ def test_wrong_weights_are_told_before_training(
     if held is not None:
         torch.save(held, other)
     out = ["--out", str(tmp_path / "out"), "--jobs", "1"] if command == "run" else []
-    code, text = overtone(command, file, "--set", f"teachers.signal.weights={other}", *out)
+    code, text = overtone(command, file, "--set", f"teachers.signal.pretrained={other}", *out)
     assert code == 2
     assert message in text
     assert not (tmp_path / "out" / "cells").exists()
@@ -388,7 +388,7 @@ def test_wrong_weights_are_told_before_training(
 
 def test_a_shipped_teacher_can_be_given(file: Path, weights: Path) -> None:
     """Its epochs then say nothing."""
-    setting = ["--set", f"teachers.gaf.weights={weights}", "--set", "teachers.gaf.view=signal"]
+    setting = ["--set", f"teachers.gaf.pretrained={weights}", "--set", "teachers.gaf.view=signal"]
     code, text = overtone("check", file, *setting)
     assert code == 0, text
     assert "teacher gaf: wrn10-0.5 on signal 6x64, given weights" in text
@@ -412,7 +412,7 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
         f"r{depth}": {
             "view": "theirs",
             "model": f"resnet{depth}-a",
-            "weights": str(DATA / "models_cifar10" / f"resnet{depth}_cifar10.npz"),
+            "pretrained": str(DATA / "models_cifar10" / f"resnet{depth}_cifar10.npz"),
         }
         for depth in (20, 56)
     }

@@ -28,7 +28,7 @@ from overtone.engine.store import Diagrams, check_diagrams, write_diagrams
 from overtone.errors import InputError
 from overtone.report.folder import Folder
 from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
-from overtone.study import OLD, Plan, StudyListener, collect, execute, make_plan, write_tables
+from overtone.study import OLD, Plan, StudyCallback, collect, execute, make_plan, write_tables
 from overtone.study.execute import claim
 
 TIMED = {"timing.json", "run.json", "report.html", ".lock"}
@@ -61,7 +61,7 @@ def plan_of(held: dict[str, Any]) -> Plan:
     return make_plan(study, data.load(study.data))
 
 
-class Notes(StudyListener):
+class Notes(StudyCallback):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.started: list[str] = []
@@ -175,7 +175,7 @@ def test_what_a_dying_maker_still_held_at_the_start_is_removed_at_the_end(copied
     lock = FileLock(f"{folder}.lock")
     lock.acquire()
 
-    class Dies(StudyListener):
+    class Dies(StudyCallback):
         def cell_started(self, cell: Any) -> None:
             assert folder.is_dir()
             lock.release()
@@ -337,7 +337,7 @@ def test_a_damaged_checkpoint_starts_the_cell_anew(
     (out / "cells" / key / "result.json").unlink()
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
 
-    class Stop(StudyListener):
+    class Stop(StudyCallback):
         def cell_epoch(self, cell: Any, progress: Any, row: Any) -> None:
             raise KeyboardInterrupt
 

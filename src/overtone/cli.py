@@ -315,7 +315,7 @@ def predict(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Class and probabilities of every window in a file, with its place in its recording, or of every picture."""
+    """Class and probabilities of every window in a file, with its place in its recording, or of every image."""
     with _told(debug), _quiet():
         from overtone.bar import Bar
         from overtone.files import Out

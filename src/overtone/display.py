@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overtone.study import Cell, StudyListener, TableRow, spread_over
+from overtone.study import Cell, StudyCallback, TableRow, spread_over
 from overtone.types import Progress
 
 PLAIN_SECONDS = 10.0
@@ -54,8 +54,8 @@ class Running:
         return self.progress.step / self.progress.steps if self.progress else 0.0
 
 
-class Display(StudyListener):
-    """A study's listener. Use it as a context manager; it is live where the console is a terminal."""
+class Display(StudyCallback):
+    """A study's callback. Use it as a context manager; it is live where the console is a terminal."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title

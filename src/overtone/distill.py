@@ -26,7 +26,7 @@ from overtone.given import (
     views_of,
 )
 from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
-from overtone.recipe import WeightSettings, explain
+from overtone.recipe import WeightSettings, validation_message
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
 from overtone.trial import rehearse, squashed
@@ -221,14 +221,14 @@ class OwnLoop(nn.Module):
         check_views(views, asked, self._kinds, self.distillation.student)
         check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
-            if method.training and len(y) < method.LEAST_BATCH:  # type: ignore[operator]
+            if method.training and len(y) < method.min_batch:  # type: ignore[operator]
                 raise InputError(
-                    f"method {name!r} needs {method.LEAST_BATCH} samples or more in a training batch, got {len(y)}; "
+                    f"method {name!r} needs {method.min_batch} samples or more in a training batch, got {len(y)}; "
                     "leave out the last incomplete batch (drop_last=True of a DataLoader)"
                 )
         if index is None:
             for name, method in self.distillation.methods.items():
-                if method.remembers:
+                if method.has_memory_bank:
                     raise InputError(
                         f"method {name!r} remembers each training sample and must know which ones these are; call with "
                         "index, their numbers in the training set: (x, y, index)"
@@ -238,7 +238,7 @@ class OwnLoop(nn.Module):
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
         if progress is None:
             progress = Progress(1, 1, self._steps)
-            if self.training and any(method.remembers for method in self.distillation.methods.values()):
+            if self.training and any(method.has_memory_bank for method in self.distillation.methods.values()):
                 self._steps += 1
         step: Step = self.distillation(batch, outputs, progress)
         return step
@@ -310,7 +310,7 @@ def _weights_of(given: Mapping[str, float | WeightSettings]) -> dict[str, Weight
         try:
             found[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
         except ValidationError as error:
-            raise InputError(explain(error, WeightSettings, f"weight of {name}")) from error
+            raise InputError(validation_message(error, WeightSettings, f"weight of {name}")) from error
     return found
 
 

@@ -31,16 +31,16 @@ class Fixed:
     """Weights set by hand, the same for every sample.
 
     Args:
-        shares: one number >= 0 a teacher, in the teachers' order; scaled to sum to 1.
+        weights: one number >= 0 per teacher, in the teachers' order; scaled to sum to 1.
     """
 
-    def __init__(self, shares: Sequence[float]) -> None:
-        total = sum(shares)
-        self.shares = [share / total for share in shares]
+    def __init__(self, weights: Sequence[float]) -> None:
+        total = sum(weights)
+        self.weights = [weight / total for weight in weights]
 
     def __call__(self, student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
         """(K, B)."""
-        return teachers.new_tensor(self.shares).unsqueeze(1).expand(-1, teachers.shape[1])
+        return teachers.new_tensor(self.weights).unsqueeze(1).expand(-1, teachers.shape[1])
 
 
 def entropy(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
@@ -88,10 +88,10 @@ def right(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
     return F.one_hot(chosen, len(teachers)).T * correct.any(0) * torch.ones_like(sure)
 
 
-def _unlike(shares: Tensor) -> Tensor:
-    """Of shares (K, B) that sum to 1 their complements, which are made to sum to 1 too."""
-    count = len(shares)
-    return torch.ones_like(shares) if count == 1 else (1 - shares) / (count - 1)
+def _unlike(weights: Tensor) -> Tensor:
+    """Of weights (K, B) that sum to 1 their complements, which are made to sum to 1 too."""
+    count = len(weights)
+    return torch.ones_like(weights) if count == 1 else (1 - weights) / (count - 1)
 
 
 class GradientSpace:
@@ -243,8 +243,8 @@ def _to_rest(G: Tensor, slope: Tensor) -> Tensor:
     return move - move.mean()
 
 
-def shares_of(given: Mapping[str, float] | None, names: Sequence[str]) -> list[float]:
-    """Fixed shares in the teachers' order; equal ones where none are given.
+def teacher_weights_of(given: Mapping[str, float] | None, names: Sequence[str]) -> list[float]:
+    """Fixed weights in the teachers' order; equal ones where none are given.
 
     Raises:
         InputError: for an unknown teacher, a teacher without a share, a negative share, or none above 0.
@@ -253,12 +253,14 @@ def shares_of(given: Mapping[str, float] | None, names: Sequence[str]) -> list[f
         return [1 / len(names)] * len(names)
     for name, share in given.items():
         if name not in names:
-            raise InputError(f"shares: unknown teacher {name!r}; {nearest(name, names)}")
+            raise InputError(f"teacher_weights: unknown teacher {name!r}; {nearest(name, names)}")
         if not 0 <= share < float("inf"):
-            raise InputError(f"shares: {name} must be 0 or more, got {share}")
+            raise InputError(f"teacher_weights: {name} must be 0 or more, got {share}")
     missing = [name for name in names if name not in given]
     if missing:
-        raise InputError(f"shares: no share for {', '.join(missing)}; give one for each of {', '.join(names)}")
+        raise InputError(
+            f"teacher_weights: no weight for {', '.join(missing)}; give one for each of {', '.join(names)}"
+        )
     if sum(given.values()) <= 0:
-        raise InputError(f"shares: at least one must be above 0, got {dict(given)}")
+        raise InputError(f"teacher_weights: at least one must be above 0, got {dict(given)}")
     return [given[name] for name in names]

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from overtone.errors import InputError, nearest, told
-from overtone.recipe.messages import explain
+from overtone.recipe.messages import validation_message
 from overtone.views import VIEWS, CustomView, View
 
 
@@ -94,7 +94,7 @@ def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
     try:
         return VIEWS[kind].model_validate(settings)
     except ValidationError as error:
-        raise InputError(explain(error, VIEWS[kind], where)) from error
+        raise InputError(validation_message(error, VIEWS[kind], where)) from error
 
 
 def view_type(view: View) -> str:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from overtone.data import PictureFiles, Recordings, TableColumns, Windows, cut
+from overtone.data import ImageFiles, Recordings, TableColumns, Windows, cut
 from overtone.data.base import FloatArray, IntArray
 from overtone.data.compact import Compact, compact
+from overtone.data.image_files import check_torchvision, check_unpacked, image_names
 from overtone.data.items import Items
 from overtone.data.lazy import LazyWindows
 from overtone.data.npz import read_arrays
-from overtone.data.pictures import check_torchvision, check_unpacked, picture_names
 from overtone.data.resample import Stream, regular
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import Table, TimeUnit, read_blocks
@@ -63,14 +63,14 @@ class Given:
 def read_windows(
     path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool, watch: Watch | None = None
 ) -> Given:
-    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a text table, or pictures, as the student was
+    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a text table, or images, as the student was
     trained on.
 
     Items of X that are longer than a window are cut further. A table's samples are brought to the student's rate where
     it has a time column.
 
     Args:
-        path: the file, or a folder of pictures.
+        path: the file, or a folder of images.
         student: says channels, rate and window.
         columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
@@ -92,9 +92,9 @@ def read_windows(
 
 
 def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
-    """Images of 0 to 255, (N, C, H, W), or pictures in files."""
+    """Images of 0 to 255, (N, C, H, W), or images in files."""
     if path.suffix != ".npz":
-        return _pictures(path, header, labelled, where)
+        return _image_files(path, header, labelled, where)
     x, y = _arrays(path, "images", labelled, where)
     wanted = (len(header.channels), *header.size)
     if x.shape[1:] != wanted:
@@ -103,8 +103,8 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
     return Given(_of_images(x, labels, header, where, tuple(notes)), None)
 
 
-def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
-    """A picture, or all below a folder; the folder that a picture lies in names its class."""
+def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Given:
+    """An image, or all below a folder; the folder that an image lies in names its class."""
     channels, (height, width) = len(header.channels), header.size
     if channels != 3 or height != width:
         raise InputError(
@@ -114,20 +114,19 @@ def _pictures(path: Path, header: Header, labelled: bool, where: str) -> Given:
     if not path.exists():
         raise InputError(f"{where}: there is no such file or folder")
     check_torchvision(where)
-    folder, names = (path, picture_names(path, where)) if path.is_dir() else (path.parent, [path.name])
+    folder, names = (path, image_names(path, where)) if path.is_dir() else (path.parent, [path.name])
     if not names or path.is_file():
         check_unpacked(path, where, "then give the folder that it leaves")
     if not names:
         raise InputError(
-            f"{where}: there is no picture; this student takes a picture, a folder of them, or a .npz with X "
-            "(N, C, H, W)"
+            f"{where}: there is no image; this student takes an image, a folder of them, or a .npz with X (N, C, H, W)"
         )
     labels = _numbers([(folder / name).parent.name for name in names], header, where) if labelled else None
     y = np.zeros(len(names), dtype=np.int64) if labels is None else labels
-    return Given(_of_images(PictureFiles(folder, names, height, where), y, header, where, ()), tuple(names))
+    return Given(_of_images(ImageFiles(folder, names, height, where), y, header, where, ()), tuple(names))
 
 
-def _of_images(x: Items | PictureFiles, y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
+def _of_images(x: Items | ImageFiles, y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
     zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
     return Windows(
         x=cast(Any, x),

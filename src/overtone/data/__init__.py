@@ -8,9 +8,9 @@ from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
+from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
-from overtone.data.pictures import PictureFiles
 from overtone.data.sp_sw_har import SpSwHar
 from overtone.data.split import Fold, check_classes, check_learnable, fold_numbers, leaks, split
 from overtone.data.standardise import Standardiser
@@ -18,7 +18,7 @@ from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
 from overtone.data.windows import cut, without_empty_classes
 from overtone.errors import InputError, nearest, told
-from overtone.recipe import DataSettings, explain
+from overtone.recipe import DataSettings, validation_message
 
 SOURCES: dict[str, type[Source]] = {
     "watch": Watch,
@@ -43,7 +43,7 @@ def _source(settings: DataSettings) -> Source:
     try:
         return kind.model_validate({**settings.settings, **({"set": of} if colon else {})})
     except ValidationError as error:
-        raise InputError(explain(error, kind, "data")) from error
+        raise InputError(validation_message(error, kind, "data")) from error
 
 
 def table_columns(settings: DataSettings) -> TableColumns | None:
@@ -88,7 +88,7 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
 __all__ = [
     "SOURCES",
     "Fold",
-    "PictureFiles",
+    "ImageFiles",
     "Recordings",
     "Source",
     "Standardiser",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from overtone.data.pictures import PictureFiles
+from overtone.data.image_files import ImageFiles
 from overtone.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
@@ -132,10 +132,10 @@ class Windows:
         return "image" if len(self.size) == 2 else "window"
 
     @property
-    def files(self) -> PictureFiles | None:
-        """The files that pictures are decoded from; None for data that are held as they are."""
+    def files(self) -> ImageFiles | None:
+        """The files that images are decoded from; None for data that are held as they are."""
         x: object = self.x
-        return x if isinstance(x, PictureFiles) else None
+        return x if isinstance(x, ImageFiles) else None
 
     @cached_property
     def content(self) -> str:

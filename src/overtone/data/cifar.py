@@ -16,11 +16,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from overtone.data.base import Source, Windows
-from overtone.data.choice import chosen_classes, some_of_each
+from overtone.data.image_files import check_regular, opened
 from overtone.data.npz import read_arrays
-from overtone.data.pictures import check_regular, opened
-from overtone.data.places import VARIABLE, folders
+from overtone.data.paths import VARIABLE, folders
 from overtone.data.plain_pickle import read_plain
+from overtone.data.subset import chosen_classes, some_of_each
 from overtone.errors import InputError, nearest
 
 SIDE = 32
@@ -29,7 +29,7 @@ MOST_BYTES = 2**28
 """Of one file in an archive; CIFAR-100's training file has 155,261,506."""
 
 SHEET = (25, 40)
-"""Rows and columns of pictures in one sheet."""
+"""Rows and columns of images in one sheet."""
 
 Images = npt.NDArray[np.uint8]
 
@@ -126,7 +126,7 @@ class _Cifar(Source):
             if not files:
                 raise InputError(f"{where}: there are no sheets {side}_*.webp beside {LABELS}")
             labels = _labels(held[f"{kind}_{side}"], len(names), f"{where}: {LABELS}: {kind}_{side}")
-            images = np.concatenate([_pictures(file, where) for file in files])
+            images = np.concatenate([_sheet(file, where) for file in files])
             sides.append(_side(images, labels, f"{where}: {side}"))
         return sides[0], sides[1], names
 
@@ -260,13 +260,13 @@ def _bytes(path: Path, where: str) -> bytes:
         raise InputError(f"{where}: {path.name} cannot be read ({error})") from error
 
 
-def _pictures(file: Path, where: str) -> Images:
-    """The pictures of one sheet, row by row: (N, 32, 32, 3)."""
+def _sheet(file: Path, where: str) -> Images:
+    """The images of one sheet, row by row: (N, 32, 32, 3)."""
     rows, columns = SHEET
     try:
-        with opened(file) as picture:
-            sheet = np.asarray(picture.convert("RGB"))
-    except Exception as error:  # a damaged picture can fail in any way
+        with opened(file) as image:
+            sheet = np.asarray(image.convert("RGB"))
+    except Exception as error:  # a damaged image can fail in any way
         raise InputError(f"{where}: {file.name} cannot be read ({error})") from error
     if sheet.shape != (rows * SIDE, columns * SIDE, 3):
         raise InputError(f"{where}: {file.name} must be {columns * SIDE} x {rows * SIDE} pixels, got {sheet.shape}")

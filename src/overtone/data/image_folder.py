@@ -1,4 +1,4 @@
-"""Folders of pictures, a folder a class: anyone's own, and ImageNet.
+"""Folders of images, a folder a class: anyone's own, and ImageNet.
 
 Source of ImageNet: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015. Its terms: research
 and education, not commercial.
@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.base import IntArray, Source, Windows
-from overtone.data.choice import chosen_classes, some_of_each
-from overtone.data.pictures import PictureFiles, check_torchvision, check_unpacked, hidden
-from overtone.data.places import VARIABLE, folders
+from overtone.data.image_files import ImageFiles, check_torchvision, check_unpacked, hidden
+from overtone.data.paths import VARIABLE, folders
+from overtone.data.subset import chosen_classes, some_of_each
 from overtone.errors import InputError, close, nearest
 
 TRAIN = ("train", "training")
@@ -34,7 +34,7 @@ class _Side:
 
 
 class ImageFolder(Source):
-    """Pictures of one class in a folder, such folders in ``train`` and ``val`` (or ``test``), or all in one.
+    """Images of one class in a folder, such folders in ``train`` and ``val`` (or ``test``), or all in one.
 
     With ``train`` and one other side, that side is the official test side. With three, ``test`` is it, and sides are
     groups: ``split: {scheme: official, val: [val]}`` takes ``val`` for validation. Sides' names may be capitalised, and
@@ -42,10 +42,10 @@ class ImageFolder(Source):
 
     Attributes:
         path: the folder.
-        size: side of what models see, in pixels. Pictures are scaled to 8/7 of it and their middle is cut out; in
+        size: side of what models see, in pixels. Images are scaled to 8/7 of it and their middle is cut out; in
             training, ``train.augment.resized_crop`` cuts elsewhere.
         classes: only these classes, by name, or the first so many. Every side needs each of them.
-        train_per_class, test_per_class: only the first so many pictures of each class.
+        train_per_class, test_per_class: only the first so many images of each class.
     """
 
     path: Path | None = None
@@ -54,13 +54,13 @@ class ImageFolder(Source):
     train_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
 
-    SOURCE: ClassVar[str] = "your own pictures: folder/train/CLASS/*.jpg, folder/val/CLASS/*.jpg (torchvision)"
+    SOURCE: ClassVar[str] = "your own images: folder/train/CLASS/*.jpg, folder/val/CLASS/*.jpg (torchvision)"
     NAME: ClassVar[str] = "imagefolder"
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     UNPACK: ClassVar[str] = "then set data.path to the folder that it leaves"
 
     def load(self) -> Windows:
-        """All pictures' names, side by side; none is decoded yet.
+        """All images' names, side by side; none is decoded yet.
 
         Raises:
             InputError: for a missing folder or package, sides that differ in their classes, or settings that leave
@@ -75,7 +75,7 @@ class ImageFolder(Source):
         for side in sides:
             if not there[side]:
                 check_unpacked(root / side, where, self.UNPACK)
-                raise InputError(f"{where}: {side} must hold a folder a class, but holds none; sort its pictures so")
+                raise InputError(f"{where}: {side} must hold a folder a class, but holds none; sort its images so")
         names = sorted({name for found in there.values() for name in found})
         tested = next((side for known in (TEST, VAL) for side in sides if side.lower() in known), None)
         kept = chosen_classes(self.classes, names, where)
@@ -95,7 +95,7 @@ class ImageFolder(Source):
         group, y = np.concatenate(groups), np.concatenate(labels)
         count = len(files)
         return Windows(
-            x=cast(Any, PictureFiles(root, files, self.size, where)),
+            x=cast(Any, ImageFiles(root, files, self.size, where)),
             y=y,
             group=group if len(sides) > 2 else np.zeros(count, dtype=np.int64),
             recording=np.arange(count),
@@ -138,7 +138,7 @@ class ImageFolder(Source):
 
         Raises:
             InputError: for two folders of one side, or a side without its partner. A folder that is called like a side
-                but holds no folders is no side without partner: there are pictures of trains.
+                but holds no folders is no side without partner: there are images of trains.
         """
         there = _folders(root)
         train, val, test = ([name for name in there if name.lower() in known] for known in (TRAIN, VAL, TEST))
@@ -157,7 +157,7 @@ class ImageFolder(Source):
                 f"{where}: {' and '.join(alone)} needs {'val or test' if train else 'train'} beside it; "
                 + (f"is that {near!r}? " if near else "")
                 + f"found: {', '.join(there)}. Rename the other side's folder, or set data.path to {root / alone[0]} "
-                "and deal its pictures"
+                "and deal its images"
             )
         return [""]
 
@@ -169,7 +169,7 @@ class ImageNet(ImageFolder):
         path: the folder of ``train`` and ``val``, or one that holds it as ``imagenet``; else ``OVERTONE_DATA`` is.
     """
 
-    SOURCE: ClassVar[str] = "ImageNet (ILSVRC 2012), 1,281,167 pictures of 1,000 classes; for research only"
+    SOURCE: ClassVar[str] = "ImageNet (ILSVRC 2012), 1,281,167 images of 1,000 classes; for research only"
     NAME: ClassVar[str] = "imagenet"
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = (
         (123.675, 116.28, 103.53),  # 0.485, 0.456, 0.406 of 255: what published weights were trained with
@@ -197,7 +197,7 @@ def _folders(place: Path) -> list[str]:
 
 
 def _read(folder: Path, root: Path, classes: Sequence[str], where: str) -> _Side:
-    """One side's pictures of some classes, class by class, as torchvision finds them, without hidden ones."""
+    """One side's images of some classes, class by class, as torchvision finds them, without hidden ones."""
     from torchvision.datasets import ImageFolder as Folder
 
     class Chosen(Folder):  # type: ignore[misc]
@@ -212,7 +212,7 @@ def _read(folder: Path, root: Path, classes: Sequence[str], where: str) -> _Side
     found = [(name, label) for name, label in found if not hidden(name)]
     bare = sorted(set(classes) - {label for _, label in found})
     if bare:
-        raise InputError(f"{where}: only hidden files are in {folder / bare[0]}; put pictures there, or delete it")
+        raise InputError(f"{where}: only hidden files are in {folder / bare[0]}; put images there, or delete it")
     return _Side([name for name, _ in found], [label for _, label in found])
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from overtone.data.base import Recordings, Source
 from overtone.data.npz import read_arrays
-from overtone.data.places import find_file
+from overtone.data.paths import find_file
 from overtone.data.resample import Stream, regular
 from overtone.errors import InputError
 

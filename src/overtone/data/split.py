@@ -145,7 +145,7 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     """What a reader must know about a split that lets something of the test side into training."""
     if settings.by == "group" or settings.scheme == "official":
         return []
-    who = "pictures that belong together" if _images(windows) else "the same people"
+    who = "images that belong together" if _images(windows) else "the same people"
     found = [f"split by {settings.by}: {who} may be in training and test, which flatters every row"]
     if settings.by == "window" and settings.allow_overlap:
         found.append(

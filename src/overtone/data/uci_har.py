@@ -13,7 +13,7 @@ import numpy as np
 
 from overtone.data.base import Recordings, Source
 from overtone.data.npz import read_arrays
-from overtone.data.places import find_file
+from overtone.data.paths import find_file
 
 RATE = 50.0
 ARRAYS = ("X_train", "X_test", "y_train", "y_test", "subject_train", "subject_test", "channels", "classes")

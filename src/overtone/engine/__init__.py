@@ -1,16 +1,16 @@
 """Training and evaluation on Accelerate: the loop, schedules, checkpoints, the guard against what is not finite."""
 
 from overtone.engine.launch import make_accelerator
-from overtone.engine.loop import VERSION, Fitted, Job, Listener, fit
+from overtone.engine.loop import VERSION, Callback, Fitted, Job, fit
 from overtone.engine.samples import FittedView, Samples
 from overtone.engine.scoring import evaluate, macro_f1, parts_of, scores, without
 
 __all__ = [
     "VERSION",
+    "Callback",
     "Fitted",
     "FittedView",
     "Job",
-    "Listener",
     "Samples",
     "evaluate",
     "fit",

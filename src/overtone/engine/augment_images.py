@@ -20,7 +20,7 @@ from overtone.recipe import AugmentSettings
 
 @dataclass(frozen=True)
 class ImageAugment:
-    """Shifted crops of the picture in a black border, and mirror images: the usual augmentation of CIFAR.
+    """Shifted crops of the image in a black border, and mirror images: the usual augmentation of CIFAR.
 
     Attributes:
         settings: how much of what.
@@ -52,7 +52,7 @@ class ImageAugment:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A random part of a picture, of between a least share of its area and all, scaled to one size.
+    """A random part of an image, of between a least share of its area and all, scaled to one size.
 
     Attributes:
         least: the share.
@@ -62,18 +62,18 @@ class RandomCrop:
     least: float
     seed: int
 
-    def __call__(self, picture: Image.Image, side: int, number: int) -> Image.Image:
-        """A picture of side x side."""
+    def __call__(self, image: Image.Image, side: int, number: int) -> Image.Image:
+        """An image of side x side."""
         from torchvision.transforms import v2
 
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mix(self.seed, number))  # not a GPU's, which training draws from
-            cut: Image.Image = v2.RandomResizedCrop(side, scale=(self.least, 1.0))(picture)
+            cut: Image.Image = v2.RandomResizedCrop(side, scale=(self.least, 1.0))(image)
         return cut
 
 
 def random_crop(settings: AugmentSettings, seed: int, epoch: int) -> RandomCrop | None:
-    """How pictures in files are cut in an epoch; None where their middle is taken."""
+    """How images in files are cut in an epoch; None where their middle is taken."""
     least = settings.resized_crop
     return RandomCrop(least, mix(seed, epoch, "crop")) if least else None
 

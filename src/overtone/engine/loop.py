@@ -45,7 +45,7 @@ StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Listener:
+class Callback:
     """Hears how a cell's training goes; this one says nothing, displays override what they want to hear."""
 
     def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
@@ -109,26 +109,26 @@ class Fitted:
         return self.best or self.last
 
 
-def fit(job: Job, accelerator: Accelerator, listener: Listener) -> Fitted:
+def fit(job: Job, accelerator: Accelerator, callback: Callback) -> Fitted:
     """Train a cell, from its checkpoint if there is one.
 
     Raises:
         InputError: for a batch that is larger than the training set or not divisible by the processes.
         NotFiniteError: from the guard.
     """
-    return _Run(job, accelerator, listener).to_the_end()
+    return _Run(job, accelerator, callback).to_the_end()
 
 
 class _Run:
     """State of one cell's training; everything in it is either in the checkpoint or derived from the job."""
 
-    def __init__(self, job: Job, accelerator: Accelerator, listener: Listener) -> None:
-        self.job, self.accelerator, self.listener = job, accelerator, listener
+    def __init__(self, job: Job, accelerator: Accelerator, callback: Callback) -> None:
+        self.job, self.accelerator, self.callback = job, accelerator, callback
         train, world = job.train, accelerator.num_processes
         samples = len(job.fold.train)
         if train.batch % world:
             raise InputError(f"train.batch {train.batch} cannot be divided among {world} processes")
-        least = max([1, *(cast(Method, method).LEAST_BATCH for method in job.distillation.methods.values())])
+        least = max([1, *(cast(Method, method).min_batch for method in job.distillation.methods.values())])
         if train.batch // world < least:
             raise InputError(
                 f"train.batch {train.batch} leaves {train.batch // world} samples a process, a method needs {least}"
@@ -229,7 +229,7 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._count(step, batch)
-        self.listener.step(progress, step.terms)
+        self.callback.step(progress, step.terms)
 
     def _count(self, step: Step, batch: Batch) -> None:
         """Add a step to the epoch's sums; a GPU is waited for once."""
@@ -270,10 +270,10 @@ class _Run:
         n = sums.pop("n")
         first = (self.epoch - 1) * self.steps
         phase = phase_at(job.phases, self.epoch, job.epochs)
-        gauges = {
+        scalars = {
             f"{name}.{key}": value
             for name, method in job.distillation.methods.items()
-            for key, value in cast(Method, method).gauges().items()
+            for key, value in cast(Method, method).scalars().items()
         }
         row = {
             "epoch": self.epoch,
@@ -284,7 +284,7 @@ class _Run:
             "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
             "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
             **({"val": on_val} if on_val else {}),
-            **({"gauges": gauges} if gauges else {}),
+            **({"scalars": scalars} if scalars else {}),
         }
         self.fitted.rows.append(row)
         if on_val and on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie
@@ -294,7 +294,7 @@ class _Run:
             self.fitted.kept[self.epoch] = self._student_state()
         if self.accelerator.is_main_process:
             write_rows(job.folder, self.fitted.rows)
-        self.listener.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
+        self.callback.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
 
     def _on_val(self) -> dict[str, float]:
         """Scores and cross-entropy on the validation side; nothing without one."""

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overtone.data import Fold, PictureFiles, Standardiser, Windows
+from overtone.data import Fold, ImageFiles, Standardiser, Windows
 from overtone.data.base import IntArray
-from overtone.data.pictures import Crop
-from overtone.engine.reading import read_ahead
+from overtone.data.image_files import Crop
+from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError, own_place, told
 from overtone.types import Batch
@@ -23,7 +23,7 @@ from overtone.views import State, View
 
 FIT_WINDOWS = 4096
 SCALE_PICTURES = 1024
-"""Pictures that mean and standard deviation are taken from, where they are read from files."""
+"""Images that mean and standard deviation are taken from, where they are read from files."""
 
 Augmentation = Callable[[Tensor, Tensor], Tensor]
 """Changes windows (B, C, ...) of some numbers (B,)."""
@@ -46,17 +46,17 @@ class Samples:
         views: by name.
         target: (N,) class numbers.
         standardise: fitted on the fold's training windows, or as the data say.
-        files: of pictures that are not held in memory, or may be cut in another way in training.
-        held: whether the pictures are in memory too.
-        readers: processes that decode pictures ahead.
+        files: of images that are not held in memory, or may be cut in another way in training.
+        held: whether the images are in memory too.
+        num_workers: processes that decode images ahead.
     """
 
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
-    files: PictureFiles | None = None
+    files: ImageFiles | None = None
     held: bool = True
-    readers: int = 0
+    num_workers: int = 0
 
     @classmethod
     def fit(
@@ -67,11 +67,11 @@ class Samples:
         device: torch.device,
         budget: int = 2**30,
         cache: Path | None = None,
-        readers: int = 0,
+        num_workers: int = 0,
     ) -> Samples:
         """Fit standardisation and views on the fold's training windows, and prepare all windows.
 
-        Views are fitted on at most 4,096 training windows, standardisation of pictures in files on at most 1,024,
+        Views are fitted on at most 4,096 training windows, standardisation of images in files on at most 1,024,
         evenly spaced.
 
         Args:
@@ -81,7 +81,7 @@ class Samples:
             device: where samples are rendered.
             budget: bytes that windows, and each view's diagrams, may take in memory.
             cache: a folder for what does not fit.
-            readers: processes that decode pictures ahead.
+            num_workers: processes that decode images ahead.
 
         Raises:
             InputError: for a view that cannot be made of such windows, or a full disk.
@@ -104,7 +104,7 @@ class Samples:
                 raise InputError(f"views.{name}: {told(error) if own_place(error) else error}") from error
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
-        return cls(fitted, target, standardise, windows.files, fits, readers)
+        return cls(fitted, target, standardise, windows.files, fits, num_workers)
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
         """The samples of some numbers, rendered in some views."""
@@ -117,24 +117,24 @@ class Samples:
         augment: Augmentation | None = None,
         crop: Crop | None = None,
     ) -> Iterator[Batch]:
-        """Several lots of samples in turn; pictures in files are decoded ahead.
+        """Several lots of samples in turn; images in files are decoded ahead.
 
         Args:
             chunks: the samples' numbers, (B,) each.
             views: which views.
             augment: changes the windows once, before every view that follows them is rendered.
-            crop: cuts pictures in files in another way than out of their middle.
+            crop: cuts images in files in another way than out of their middle.
 
         Raises:
-            InputError: for a picture that cannot be decoded.
+            InputError: for an image that cannot be decoded.
         """
         device, views = self.target.device, tuple(views)
         if self.files is None or (self.held and crop is None):
             for chunk in chunks:
                 yield self._rendered(chunk.to(device), views, None, augment)
             return
-        pictures = read_ahead(self.files, chunks, crop, self.readers, pin=device.type == "cuda")
-        for chunk, read in zip(chunks, pictures, strict=True):
+        images = read_ahead(self.files, chunks, crop, self.num_workers, pin=device.type == "cuda")
+        for chunk, read in zip(chunks, images, strict=True):
             windows = self.standardise(read.to(device, non_blocking=True))
             yield self._rendered(chunk.to(device), views, windows, augment)
 

@@ -1,7 +1,18 @@
-"""Where trained models look, and which teacher knows what others do not."""
+"""Where trained models saliency, and which teacher knows what others do not."""
 
 from overtone.explain.agreement import Agreement, agreement
-from overtone.explain.gather import FILE, Explained, explain, gather, read, refresh
-from overtone.explain.look import Look, look
+from overtone.explain.collect import FILE, Explained, collect_explained, explain, read, refresh
+from overtone.explain.saliency import Saliency, saliency
 
-__all__ = ["FILE", "Agreement", "Explained", "Look", "agreement", "explain", "gather", "look", "read", "refresh"]
+__all__ = [
+    "FILE",
+    "Agreement",
+    "Explained",
+    "Saliency",
+    "agreement",
+    "collect_explained",
+    "explain",
+    "read",
+    "refresh",
+    "saliency",
+]

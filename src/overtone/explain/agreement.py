@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.files import read_json
-from overtone.study.workshop import RESULT
+from overtone.study.build import RESULT
 from overtone.study.write import read_predictions
 
 

@@ -50,8 +50,10 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     return _compare(gram(student), gram(teacher))
 
 
-def similarity_preserving_merged(student: Tensor, teachers: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    r"""Similarity-preserving loss against the shares-weighted sum of the teachers' raw Gram matrices.
+def similarity_preserving_merged(
+    student: Tensor, teachers: Sequence[Tensor], teacher_weights: Sequence[float]
+) -> Tensor:
+    r"""Similarity-preserving loss against the teacher_weights-weighted sum of the teachers' raw Gram matrices.
 
     .. math:: G_t = \sum_k a_k A_k A_k^T, \quad L = \frac{1}{B^2}\lVert norm(G_t) - norm(A_s A_s^T) \rVert_F^2
 
@@ -60,14 +62,14 @@ def similarity_preserving_merged(student: Tensor, teachers: Sequence[Tensor], sh
     Args:
         student: (B, ...).
         teachers: K tensors (B, ...).
-        shares: K weights >= 0.
+        teacher_weights: K weights >= 0.
 
     Returns:
         A scalar >= 0.
 
     Source: Jeon et al., topology-guided distillation (ICML workshop 2024), the published training code.
     """
-    merged = sum((a * gram(t) for a, t in zip(shares, teachers, strict=True)), start=gram(teachers[0]) * 0)
+    merged = sum((a * gram(t) for a, t in zip(teacher_weights, teachers, strict=True)), start=gram(teachers[0]) * 0)
     return _compare(gram(student), merged)
 
 

@@ -32,7 +32,7 @@ from overtone.methods.review import Review
 from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
-from overtone.recipe import MethodSettings, WeightSettings, explain
+from overtone.recipe import MethodSettings, WeightSettings, validation_message
 from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
@@ -117,7 +117,7 @@ def configure(name: str, settings: dict[str, Any], known: Sequence[str] = ROW_KE
     try:
         return config.model_validate(settings)
     except ValidationError as error:
-        raise InputError(explain(error, config, f"method {name!r}", list(known))) from error
+        raise InputError(validation_message(error, config, f"method {name!r}", list(known))) from error
 
 
 def make(

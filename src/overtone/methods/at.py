@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overtone.losses import attention_transfer
 from overtone.methods.base import MethodConfig
-from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.methods.feature_maps import Level, LevelMethod, LevelsConfig
 from overtone.types import DataInfo, Spec
 
 
@@ -29,7 +29,7 @@ class AT(LevelMethod):
     SOURCE: ClassVar[str] = "Zagoruyko & Komodakis 2017 (attention transfer)"
     SUMMARY: ClassVar[str] = "each stage's energy lies where the teacher's does"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1000.0}
-    LEAST_BATCH: ClassVar[int] = 1
+    min_batch: ClassVar[int] = 1
     EMBEDDING: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = ATConfig
 

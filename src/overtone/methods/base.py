@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.recipe import Part, PhaseSettings, WeightSettings
+from overtone.recipe import PhaseSettings, Section, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
-class MethodConfig(Part):
+class MethodConfig(Section):
     """A method's own settings in the recipe.
 
     Attributes:
@@ -44,8 +44,8 @@ class Method(nn.Module):
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
-        LEAST_BATCH: samples a process needs in a batch.
-        remembers: True where something is kept for each training sample, found again by ``Batch.index``.
+        min_batch: samples a process needs in a batch.
+        has_memory_bank: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
         branch: the branch of the student whose output :meth:`forward` gets; None for the whole student.
@@ -63,8 +63,8 @@ class Method(nn.Module):
     INWARD: ClassVar[frozenset[str]] = frozenset()
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
-    LEAST_BATCH: ClassVar[int] = 1
-    remembers: ClassVar[bool] = False
+    min_batch: ClassVar[int] = 1
+    has_memory_bank: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     terms: tuple[str, ...]
     branch: str | None = None
@@ -95,7 +95,7 @@ class Method(nn.Module):
         """What of the logits (B, C) cross-entropy sees: they themselves, unless published code changes them first."""
         return logits
 
-    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
         return {}
 
@@ -103,7 +103,7 @@ class Method(nn.Module):
         """Settings that the training samples decided, a sentence each, for ``overtone check``."""
         return ()
 
-    def gauges(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Learned numbers worth following over the epochs, by name; none unless it has some."""
         return {}
 

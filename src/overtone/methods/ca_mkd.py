@@ -41,7 +41,7 @@ class CAMKD(MultiTeacherKD):
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
-    LEAST_BATCH: ClassVar[int] = 2
+    min_batch: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = CAMKDConfig
 
     @classmethod

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from overtone.losses import dist
 from overtone.methods.base import MethodConfig
-from overtone.methods.each import EachTeacher
 from overtone.methods.multi_teacher import SoftConfig
+from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
 
-class Dist(EachTeacher):
+class Dist(PerTeacher):
     """Terms ``inter.TEACHER`` (over the classes of a sample) and ``intra.TEACHER`` (over the samples of a class)."""
 
     NAME: ClassVar[str] = "dist"
@@ -23,7 +23,7 @@ class Dist(EachTeacher):
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "inter": 2.0, "intra": 2.0}
     PARTS: ClassVar[tuple[str, ...]] = ("inter", "intra")
     couples_batch: ClassVar[bool] = True
-    LEAST_BATCH: ClassVar[int] = 3  # two values correlate fully or not at all, without a gradient
+    min_batch: ClassVar[int] = 3  # two values correlate fully or not at all, without a gradient
     Config: ClassVar[type[MethodConfig]] = SoftConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

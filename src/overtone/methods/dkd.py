@@ -9,12 +9,12 @@ from torch import Tensor
 
 from overtone.losses import decoupled_kd
 from overtone.methods.base import MethodConfig
-from overtone.methods.each import EachTeacher
 from overtone.methods.multi_teacher import SoftConfig
+from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
 
-class DKD(EachTeacher):
+class DKD(PerTeacher):
     """Terms ``target.TEACHER`` (how sure of the true class) and ``rest.TEACHER`` (how the rest is spread)."""
 
     NAME: ClassVar[str] = "dkd"

@@ -113,7 +113,7 @@ class Evidence(Method):
             maps = every[torch.arange(len(truth), device=truth.device), truth].unsqueeze(1).clamp(min=0)
         return evidence(to_grid(maps, self.sizes[name]))
 
-    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """The student's attention and its target, (B, T', H', W') each."""
         assert student.attention is not None
         size = self.sizes[self.images[0]]

@@ -11,8 +11,8 @@ from overtone.errors import InputError
 from overtone.frequency import lift, resize
 from overtone.frequency.lift import Lift
 from overtone.methods.base import MethodConfig
+from overtone.methods.feature_maps import Level, LevelsConfig
 from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, check_filters, make_local_attention
-from overtone.methods.levels import Level, LevelsConfig
 from overtone.types import DataInfo, Spec
 
 

@@ -12,8 +12,8 @@ from overtone.errors import InputError, nearest
 from overtone.frequency import resize
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
+from overtone.methods.feature_maps import Level, LevelsConfig
 from overtone.methods.frequency import FrequencyConfig, FrequencyMethod, Head, check_filters, make_local_attention
-from overtone.methods.levels import Level, LevelsConfig
 from overtone.methods.points import without_point
 from overtone.types import Spec
 

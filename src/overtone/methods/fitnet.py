@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from overtone.frequency import resize
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
-from overtone.methods.levels import Level, LevelMethod, LevelsConfig
+from overtone.methods.feature_maps import Level, LevelMethod, LevelsConfig
 from overtone.methods.points import has_point
 from overtone.types import Spec
 

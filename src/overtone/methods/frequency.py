@@ -27,7 +27,7 @@ from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Fourier, Name
 from overtone.losses import spectrum_distance
-from overtone.methods.levels import DistanceConfig, Level, LevelMethod
+from overtone.methods.feature_maps import DistanceConfig, Level, LevelMethod
 from overtone.types import Batch, Output
 
 BYTES = 12
@@ -187,7 +187,7 @@ def _fitting_forms(config: FrequencyConfig, own: list[Level]) -> dict[str, int]:
 class FrequencyMethod(LevelMethod):
     """A method whose adapters end in a :class:`Head`, called ``head``."""
 
-    def gauges(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """How much the global and the local branch count: ``TEACHER/STAGE/g1`` and ``g2``."""
         found = {}
         for key, attention in self._attentions():
@@ -196,7 +196,7 @@ class FrequencyMethod(LevelMethod):
                     found[f"{key}/{name}"] = float(getattr(attention, rate).detach())
         return found
 
-    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """See :class:`LevelMethod`; and what frequency attention does.
 
         ``TEACHER/STAGE/map.into`` and ``map.out`` are what goes into the module and what comes out of it, mean
@@ -208,7 +208,7 @@ class FrequencyMethod(LevelMethod):
         with ExitStack() as hooks:
             for key, attention in self._attentions():
                 hooks.enter_context(attention.register_forward_hook(partial(_keep_ends, ends, key)))
-            found = super().pictures(student, teachers, batch)
+            found = super().visualisations(student, teachers, batch)
         for key, attention in self._attentions():
             if f"{key}/map.before" not in found:
                 continue

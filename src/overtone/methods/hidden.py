@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.methods.base import MethodConfig
-from overtone.methods.each import EachTeacher
+from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
 
-class Hidden(EachTeacher):
+class Hidden(PerTeacher):
     """Term ``vector.TEACHER``: mean squared error of embeddings, behind a linear map where their widths differ."""
 
     NAME: ClassVar[str] = "hidden"

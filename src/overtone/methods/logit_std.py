@@ -10,7 +10,7 @@ from torch import Tensor
 
 from overtone.losses import standardised_kd
 from overtone.methods.base import MethodConfig
-from overtone.methods.each import EachTeacher
+from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
 
@@ -20,7 +20,7 @@ class LogitStdConfig(MethodConfig):
     temperature: float = Field(default=2.0, gt=0, le=1e9)
 
 
-class LogitStd(EachTeacher):
+class LogitStd(PerTeacher):
     """Term ``kl.TEACHER``: KD on logits of mean 0 and deviation 1."""
 
     NAME: ClassVar[str] = "logit_std"

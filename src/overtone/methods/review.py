@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from overtone.frequency.layers import CONV, NORM
 from overtone.methods.base import MethodConfig
-from overtone.methods.levels import Distance, DistanceConfig, Level, LevelMethod, LevelsConfig
+from overtone.methods.feature_maps import Distance, DistanceConfig, Level, LevelMethod, LevelsConfig
 from overtone.methods.points import Point
 
 WIDEST = 512

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from overtone.losses import relational_angle, relational_distance
-from overtone.methods.each import EachTeacher
+from overtone.methods.per_teacher import PerTeacher
 
 
-class RKD(EachTeacher):
+class RKD(PerTeacher):
     """Terms ``distance.TEACHER`` and ``angle.TEACHER`` on embeddings; modalities and widths may differ."""
 
     NAME: ClassVar[str] = "rkd"
@@ -23,7 +23,7 @@ class RKD(EachTeacher):
     PARTS: ClassVar[tuple[str, ...]] = ("distance", "angle")
     READS: ClassVar[str] = "embedding"
     couples_batch: ClassVar[bool] = True
-    LEAST_BATCH: ClassVar[int] = 3  # over its mean, the one distance of two samples is always 1
+    min_batch: ClassVar[int] = 3  # over its mean, the one distance of two samples is always 1
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """See :mod:`overtone.losses.relations`."""

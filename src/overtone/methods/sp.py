@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.fusion import shares_of
+from overtone.fusion import teacher_weights_of
 from overtone.losses import similarity_preserving, similarity_preserving_merged
 from overtone.methods.base import Method, MethodConfig, pair_stages
 from overtone.methods.points import PointsConfig, published_point, read_at
@@ -23,13 +23,13 @@ class SPConfig(PointsConfig):
         stages: ``last`` as in the paper, or ``all`` (the mean over the stages) as in the wearables literature.
         pairs: student stage -> teacher stage, where depth does not pair them; all of them count.
         teachers: ``each`` gives one term a teacher, ``merged`` one term against the sum of their Gram matrices.
-        shares: weights of that sum, by teacher.
+        teacher_weights: weights of that sum, by teacher.
     """
 
     stages: Literal["last", "all"] = "last"
     pairs: dict[str, str] | None = None
     teachers: Literal["each", "merged"] = "each"
-    shares: dict[str, float] | None = None
+    teacher_weights: dict[str, float] | None = None
 
 
 class SP(Method):
@@ -43,7 +43,7 @@ class SP(Method):
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
     couples_batch: ClassVar[bool] = True
-    LEAST_BATCH: ClassVar[int] = 2
+    min_batch: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = SPConfig
 
     @classmethod
@@ -76,9 +76,11 @@ class SP(Method):
         assert isinstance(config, SPConfig)
         self.pairs = self._pairs(config, student, teachers)
         self.merged = config.teachers == "merged"
-        if config.shares is not None and not self.merged:
-            raise InputError("sp: shares are for teachers: merged; give each teacher's weight as weights.sp.gram.NAME")
-        self.shares = shares_of(config.shares, list(teachers))
+        if config.teacher_weights is not None and not self.merged:
+            raise InputError(
+                "sp: teacher_weights are for teachers: merged; give each teacher's weight as weights.sp.gram.NAME"
+            )
+        self.teacher_weights = teacher_weights_of(config.teacher_weights, list(teachers))
         self.terms = ("gram",) if self.merged else tuple(f"gram.{name}" for name in teachers)
 
     def forward(
@@ -91,7 +93,7 @@ class SP(Method):
                 similarity_preserving_merged(
                     student.stages[level[0][0]],
                     [teachers[name].stages[t] for name, (_, t) in zip(self.pairs, level, strict=True)],
-                    self.shares,
+                    self.teacher_weights,
                 )
                 for level in levels
             ]

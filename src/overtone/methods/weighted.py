@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import model_validator
 from torch import Tensor
 
-from overtone.fusion import Fixed, shares_of
+from overtone.fusion import Fixed, teacher_weights_of
 from overtone.losses import unit_deviation
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD, Reduction, average_kd
@@ -19,14 +19,14 @@ class WeightedConfig(MultiTeacherConfig):
     """Settings of ``weighted``.
 
     Attributes:
-        shares: how much each teacher counts, by name; scaled to sum to 1. Without it, all count the same.
+        teacher_weights: how much each teacher counts, by name; scaled to sum to 1. Without it, all count the same.
         published: train as the published code for wearables does: the student's and the teachers' logits are divided by
             their deviation in each sample, cross-entropy sees the student's so, the divergence takes twice these, T
             leaves its square only, and the weights are those for PAMAP2.
     """
 
     reduction: Reduction = "mean"  # to which the weights belong
-    shares: dict[str, float] | None = None
+    teacher_weights: dict[str, float] | None = None
     published: bool = False
 
     @model_validator(mode="after")
@@ -37,12 +37,12 @@ class WeightedConfig(MultiTeacherConfig):
 
 
 class Weighted(MultiTeacherKD):
-    """The shares-weighted sum over teachers of their KD losses."""
+    """The teacher_weights-weighted sum over teachers of their KD losses."""
 
     NAME: ClassVar[str] = "weighted"
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Jeon et al. 2024 (TPKD), base form"
-    SUMMARY: ClassVar[str] = "the student matches several teachers with shares set by hand"
+    SUMMARY: ClassVar[str] = "the student matches several teachers with teacher_weights set by hand"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.3, "kl": 0.7}  # lambda = 0.7, GENEActiv
     PUBLISHED: ClassVar[Mapping[str, float]] = {"ce": 0.01, "kl": 0.99}  # in the code, PAMAP2
     SHARPENED: ClassVar[float] = 2.0
@@ -57,7 +57,7 @@ class Weighted(MultiTeacherKD):
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, WeightedConfig)
-        self.fusion = Fixed(shares_of(config.shares, self.names))
+        self.fusion = Fixed(teacher_weights_of(config.teacher_weights, self.names))
         self.published = config.published
 
     def judged(self, logits: Tensor) -> Tensor:

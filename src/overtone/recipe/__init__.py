@@ -4,10 +4,10 @@ A recipe is a short YAML file. Unknown keys are refused with the nearest known o
 its JSON schema.
 """
 
-from overtone.recipe.messages import explain
-from overtone.recipe.overtime import PhaseSettings, WeightSettings, phase_at
-from overtone.recipe.parts import Part
-from overtone.recipe.reading import find, load, shipped, validate
+from overtone.recipe.base import Section
+from overtone.recipe.loading import find, load, shipped, validate
+from overtone.recipe.messages import validation_message
+from overtone.recipe.schedules import PhaseSettings, WeightSettings, phase_at
 from overtone.recipe.schema import (
     AugmentSettings,
     Checkpoint,
@@ -33,20 +33,20 @@ __all__ = [
     "MethodSettings",
     "ModelOptions",
     "ModelSettings",
-    "Part",
     "PhaseSettings",
     "Recipe",
     "ReferenceSettings",
+    "Section",
     "SplitSettings",
     "StudentSettings",
     "TeacherSettings",
     "TrainSettings",
     "ViewSettings",
     "WeightSettings",
-    "explain",
     "find",
     "load",
     "phase_at",
     "shipped",
     "validate",
+    "validation_message",
 ]

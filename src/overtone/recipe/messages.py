@@ -27,6 +27,9 @@ SHOWN = 20
 FAR = 1000
 """An upper end from here on is there against slips, and told to who passes it."""
 
+FORMER = {"readers": "num_workers", "shares": "teacher_weights", "weights": "pretrained"}
+"""Keys of earlier versions, and what they are called now; ``weights`` where a teacher's file was meant."""
+
 OWN = ("value_error", "assertion_error", "custom")
 """Problems that come with a sentence of ours."""
 
@@ -51,7 +54,7 @@ class _Problem:
     annotation: Any
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str, also: Sequence[str] = ()) -> str:
+def validation_message(error: ValidationError, model: type[BaseModel], where: str, also: Sequence[str] = ()) -> str:
     """A validation error as one line a problem.
 
     Args:
@@ -73,7 +76,10 @@ def _line(problem: _Problem, model: type[BaseModel], also: Sequence[str]) -> str
     place = ".".join(problem.place)
     if problem.kind == "extra_forbidden":
         known = [*_fields(_at(model, problem.place[:-1])), *(also if len(problem.place) == 1 else [])]
-        return f"{place}: unknown key {problem.place[-1]!r}; {nearest(problem.place[-1], known)}"
+        key = problem.place[-1]
+        if FORMER.get(key) in known:
+            return f"{place}: the key {key!r} is called {FORMER[key]!r} now"
+        return f"{place}: unknown key {key!r}; {nearest(key, known)}"
     if problem.kind == "missing":
         return f"{place}: missing"
     if problem.kind in OWN or problem.kind == "invalid_key":

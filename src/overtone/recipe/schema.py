@@ -18,9 +18,9 @@ from pydantic_core import PydanticCustomError
 
 from overtone.errors import nearest
 from overtone.recipe.arguments import check_arguments
+from overtone.recipe.base import NOT_ALLOWED, Section
 from overtone.recipe.messages import Said
-from overtone.recipe.overtime import PhaseSettings, Point, WeightSettings
-from overtone.recipe.parts import NOT_ALLOWED, Part
+from overtone.recipe.schedules import PhaseSettings, Point, WeightSettings
 
 LARGE = 1e9
 """No number of a recipe need be larger: its square still fits into float32."""
@@ -29,7 +29,7 @@ LONGEST_NAME = 100
 """Characters: a study's name is a folder's."""
 
 
-class _OpenPart(BaseModel):
+class _OpenSection(BaseModel):
     """A part whose further keys are settings of what ``name`` names; they are checked there."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -64,7 +64,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), Said("a frac
 Names = Annotated[list[int | str], Field(min_length=1), Said("a list of groups' names")]
 
 
-class DataSettings(_OpenPart):
+class DataSettings(_OpenSection):
     """Where recordings come from and how they are cut into windows.
 
     ``window`` and ``stride`` are samples (a whole number) or seconds (``2 s``); without a window, the source's own.
@@ -75,7 +75,7 @@ class DataSettings(_OpenPart):
     stride: Length = None
 
 
-class SplitSettings(Part):
+class SplitSettings(Section):
     """Who is held out. Groups (people) are never on two sides.
 
     ``leave_groups_out``: every group is tested once, ``test`` groups at a time. ``kfold``: ``test`` is the number of
@@ -118,7 +118,7 @@ class SplitSettings(Part):
         return self
 
 
-class ViewSettings(_OpenPart):
+class ViewSettings(_OpenSection):
     """A view's settings; ``type`` names what it is where its own name does not (two fields of different kind).
 
     ``channels`` are names, or patterns such as ``watch_*``; all unless given.
@@ -128,7 +128,7 @@ class ViewSettings(_OpenPart):
     channels: list[str] | None = Field(default=None, min_length=1)
 
 
-class AugmentSettings(Part):
+class AugmentSettings(Section):
     """Random changes of training windows, each off at 0. The last three are for images, the others for signals.
 
     Attributes:
@@ -139,7 +139,7 @@ class AugmentSettings(Part):
         channel_dropout: probability of a channel being silenced.
         crop: pixels by which an image is shifted at most, up or down and sideways; what comes in is black.
         flip: probability of a mirror image, left and right exchanged.
-        resized_crop: of pictures in files, a random part is cut out and scaled; the least share of the picture that it
+        resized_crop: of images in files, a random part is cut out and scaled; the least share of the image that it
             may be (0.08 in most papers on ImageNet).
     """
 
@@ -163,7 +163,7 @@ class AugmentSettings(Part):
         return [name for name, value in self.model_dump().items() if value and (name in images) != (dims == 2)]
 
 
-class TrainSettings(Part):
+class TrainSettings(Section):
     """How every model of the study is trained; a model may override any of these."""
 
     batch: int = Field(default=64, ge=1, le=1_000_000, description="over all processes together")
@@ -179,8 +179,8 @@ class TrainSettings(Part):
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     last_batch: Literal["drop", "keep"] = Field(default="drop", description="of an epoch, where it is not full")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
-    readers: int | None = Field(
-        default=None, ge=0, le=1024, description="processes that decode pictures; by the cores if unset"
+    num_workers: int | None = Field(
+        default=None, ge=0, le=1024, description="processes that decode images; by the cores if unset"
     )
     autocast: Literal["none", "bf16", "fp16"] = "none"
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
@@ -198,7 +198,7 @@ class TrainSettings(Part):
         return self
 
 
-class ModelOptions(Part):
+class ModelOptions(Section):
     """How a built-in model is varied, besides its name.
 
     Attributes:
@@ -251,13 +251,13 @@ def _more(rest: list[Any], extras: Any) -> list[Any]:
     return [*rest, *extras]
 
 
-class ExtraSettings(_OpenPart):
+class ExtraSettings(_OpenSection):
     """A further method in the same row, with its own settings."""
 
     name: str
 
 
-class ReferenceSettings(Part):
+class ReferenceSettings(Section):
     """What others have published for a row, shown beside it.
 
     Attributes:
@@ -269,7 +269,7 @@ class ReferenceSettings(Part):
     source: str
 
 
-class MethodSettings(_OpenPart):
+class MethodSettings(_OpenSection):
     """One row of the table: a method or several together, its teachers, its weights.
 
     ``name`` may be a list; the first is the row's method, the others are extras. ``teachers`` lists names and defaults
@@ -309,7 +309,7 @@ class MethodSettings(_OpenPart):
 class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names.
 
-    With ``weights``, a file of weights, it is not trained: these are its best and its last, and ``epochs`` and
+    With ``pretrained``, a file of weights, it is not trained: these are its best and its last, and ``epochs`` and
     ``train`` say nothing.
 
     ``checkpoint`` is best unless given, and last where there is no validation side. With ``seed`` one teacher serves
@@ -320,13 +320,13 @@ class TeacherSettings(ModelSettings):
     seed: int | None = Field(default=None, ge=0)
     reference: ReferenceSettings | None = None
     method: Annotated[MethodSettings, _as_mapping("name")] | None = None
-    weights: Annotated[str | None, Said("a file of weights (resnet34.pth)")] = None
+    pretrained: Annotated[str | None, Said("a file of weights (resnet34.pth)")] = None
 
     @model_validator(mode="after")
     def _given(self) -> TeacherSettings:
-        if self.weights is not None and self.method is not None:
+        if self.pretrained is not None and self.method is not None:
             raise ValueError(f"a teacher with given weights is not distilled; leave out method, got {self.method.name}")
-        if self.weights is not None and (self.checkpoint or "").startswith("epoch:"):
+        if self.pretrained is not None and (self.checkpoint or "").startswith("epoch:"):
             raise ValueError(
                 f"a teacher with given weights has no epochs; leave checkpoint out, got {self.checkpoint!r}"
             )
@@ -339,7 +339,7 @@ class StudentSettings(ModelSettings):
     warm_start: bool = False
 
 
-class Recipe(Part):
+class Recipe(Section):
     """A study: data, split, views, teachers, a student, and the methods to compare."""
 
     name: Annotated[str, Said("a name of letters, digits, dots, dashes and underscores")] = Field(

@@ -113,7 +113,7 @@ def _model(folder: Folder, found: Explained, sample: int, place: int, model: Map
     if f"{place}/cross" in found.arrays:
         signal = found.arrays[f"view/{model['branches'][0]['view']}"][sample]
         boxes += _pairs(folder, f"cross-{sample}-{place}", signal, found.arrays[f"{place}/cross"][sample])
-    own = {k: v[sample] for k, v in found.arrays.items() if k.startswith(f"{place}/picture/")}
+    own = {k: v[sample] for k, v in found.arrays.items() if k.startswith(f"{place}/visualisation/")}
     boxes += _evidence(f"own-{sample}-{place}", own, place)
     levels = _levels(folder, f"level-{sample}-{place}", own, place)
     return tag("div", head, verdict, tag("div", *boxes, class_="maps"), *levels, class_="look")
@@ -161,7 +161,7 @@ def _plane(identity: str, title: str, held: FloatArray, span: tuple[float, float
 
 def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
     """The target of the student's attention, that attention at the last epoch, and their difference."""
-    key = f"{place}/picture/evidence."
+    key = f"{place}/visualisation/evidence."
     if f"{key}target" not in own:
         return []
     target, mine = own[f"{key}target"].astype(np.float64), own[f"{key}attention"].astype(np.float64)
@@ -180,7 +180,7 @@ def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[
 
 def _levels(folder: Folder, identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
     """What a method on maps compares, a line of boxes for each stage: maps, their spectra, and a learned filter."""
-    prefix = f"{place}/picture/"
+    prefix = f"{place}/visualisation/"
     names = [key.removeprefix(prefix).rpartition("/")[0] for key in own if key.endswith("map.before")]
     lines: list[Html] = []
     for number, level in enumerate(names):

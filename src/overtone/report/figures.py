@@ -41,7 +41,7 @@ DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5
 MARGIN = 10
 """Round a panel, in CSS pixels, where no axis needs more."""
 COVER = 0.55
-"""How much of the picture below a map's colours cover."""
+"""How much of the bitmap below a map's colours cover."""
 
 RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's own font
@@ -248,7 +248,7 @@ def heat_line(panel: Panel, seen: FloatArray | None, heat: Heat, end: float) -> 
 def heat_image(panel: Panel, seen: FloatArray | None, heat: Heat, upright: bool) -> Html:
     """A map over an image (C, H, W), whose channels are averaged to grey; the map alone where nothing is seen.
 
-    It is a picture, not drawn by matplotlib, since a page holds many. The margins are those of a panel without axes.
+    It is a bitmap, not drawn by matplotlib, since a page holds many. The margins are those of a panel without axes.
 
     Args:
         panel: the frame; it has no axes.
@@ -284,7 +284,7 @@ def _png(image: Image.Image) -> str:
     return f"data:image/png;base64,{b64encode(held.getvalue()).decode()}"
 
 
-def picture(pixels: npt.NDArray[np.uint8]) -> Html:
+def bitmap(pixels: npt.NDArray[np.uint8]) -> Html:
     """A photograph (C, H, W) of bytes, enlarged without smoothing; the first channel alone where it has not three."""
     shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
     source = _png(Image.fromarray(np.ascontiguousarray(shown)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, note, plural, scroll, section, tag
-from overtone.study import Figure, TableRow, spread_over
+from overtone.study import Estimate, TableRow, spread_over
 from overtone.study.collect import apart, by_fold
 
 GROUPS = {
@@ -24,7 +24,7 @@ MANY_DOTS = 20
 class Paired:
     """A row's accuracy minus the baseline's, over the folds and seeds that both have; ``higher`` counts of its n."""
 
-    figure: Figure
+    figure: Estimate
     higher: int
 
     @classmethod
@@ -42,7 +42,7 @@ class Paired:
             for mine, other in both
         ]
         gains = by_fold(pairs, lambda pair: float(pair["gain"]))
-        figure = Figure.of(gains)
+        figure = Estimate.of(gains)
         return cls(figure, sum(gain > 0 for gain in apart(gains))) if figure else None
 
 
@@ -145,7 +145,7 @@ def _score(row: TableRow) -> str:
     return f"{figure} % ({figure.counted})" if figure else "no result"
 
 
-def signed(figure: Figure) -> str:
+def signed(figure: Estimate) -> str:
     """A difference in points: ``+3.1 ± 1.2``, with a true minus sign."""
     spread = "" if figure.std is None else f" ± {100 * figure.std:.1f}"
     mean = f"{100 * figure.mean:+.1f}".replace("-", "−") if figure.mean else "0.0"
@@ -325,7 +325,7 @@ def _same_part(rows: Sequence[TableRow], alone: TableRow | None, row: TableRow) 
     return next((other for other in rows if other.id == f"{alone.id}.{row.part}"), None)
 
 
-def _figure(figure: Figure | None) -> Html | str:
+def _figure(figure: Estimate | None) -> Html | str:
     if figure is None:
         return "–"
     spread = "" if figure.std is None else f"± {100 * figure.std:.1f}"

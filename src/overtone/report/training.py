@@ -97,9 +97,9 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
             panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
         )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    gauges = list(dict.fromkeys(key for run in runs for row in run for key in row.get("gauges", {})))
-    if gauges:
-        drawn = [_line(key.partition(".")[2], runs, _gauge(key), n) for n, key in enumerate(gauges)]
+    scalars = list(dict.fromkeys(key for run in runs for row in run for key in row.get("scalars", {})))
+    if scalars:
+        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(scalars)]
         inner = line_panel(panel("g", "learned value", "Learned rates"), drawn, whole_x=True, marks=marks)
         found.append(figure_box("Global (g1) and local branch (g2) of frequency attention", legend(drawn), inner))
     if phases:
@@ -121,8 +121,8 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
     return found
 
 
-def _gauge(key: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda row: row.get("gauges", {}).get(key)
+def _scalar(key: str) -> Callable[[dict[str, Any]], float | None]:
+    return lambda row: row.get("scalars", {}).get(key)
 
 
 def _unweighted(term: str) -> Callable[[dict[str, Any]], float | None]:

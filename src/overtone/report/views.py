@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from overtone.report.figures import Line, Panel, colour_scale, figure_box, image_panel, legend, line_panel, picture
+from overtone.report.figures import Line, Panel, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Array, Folder
 from overtone.report.html import Html, join, note, section, tag
 
@@ -47,7 +47,7 @@ def window(folder: Folder) -> Html:
         return section("window", "One window", note("There is no example window on disk (example.npz)."))
     data = folder.study["data"]
     if folder.of_images:
-        figure = figure_box(f"A test image of class {folder.classes[int(held['label'])]}", picture(held["window"]))
+        figure = figure_box(f"A test image of class {folder.classes[int(held['label'])]}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
     about = _Window([str(c) for c in data["channels"]], data["rate"], int(held["window"].shape[-1]))
     given = folder.study["recipe"].get("views", {})

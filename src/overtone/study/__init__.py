@@ -1,9 +1,17 @@
 """A study: cells planned from a recipe, executed, collected into a table."""
 
-from overtone.study.collect import Figure, TableRow, collect, mixed_environments, read_study, spread_over, write_tables
+from overtone.study.callbacks import StudyCallback
+from overtone.study.collect import (
+    Estimate,
+    TableRow,
+    collect,
+    mixed_environments,
+    read_study,
+    spread_over,
+    write_tables,
+)
 from overtone.study.execute import claim, execute
 from overtone.study.inspect import OLD, damaged_cells
-from overtone.study.listen import StudyListener
 from overtone.study.plan import Cell, Plan, Row, make_plan
 from overtone.study.size import Size, large
 from overtone.study.workers import default_jobs
@@ -11,11 +19,11 @@ from overtone.study.workers import default_jobs
 __all__ = [
     "OLD",
     "Cell",
-    "Figure",
+    "Estimate",
     "Plan",
     "Row",
     "Size",
-    "StudyListener",
+    "StudyCallback",
     "TableRow",
     "claim",
     "collect",

@@ -19,11 +19,11 @@ from overtone.engine.guard import not_finite
 from overtone.engine.schedule import reseed, steps_in
 from overtone.errors import InputError
 from overtone.methods import Method, find
-from overtone.methods.levels import LevelMethod
+from overtone.methods.feature_maps import LevelMethod
+from overtone.study.build import Built, StudyContext, build_cell, views_of
 from overtone.study.estimate import Measured, kind_of, measure
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import default_jobs
-from overtone.study.workshop import Built, Workshop, build_cell, views_of
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.types import Input, Output, Progress, Spec, names_of
 
@@ -116,31 +116,31 @@ def check(plan: Plan) -> Check:
     about_models: list[str] = []
     torch.set_num_threads(plan.recipe.train.threads)
     with TemporaryDirectory() as folder:
-        shop = Workshop(plan, Path(folder), make_accelerator())
-        samples = shop.samples(fold)
+        context = StudyContext(plan, Path(folder), make_accelerator())
+        samples = context.samples(fold)
         one = torch.tensor([int(plan.folds[fold].train[0])])
         views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
         for row in plan.rows:
             if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
-            built = build_cell(shop, cell, fresh_teachers=True)
+            built = build_cell(context, cell, fresh_teachers=True)
             about_models += built.doubts
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
                 models[role] = _model(role, cell, built, plan.windows.classes)
             if row.kind == "method":
-                rows.append(_row(shop, row.label, cell, built))
-            measured[kind_of(cell)] = measure(shop, cell, built)
-        cost = _cost(shop, measured)
+                rows.append(_row(context, row.label, cell, built))
+            measured[kind_of(cell)] = measure(context, cell, built)
+        cost = _cost(context, measured)
     about_sides = doubts(plan.windows, list(plan.folds.values()), plan.recipe.split)
     about_rows = (warning for row in rows for warning in _warnings(row))
     warnings = dict.fromkeys([*about_sides, *class_warnings(plan), *about_models, *about_rows])
     return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
 
 
-def _cost(shop: Workshop, measured: dict[str, Measured]) -> Cost:
-    plan = shop.plan
+def _cost(context: StudyContext, measured: dict[str, Measured]) -> Cost:
+    plan = context.plan
     jobs = min(default_jobs(plan.recipe.train.threads), len(plan.cells))
     least = min((m for m in measured.values() if m.step), key=lambda m: m.step)
     seconds, disk = 0.0, 0
@@ -150,7 +150,7 @@ def _cost(shop: Workshop, measured: dict[str, Measured]) -> Cost:
         seconds += found.step * steps * cell.epochs
         disk += found.file * (2 + len(plan.keep.get(cell.key, ())))
         disk += len(plan.folds[cell.fold].test) * len(plan.windows.classes) * 8
-    samples = shop.samples(next(iter(plan.folds)))
+    samples = context.samples(next(iter(plan.folds)))
     kept = [view.stored for view in samples.views.values() if not view.view.FOLLOWS]
     diagrams = sum(x.numel() * x.element_size() for x in kept if isinstance(x, Tensor))
     whole = plan.windows.x.nbytes
@@ -219,14 +219,14 @@ def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> Mod
     return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given)
 
 
-def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
-    samples, fold = shop.samples(cell.fold), shop.plan.folds[cell.fold]
+def _row(context: StudyContext, label: str, cell: Cell, built: Built) -> RowCheck:
+    samples, fold = context.samples(cell.fold), context.plan.folds[cell.fold]
     index = torch.from_numpy(fold.train)
     reseed(cell.seed, "check")
     chosen = index[torch.randperm(len(index))[: cell.train.batch]]
     batch = samples.batch(chosen, views_of(cell, built))
     for name, teacher in built.teachers.items():
-        if shop.plan.cells[cell.teachers[name].key].given is None:
+        if context.plan.cells[cell.teachers[name].key].given is None:
             _settle(teacher.tap, batch.input(teacher.view))
     teachers = {name: teacher(batch) for name, teacher in built.teachers.items()}
     distillation = built.distillation.train()
@@ -262,7 +262,7 @@ def _row(shop: Workshop, label: str, cell: Cell, built: Built) -> RowCheck:
         tuple(_unreachable(cell, built, teachers)),
         (
             *(note for method in distillation.methods.values() for note in cast(Method, method).notes()),
-            *coupled(cell.methods, cell.train.batch, shop.accelerator.num_processes),
+            *coupled(cell.methods, cell.train.batch, context.accelerator.num_processes),
         ),
     )
 

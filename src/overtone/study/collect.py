@@ -16,13 +16,13 @@ from overtone.errors import InputError
 from overtone.files import read_json, write_atomic, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed
 from overtone.sheets import csv_line
+from overtone.study.build import RESULT, RUN
 from overtone.study.inspect import damaged_cells
-from overtone.study.workshop import RESULT, RUN
 from overtone.study.write import CHECKPOINTS, read_predictions
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """Mean and sample standard deviation of values from 0 to 1.
 
     Seeds are averaged inside a fold, and the deviation is that of the folds' means: seeds of one fold share its test
@@ -40,7 +40,7 @@ class Figure:
     seeds: int
 
     @classmethod
-    def of(cls, values: Mapping[int, list[float]]) -> Figure | None:
+    def of(cls, values: Mapping[int, list[float]]) -> Estimate | None:
         """From values by fold, one a seed; None without values."""
         if not values:
             return None
@@ -95,10 +95,10 @@ class TableRow:
     method: str
     teachers: tuple[str, ...]
     student: str
-    accuracy_best: Figure | None
-    macro_f1_best: Figure | None
-    accuracy_last: Figure | None
-    macro_f1_last: Figure | None
+    accuracy_best: Estimate | None
+    macro_f1_best: Estimate | None
+    accuracy_last: Estimate | None
+    macro_f1_last: Estimate | None
     parameters: int | None
     macs: int | None
     adapters: int | None
@@ -124,7 +124,7 @@ class TableRow:
         return "best" if all("best" in value for value in self.values) else "last"
 
     @property
-    def accuracy(self) -> Figure | None:
+    def accuracy(self) -> Estimate | None:
         """At that epoch."""
         return self.accuracy_best if self.shown == "best" else self.accuracy_last
 
@@ -189,8 +189,8 @@ def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
         test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
         values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
 
-    def figure(which: str, metric: str) -> Figure | None:
-        return Figure.of(by_fold([value for value in values if which in value], lambda value: value[which][metric]))
+    def figure(which: str, metric: str) -> Estimate | None:
+        return Estimate.of(by_fold([value for value in values if which in value], lambda value: value[which][metric]))
 
     return TableRow(
         id=row["id"],
@@ -261,7 +261,7 @@ def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) 
     for row in rows:
         line: list[Any] = [*_named(row), row.folds, row.seeds, row.missing]
         for metric in METRICS:
-            figure: Figure | None = getattr(row, metric)
+            figure: Estimate | None = getattr(row, metric)
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
         costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]

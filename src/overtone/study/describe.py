@@ -13,8 +13,8 @@ from overtone.data.split import doubts
 from overtone.files import write_npz
 from overtone.lookup import view_settings
 from overtone.sealed import DamagedError, read_npz
+from overtone.study.build import StudyContext
 from overtone.study.plan import Plan
-from overtone.study.workshop import Workshop
 from overtone.types import names_of
 
 
@@ -80,14 +80,14 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def write_example(plan: Plan, shop: Workshop, out: Path) -> None:
+def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
     """``example.npz``: one test window of the first fold in all views, for the page to draw."""
     made_from = repr((plan.windows.content, {name: view_settings(view) for name, view in plan.views.items()}))
     if _made_from(out / "example.npz") == made_from:
         return
     fold = next(iter(plan.folds.values()))
     number = int(fold.test[len(fold.test) // 2])
-    samples = shop.samples(fold.number)
+    samples = context.samples(fold.number)
     batch = samples.batch(torch.tensor([number]), plan.views)
     views = {f"view.{name}": view[0].cpu().numpy() for name, view in batch.views.items()}
     windows = plan.windows

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from overtone.models import build
+from overtone.study.build import Built, StudyContext, views_of
 from overtone.study.plan import Cell
-from overtone.study.workshop import Built, Workshop, views_of
 from overtone.tap import macs, parameters
 from overtone.teachers import memory_bytes
 from overtone.types import Progress, Seen, names_of, shape_of
@@ -18,19 +18,19 @@ OVERHEAD_MACS = 200_000
 """A sample's cost besides its convolutions (rendering, optimiser, Python), in multiply-accumulates."""
 
 
-def costs(shop: Workshop, cells: list[Cell]) -> dict[str, float]:
+def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
     """Relative cost of training each cell for one epoch, by key: samples times multiply-accumulates."""
     per_sample: dict[tuple[str, Seen], int] = {}
     found = {}
     for cell in cells:
         kind = (cell.model, cell.view)
         if kind not in per_sample:
-            samples = shop.samples(cell.fold)
+            samples = context.samples(cell.fold)
             example = samples.batch(torch.tensor([0]), names_of(cell.view)).input(cell.view)
-            model = build(cell.model, shape_of(example), len(shop.plan.windows.classes), cell.options)
+            model = build(cell.model, shape_of(example), len(context.plan.windows.classes), cell.options)
             model = model.to(samples.target.device)
             per_sample[kind] = macs(model, example)
-        train = len(shop.plan.folds[cell.fold].train)
+        train = len(context.plan.folds[cell.fold].train)
         found[cell.key] = float(train * (per_sample[kind] + OVERHEAD_MACS))
     return found
 
@@ -49,7 +49,7 @@ def kind_of(cell: Cell) -> str:
     return cell.title.partition(" · fold")[0]
 
 
-def measure(shop: Workshop, cell: Cell, built: Built, steps: int = 3) -> Measured:
+def measure(context: StudyContext, cell: Cell, built: Built, steps: int = 3) -> Measured:
     """Time a few training steps (the fastest counts); the cell's modules are of no use afterwards.
 
     A cell with given weights takes none.
@@ -58,7 +58,7 @@ def measure(shop: Workshop, cell: Cell, built: Built, steps: int = 3) -> Measure
     if cell.given is not None:
         return Measured(0.0, file, 0)
     torch.set_num_threads(cell.train.threads)
-    samples, index = shop.samples(cell.fold), torch.from_numpy(shop.plan.folds[cell.fold].train)
+    samples, index = context.samples(cell.fold), torch.from_numpy(context.plan.folds[cell.fold].train)
     optimizer = torch.optim.SGD(built.distillation.parameters(), 1e-6)
     batch = samples.batch(index[: cell.train.batch], views_of(cell, built))
     outputs = {name: teacher(batch) for name, teacher in built.teachers.items()}

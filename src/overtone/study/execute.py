@@ -15,14 +15,14 @@ from overtone.engine import make_accelerator
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_json
 from overtone.sealed import DamagedError, read_sealed, write_sealed
+from overtone.study.build import StudyContext, build_cell
+from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.inspect import mend, sweep
-from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, Plan
 from overtone.study.workers import Workers, message_of, result_of
-from overtone.study.workshop import Workshop, build_cell
 
 STUDY = "study.json"
 CELL = re.compile("[0-9a-f]{20}")
@@ -33,7 +33,7 @@ OURS = {".lock", "cells", "cache", "example.npz", STUDY}
 def execute(
     plan: Plan,
     out: Path,
-    listener: StudyListener | None = None,
+    callback: StudyCallback | None = None,
     only: str | None = None,
     jobs: int = 1,
     accelerator: Accelerator | None = None,
@@ -43,7 +43,7 @@ def execute(
     Args:
         plan: the study.
         out: its folder.
-        listener: a display; nothing is shown without one.
+        callback: a display; nothing is shown without one.
         only: run this cell (the beginning of its key) and what it needs, nothing else.
         jobs: cells trained side by side, in processes of their own where that is more than 1. The numbers are the same.
         accelerator: where to run; made here unless given.
@@ -56,29 +56,29 @@ def execute(
     """
     accelerator = accelerator or make_accelerator()
     torch.set_num_threads(plan.recipe.train.threads)
-    shop = Workshop(plan, out, accelerator)
+    context = StudyContext(plan, out, accelerator)
     wanted = _wanted(plan, only)
-    heard = (listener or StudyListener()) if accelerator.is_main_process else StudyListener()
+    heard = (callback or StudyCallback()) if accelerator.is_main_process else StudyCallback()
     if accelerator.is_main_process:
         claim(out, plan.recipe.name)
         sweep(out)
-        for note in mend(shop):
+        for note in mend(context):
             heard.note(note)
-    done = _agreed(accelerator, wanted, shop)
+    done = _agreed(accelerator, wanted, context)
     todo = [cell for cell in wanted if cell.key not in done]
-    doubts = _wire(shop, todo)
+    doubts = _wire(context, todo)
     if accelerator.is_main_process:
         write_sealed(out / STUDY, describe(plan))
-        write_example(plan, shop, out)
+        write_example(plan, context, out)
     jobs = 1 if accelerator.num_processes > 1 else max(1, min(jobs, len(todo)))
-    heard.study(wanted, done, costs(shop, todo) if accelerator.is_main_process else {}, jobs)
-    book = _Book(shop, heard)
+    heard.study(wanted, done, costs(context, todo) if accelerator.is_main_process else {}, jobs)
+    book = _Book(context, heard)
     for doubt in doubts:
         heard.note(doubt)
     if jobs == 1:
-        _run_here(shop, todo, book)
+        _run_here(context, todo, book)
     else:
-        with Workers(shop, jobs, heard) as workers:
+        with Workers(context, jobs, heard) as workers:
             _run_beside(workers, todo, done, book)
     if accelerator.is_main_process:
         sweep(out)  # once more: what a run killed a moment ago left may still have been held at the start
@@ -88,44 +88,44 @@ def execute(
 class _Book:
     """Keeps what failed, writes it down, and tells the display."""
 
-    def __init__(self, shop: Workshop, heard: StudyListener) -> None:
-        self.shop, self.heard = shop, heard
+    def __init__(self, context: StudyContext, heard: StudyCallback) -> None:
+        self.context, self.heard = context, heard
         self.failed: dict[str, str] = {}
 
     def blocked(self, cell: Cell) -> bool:
         """Mark a cell whose needs failed."""
         broken = [key for key in cell.needs if key in self.failed]
         if broken:
-            title = self.shop.plan.cells[broken[0]].title
+            title = self.context.plan.cells[broken[0]].title
             self.failed[cell.key] = f"not run: it needs {title}, which failed"
             self.heard.cell_failed(cell, self.failed[cell.key])
         return bool(broken)
 
     def ended(self, cell: Cell, message: str | None, trace: str) -> None:
         """Note how a cell ended; no message means that all went well."""
-        main = self.shop.accelerator.is_main_process
+        main = self.context.accelerator.is_main_process
         if message is None:
-            self.heard.cell_done(cell, result_of(self.shop, cell) if main else {})
+            self.heard.cell_done(cell, result_of(self.context, cell) if main else {})
             return
         self.failed[cell.key] = message
         if main:
             error = {"title": cell.title, "message": message, "traceback": trace}
-            write_json(self.shop.cell_folder(cell.key) / "error.json", error)
+            write_json(self.context.cell_folder(cell.key) / "error.json", error)
         self.heard.cell_failed(cell, message)
 
 
-def _run_here(shop: Workshop, todo: list[Cell], book: _Book) -> None:
+def _run_here(context: StudyContext, todo: list[Cell], book: _Book) -> None:
     """One cell after the other in this process (or in the processes of one launch, together)."""
     for cell in todo:
         if book.blocked(cell):
             continue
         book.heard.cell_started(cell)
         try:
-            run_cell(shop, cell, OneCell(cell, book.heard))
+            run_cell(context, cell, OneCell(cell, book.heard))
         except InputError:
             raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
         except Exception as error:
-            if shop.accelerator.num_processes > 1 and not isinstance(error, NotFiniteError):
+            if context.accelerator.num_processes > 1 and not isinstance(error, NotFiniteError):
                 raise  # the other processes wait for this one: end, so that the launcher ends them
             book.ended(cell, message_of(error), traceback.format_exc())
         else:
@@ -181,7 +181,7 @@ def _ours(path: Path) -> bool:
     return path.name in OURS or path.name.endswith(".tmp")
 
 
-def _wire(shop: Workshop, missing: list[Cell]) -> list[str]:
+def _wire(context: StudyContext, missing: list[Cell]) -> list[str]:
     """Build every kind of cell once, with untrained teachers, so that bad wiring is told before the first epoch.
 
     Returns:
@@ -193,7 +193,7 @@ def _wire(shop: Workshop, missing: list[Cell]) -> list[str]:
         what = (cell.view, cell.model, cell.options, cell.at, cell.methods, cell.weights, cell.phases, [*cell.teachers])
         if cell.fold == missing[0].fold and repr(what) not in kinds:
             kinds.add(repr(what))
-            doubts.update(dict.fromkeys(build_cell(shop, cell, fresh_teachers=True).doubts))
+            doubts.update(dict.fromkeys(build_cell(context, cell, fresh_teachers=True).doubts))
     return list(doubts)
 
 
@@ -215,9 +215,9 @@ def _wanted(plan: Plan, only: str | None) -> list[Cell]:
     return [plan.cells[key] for key in needed]
 
 
-def _agreed(accelerator: Accelerator, wanted: list[Cell], shop: Workshop) -> set[str]:
+def _agreed(accelerator: Accelerator, wanted: list[Cell], context: StudyContext) -> set[str]:
     """The main process' view of what is done, on every process: their clocks and disks may differ."""
-    done = {cell.key for cell in wanted if shop.done(cell.key)} if accelerator.is_main_process else set()
+    done = {cell.key for cell in wanted if context.done(cell.key)} if accelerator.is_main_process else set()
     if accelerator.num_processes == 1:
         return done
     held = [json.dumps(sorted(done))]

@@ -18,7 +18,7 @@ from overtone.engine.loop import ROWS
 from overtone.engine.store import check_diagrams
 from overtone.errors import InputError
 from overtone.sealed import DamagedError, check_digests, read_npz, read_sealed
-from overtone.study.workshop import PICTURES, PREDICTIONS, RESULT, RUN, Workshop
+from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, StudyContext
 
 OLD = "came before files had hashes and cannot be verified"
 Which = Literal["best", "last"]
@@ -119,7 +119,7 @@ def damaged_cells(out: Path, keys: Iterable[str]) -> tuple[dict[str, str], list[
     return damaged, old
 
 
-def mend(shop: Workshop) -> list[str]:
+def mend(context: StudyContext) -> list[str]:
     """Remove what is damaged in a study's folder, so that it is made again. Call it once, before anything is read.
 
     Returns:
@@ -128,40 +128,40 @@ def mend(shop: Workshop) -> list[str]:
     Raises:
         InputError: for a file that may not be read or removed.
     """
-    plan, out = shop.plan, shop.folder
+    plan, out = context.plan, context.folder
     damaged, old = damaged_cells(out, plan.cells)
-    damaged = {**_without_weights(shop, damaged), **damaged}
+    damaged = {**_without_weights(context, damaged), **damaged}
     notes = []
     for key, how in damaged.items():
-        for name in (RESULT, PICTURES):  # the others are written anew by whoever runs it again
-            _remove(shop.cell_folder(key) / name, out)
+        for name in (RESULT, VISUALISATIONS):  # the others are written anew by whoever runs it again
+            _remove(context.cell_folder(key) / name, out)
         notes.append(f"{plan.cells[key].title}: {how}; it is run again")
-    notes += [note for key in plan.cells if key not in damaged for note in _mend_checkpoint(shop, key)]
+    notes += [note for key in plan.cells if key not in damaged for note in _mend_checkpoint(context, key)]
     notes += _mend_diagrams(out)
     old = [key for key in old if key not in damaged]
     return notes + ([f"{len(old)} of {len(plan.cells)} cells {OLD}; they are taken as they are"] if old else [])
 
 
-def _without_weights(shop: Workshop, damaged: Mapping[str, str]) -> dict[str, str]:
+def _without_weights(context: StudyContext, damaged: Mapping[str, str]) -> dict[str, str]:
     """Done cells whose weights are gone, where no hash tells."""
     found = {}
-    for key in shop.plan.cells:
-        files = [shop.weights_file(key, checkpoint) for checkpoint in ("best", "last")]
-        if key not in damaged and (shop.cell_folder(key) / RESULT).exists():
+    for key in context.plan.cells:
+        files = [context.weights_file(key, checkpoint) for checkpoint in ("best", "last")]
+        if key not in damaged and (context.cell_folder(key) / RESULT).exists():
             gone = [path.name for path in files if not path.exists()]
             found.update({key: f"{gone[0]} is missing"} if gone else {})
     return found
 
 
-def _mend_checkpoint(shop: Workshop, key: str) -> list[str]:
-    path = shop.cell_folder(key) / checkpoint.FILE
-    if (shop.cell_folder(key) / RESULT).exists():
+def _mend_checkpoint(context: StudyContext, key: str) -> list[str]:
+    path = context.cell_folder(key) / checkpoint.FILE
+    if (context.cell_folder(key) / RESULT).exists():
         return []
     try:
         checkpoint.load(path, key)
     except InputError:
-        _remove(path, shop.folder)
-        return [f"{shop.plan.cells[key].title}: {path.name} is damaged; it starts anew"]
+        _remove(path, context.folder)
+        return [f"{context.plan.cells[key].title}: {path.name} is damaged; it starts anew"]
     return []
 
 

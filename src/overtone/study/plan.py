@@ -31,9 +31,9 @@ from overtone.recipe import (
     TeacherSettings,
     TrainSettings,
     WeightSettings,
-    explain,
+    validation_message,
 )
-from overtone.study.refuse import check_augment, check_batch, check_data, check_weights
+from overtone.study.preflight import check_augment, check_batch, check_data, check_weights
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.types import DataInfo, Seen, names_of
 from overtone.views import VIEWS, View
@@ -139,9 +139,9 @@ class _Planner:
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
         self.given = {
-            name: GivenWeights.find(teacher.weights, f"teachers.{name}.weights")
+            name: GivenWeights.find(teacher.pretrained, f"teachers.{name}.pretrained")
             for name, teacher in recipe.teachers.items()
-            if teacher.weights is not None
+            if teacher.pretrained is not None
         }
         for name in recipe.views:
             self._view(name)
@@ -304,7 +304,7 @@ class _Planner:
             "seed": seed,
             "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
-            "train": _own(train, exclude={"threads", "readers"}),
+            "train": _own(train, exclude={"threads", "num_workers"}),
             "methods": [[n, find_method(n).VERSION, _own(c)] for n, c in methods.items()],
             "weights": {term: _own(w) for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
@@ -381,7 +381,7 @@ class _Planner:
         try:
             return TrainSettings.model_validate(given)
         except ValidationError as error:
-            raise InputError(explain(error, TrainSettings, f"model {model.model!r}: train")) from error
+            raise InputError(validation_message(error, TrainSettings, f"model {model.model!r}: train")) from error
 
 
 def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from overtone.errors import InputError, close
 from overtone.methods import PRESETS, PUBLISHED_WEIGHTS, ROW_KEYS, MethodConfig, check_count, configure, default_weights
 from overtone.methods import find as find_method
 from overtone.recipe import MethodSettings, PhaseSettings, ReferenceSettings, WeightSettings
+from overtone.recipe.messages import FORMER
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:
         return
     keys = {name: list(find_method(name).Config.model_fields) for name in (first, *others)}
     for key in settings:
-        if key in keys[first]:
+        if key in keys[first] or FORMER.get(key) in keys[first]:
             continue
         found = close(key, [*keys[first], *ROW_KEYS, *(k for name in others for k in keys[name])])
         owner = next((name for name in others if found in keys[name]), None)
@@ -154,9 +155,9 @@ def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:
 
 
 def _with_shared(extra: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """A preset's merged similarity counts the teachers as the row's own ``shares`` do, and sees the row's branch."""
+    """A preset's merged similarity weighs the teachers as the row's own does, and sees the row's branch."""
     if extra.get("teachers") == "merged":
-        return {**{key: settings[key] for key in ("shares", "branch") if key in settings}, **extra}
+        return {**{key: settings[key] for key in ("teacher_weights", "branch") if key in settings}, **extra}
     return extra
 
 

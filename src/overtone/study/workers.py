@@ -24,10 +24,10 @@ from overtone.errors import InputError, OvertoneError, told
 from overtone.files import read_json
 from overtone.processes import end_with_parent
 from overtone.recipe import Recipe
+from overtone.study.build import RESULT, StudyContext
+from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
-from overtone.study.listen import OneCell, StudyListener
 from overtone.study.plan import Cell, make_plan
-from overtone.study.workshop import RESULT, Workshop
 from overtone.types import Progress
 
 STEP_SECONDS = 0.2
@@ -40,8 +40,8 @@ def default_jobs(threads: int) -> int:
     return max(1, min(cores // threads, MOST_JOBS))
 
 
-class _Pipe(StudyListener):
-    """A worker's listener: sends what happens, steps at most every fifth of a second."""
+class _Pipe(StudyCallback):
+    """A worker's callback: sends what happens, steps at most every fifth of a second."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.sent = pipe, 0.0
@@ -62,15 +62,15 @@ def _work(pipe: Connection, recipe: dict[str, Any], folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     try:
         study = Recipe.model_validate(recipe)
-        shop = Workshop(make_plan(study, data.load(study.data)), Path(folder), Accelerator())
+        context = StudyContext(make_plan(study, data.load(study.data)), Path(folder), Accelerator())
         while True:
             key = pipe.recv()
-            if key not in shop.plan.cells:
+            if key not in context.plan.cells:
                 pipe.send(("input", "the data or the installed Overtone changed while the study ran; run it again"))
                 return
-            cell = shop.plan.cells[key]
+            cell = context.plan.cells[key]
             try:
-                run_cell(shop, cell, OneCell(cell, _Pipe(pipe)))
+                run_cell(context, cell, OneCell(cell, _Pipe(pipe)))
             except (BrokenPipeError, ConnectionError):
                 return
             except InputError as error:
@@ -91,10 +91,10 @@ def message_of(error: Exception) -> str:
 class Workers:
     """A few worker processes. Use as a context manager: leaving it ends them at once."""
 
-    def __init__(self, shop: Workshop, jobs: int, heard: StudyListener) -> None:
-        self.shop, self.heard = shop, heard
-        self.context = multiprocessing.get_context("spawn")
-        self.recipe = shop.plan.recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    def __init__(self, context: StudyContext, jobs: int, heard: StudyCallback) -> None:
+        self.context, self.heard = context, heard
+        self.spawning = multiprocessing.get_context("spawn")
+        self.recipe = context.plan.recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
         self.workers: dict[Connection, BaseProcess] = {}
         self.busy: dict[Connection, Cell] = {}
         self.jobs = jobs
@@ -112,8 +112,8 @@ class Workers:
             process.join()
 
     def _hire(self) -> None:
-        mine, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(theirs, self.recipe, str(self.shop.folder)), daemon=True)
+        mine, theirs = self.spawning.Pipe()
+        process = self.spawning.Process(target=_work, args=(theirs, self.recipe, str(self.context.folder)), daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: a child is deaf from its first moment
         try:
             process.start()
@@ -165,7 +165,7 @@ class Workers:
         return ended
 
 
-def result_of(shop: Workshop, cell: Cell) -> dict[str, Any]:
+def result_of(context: StudyContext, cell: Cell) -> dict[str, Any]:
     """A done cell's ``result.json``."""
-    found: dict[str, Any] = read_json(shop.cell_folder(cell.key) / RESULT)
+    found: dict[str, Any] = read_json(context.cell_folder(cell.key) / RESULT)
     return found

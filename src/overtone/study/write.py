@@ -22,8 +22,8 @@ from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
 from overtone.sealed import DamagedError, digests, read_npz, write_sealed
 from overtone.student import Header, SeenView, branch_header, save_student
+from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, Built, StudyContext, views_of
 from overtone.study.plan import Cell, Plan
-from overtone.study.workshop import PICTURES, PREDICTIONS, RESULT, RUN, Built, Workshop, views_of
 from overtone.tap import macs, parameters
 from overtone.types import names_of
 
@@ -32,23 +32,23 @@ CHECKPOINTS = ("best", "last")
 
 
 def example_numbers(plan: Plan) -> tuple[int, ...]:
-    """Test windows of the first fold for pictures: the middle one of each of the first classes that it has."""
+    """Test windows of the first fold for visualisations: the middle one of each of the first classes that it has."""
     fold = next(iter(plan.folds.values()))
     classes = plan.windows.y[fold.test]
     found = [fold.test[classes == label] for label in np.unique(classes)[:EXAMPLES]]
     return tuple(int(own[len(own) // 2]) for own in found)
 
 
-def write_pictures(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> None:
+def write_visualisations(context: StudyContext, cell: Cell, built: Built, fitted: Fitted) -> None:
     """What methods show of themselves, in cells of the first fold and seed, with the student at its last epoch.
 
     The last, because adapters are kept at no other.
     """
-    if (cell.fold, cell.seed) != (next(iter(shop.plan.folds)), shop.plan.recipe.seeds[0]):
+    if (cell.fold, cell.seed) != (next(iter(context.plan.folds)), context.plan.recipe.seeds[0]):
         return
     distillation = built.distillation.eval()
     distillation.student.model.load_state_dict(fitted.last)
-    batch = shop.samples(cell.fold).batch(torch.tensor(example_numbers(shop.plan)), views_of(cell, built))
+    batch = context.samples(cell.fold).batch(torch.tensor(example_numbers(context.plan)), views_of(cell, built))
     teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
     with torch.no_grad():
         student = distillation.student(batch.input(cell.view)).float()
@@ -56,22 +56,22 @@ def write_pictures(shop: Workshop, cell: Cell, built: Built, fitted: Fitted) -> 
         for name, module in distillation.methods.items():
             method = cast(Method, module)
             part = student.branches[method.branch] if method.branch else student
-            shown = method.pictures(part, teachers, batch)
+            shown = method.visualisations(part, teachers, batch)
             found.update({f"{name}.{key}": held.float().cpu().numpy() for key, held in shown.items()})
     if found:
-        write_npz(shop.cell_folder(cell.key) / PICTURES, {"index": batch.index.cpu().numpy(), **found})
+        write_npz(context.cell_folder(cell.key) / VISUALISATIONS, {"index": batch.index.cpu().numpy(), **found})
 
 
-def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:
+def write_cell(context: StudyContext, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:
     """Students, predictions, environment, and last the result, by which the cell is done."""
-    folder, windows = shop.cell_folder(cell.key), shop.plan.windows
-    test = shop.plan.folds[cell.fold].test
-    header = _header(shop, cell, built)
+    folder, windows = context.cell_folder(cell.key), context.plan.windows
+    test = context.plan.folds[cell.fold].test
+    header = _header(context, cell, built)
     states: dict[str, StateDict] = {"best": fitted.chosen, "last": fitted.last}
     states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
-    files = [PREDICTIONS, *(name for name in (ROWS, PICTURES) if (folder / name).exists())]
+    files = [PREDICTIONS, *(name for name in (ROWS, VISUALISATIONS) if (folder / name).exists())]
     for checkpoint, state in states.items():
-        path = shop.weights_file(cell.key, checkpoint)
+        path = context.weights_file(cell.key, checkpoint)
         save_student(path, state, header)
         files.append(path.name)
         for number, branch in enumerate(built.distillation.student.branches):
@@ -82,7 +82,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
     target = torch.from_numpy(windows.y[test])
     arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
     write_npz(folder / PREDICTIONS, arrays)
-    write_sealed(folder / RUN, {"key": cell.key, **environment(shop, cell), "seconds": round(fitted.seconds, 2)})
+    write_sealed(folder / RUN, {"key": cell.key, **environment(context, cell), "seconds": round(fitted.seconds, 2)})
     model = built.distillation.student.model
     write_sealed(
         folder / RESULT,
@@ -104,7 +104,7 @@ def write_cell(shop: Workshop, cell: Cell, built: Built, fitted: Fitted, logits:
         },
     )
     for name in (CHECKPOINT, "error.json"):
-        remove(folder / name, shop.folder)
+        remove(folder / name, context.folder)
 
 
 def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def _parts(built: Built, logits: Mapping[str, Tensor], target: Tensor, classes: 
     return found
 
 
-def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
-    windows, samples = shop.plan.windows, shop.samples(cell.fold)
+def _header(context: StudyContext, cell: Cell, built: Built) -> Header:
+    windows, samples = context.plan.windows, context.samples(cell.fold)
     fitted = [samples.views[name] for name in names_of(cell.view)]
     return Header(
         builder=cell.model,
@@ -152,13 +152,13 @@ def _header(shop: Workshop, cell: Cell, built: Built) -> Header:
         views=tuple(
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
-        columns=table_columns(shop.plan.recipe.data),
+        columns=table_columns(context.plan.recipe.data),
     )
 
 
-def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
+def environment(context: StudyContext, cell: Cell) -> dict[str, Any]:
     """What a cell ran on; recorded, because numbers may differ between such environments."""
-    device = shop.accelerator.device
+    device = context.accelerator.device
     # Sums are rounded otherwise by wider vectors, and a short training can end points apart.
     instructions = {"instructions": torch.backends.cpu.get_cpu_capability()} if device.type == "cpu" else {}
     return {
@@ -168,7 +168,7 @@ def environment(shop: Workshop, cell: Cell) -> dict[str, Any]:
         "accelerate": metadata.version("accelerate"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": cell.train.threads,
-        "processes": shop.accelerator.num_processes,
+        "processes": context.accelerator.num_processes,
         "python": platform.python_version(),
         "machine": platform.machine(),
         **instructions,

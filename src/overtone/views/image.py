@@ -1,4 +1,4 @@
-"""A picture itself."""
+"""An image itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from overtone.views.base import State, View
 
 
 class Image(View):
-    """The standardised picture as it is: (B, C, H, W).
+    """The standardised image as it is: (B, C, H, W).
 
     With ``mean`` and ``std`` it is standardised by these instead of the data's own, for a teacher that was trained so
     elsewhere.
@@ -22,7 +22,7 @@ class Image(View):
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("height", "width")
-    SOURCE: ClassVar[str] = "the picture itself, for data that hold images"
+    SOURCE: ClassVar[str] = "the image itself, for data that hold images"
     DIMS: ClassVar[int] = 2
 
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None

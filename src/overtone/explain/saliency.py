@@ -18,7 +18,7 @@ from overtone.types import Input, Output, Spec, class_maps
 
 
 @dataclass(frozen=True)
-class Look:
+class Saliency:
     """One model on some windows.
 
     Attributes:
@@ -35,7 +35,7 @@ class Look:
     cross: Tensor | None = None
 
 
-def look(student: Student, windows: Tensor, target: Tensor) -> Look:
+def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
     """Where a trained model looks for the true class.
 
     ``cam`` where the model's head is an average and a linear layer; else ``grad-cam`` stands alone. Beside a ``cam``,
@@ -68,7 +68,7 @@ def look(student: Student, windows: Tensor, target: Tensor) -> Look:
         cross = output.attention.unflatten(2, size).detach()
     seen = dict(zip(parts, x if isinstance(x, tuple) else (x,), strict=True))
     maps = {name: {kind: held.detach() for kind, held in own.items()} for name, own in found.items()}
-    return Look(output.logits.detach().softmax(1), seen, maps, cross)
+    return Saliency(output.logits.detach().softmax(1), seen, maps, cross)
 
 
 def _same(stage: str, held: Tensor) -> Tensor:

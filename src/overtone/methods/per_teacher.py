@@ -13,7 +13,7 @@ from overtone.methods.base import Method, MethodConfig
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
-class EachTeacher(Method):
+class PerTeacher(Method):
     """Terms ``PART.TEACHER`` for every part and teacher.
 
     Attributes:

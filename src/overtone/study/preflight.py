@@ -25,7 +25,7 @@ def check_weights(title: str, weights: Mapping[str, WeightSettings], epochs: int
 def check_batch(title: str, train: TrainSettings, methods: Iterable[str], fold: Fold) -> None:
     """A batch is no smaller than its methods need and no larger than the training side; a kept last one fits too."""
     batch = train.batch
-    least = max([1, *(find(name).LEAST_BATCH for name in methods)])
+    least = max([1, *(find(name).min_batch for name in methods)])
     if batch < least:
         raise InputError(f"{title}: train.batch {batch} is too small, its method needs {least} samples or more")
     if len(fold.train) < batch:
@@ -61,7 +61,7 @@ def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, Vi
         )
     if train.augment.resized_crop and windows.files is None:
         raise InputError(
-            "train.augment.resized_crop cuts pictures in files (imagefolder, imagenet); these images are held in "
+            "train.augment.resized_crop cuts images in files (imagefolder, imagenet); these images are held in "
             "one size, which crop shifts"
         )
     side = min(windows.size)

@@ -13,7 +13,7 @@ NOT_ALLOWED = "not_allowed"
 """A problem that is told by what its place allows."""
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A part of a recipe with keys of its own and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

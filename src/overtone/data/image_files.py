@@ -1,4 +1,4 @@
-"""Pictures in files, decoded when they are asked for, so that a set larger than memory needs no copy."""
+"""Images in files, decoded when they are asked for, so that a set larger than memory needs no copy."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from overtone.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]
 Crop = Callable[[Image.Image, int, int], Image.Image]
-"""Cuts a picture: (picture, side, its number in the set) -> a picture of side x side."""
+"""Cuts an image: (image, side, its number in the set) -> an image of side x side."""
 
 BORDER = 256 / 224
 """The shorter side before the middle is cut out, in multiples of the side that is left: as ImageNet is scored."""
 
 MOST_PIXELS = 100_000_000
-"""Of one picture, which then takes 300 MB; a few bytes can claim more than any memory holds."""
+"""Of one image, which then takes 300 MB; a few bytes can claim more than any memory holds."""
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 """Endings of files that must be unpacked first."""
 
 
-def middle(picture: Image.Image, side: int, number: int) -> Image.Image:
-    """The middle of a picture whose shorter side was scaled to 8/7 of ``side``; one that has the size stays whole."""
+def middle(image: Image.Image, side: int, number: int) -> Image.Image:
+    """The middle of an image whose shorter side was scaled to 8/7 of ``side``; one that has the size stays whole."""
     from torchvision.transforms import v2
 
-    if picture.size == (side, side):
-        return picture
-    cut: Image.Image = v2.functional.center_crop(v2.functional.resize(picture, [round(BORDER * side)]), [side])
+    if image.size == (side, side):
+        return image
+    cut: Image.Image = v2.functional.center_crop(v2.functional.resize(image, [round(BORDER * side)]), [side])
     return cut
 
 
@@ -48,11 +48,11 @@ def check_torchvision(where: str) -> None:
         InputError: for that.
     """
     if importlib.util.find_spec("torchvision") is None:
-        raise InputError(f"{where}: reading pictures needs torchvision: pip install overtone[torchvision]")
+        raise InputError(f"{where}: reading images needs torchvision: pip install overtone[torchvision]")
 
 
 def check_unpacked(place: Path, where: str, how: str) -> None:
-    """Say what to unpack where pictures are looked for in an archive, or in a folder that holds one.
+    """Say what to unpack where images are looked for in an archive, or in a folder that holds one.
 
     Args:
         place: the file or folder, in which nothing else of use was found.
@@ -74,8 +74,8 @@ def hidden(name: str) -> bool:
     return any(part.startswith(".") for part in Path(name).parts)
 
 
-def picture_names(folder: Path, where: str) -> list[str]:
-    """All pictures below a folder, by their endings, without hidden ones.
+def image_names(folder: Path, where: str) -> list[str]:
+    """All images below a folder, by their endings, without hidden ones.
 
     Raises:
         InputError: if torchvision is missing.
@@ -106,7 +106,7 @@ def check_regular(path: Path) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture of believable size, not decoded yet.
+    """An image of believable size, not decoded yet.
 
     Raises:
         ValueError: for one that claims too many pixels, or as :func:`check_regular`.
@@ -115,15 +115,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
     check_regular(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its limit, but as an error, is below
-        picture = Image.open(path)
-    with picture:
-        width, height = picture.size
+        image = Image.open(path)
+    with image:
+        width, height = image.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"it claims {width} x {height} pixels; at most {MOST_PIXELS} are decoded")
-        yield picture
+        yield image
 
 
-class PictureFiles:
+class ImageFiles:
     """Looks like an array (N, 3, S, S) of bytes; indexing it decodes files and cuts out the middle.
 
     Args:
@@ -144,7 +144,7 @@ class PictureFiles:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Bytes:
-        """One picture (3, S, S), or those of a slice or an array of numbers (n, 3, S, S)."""
+        """One image (3, S, S), or those of a slice or an array of numbers (n, 3, S, S)."""
         if isinstance(index, (int, np.integer)):
             return self.read(int(index))
         numbers = np.arange(len(self))[index]
@@ -154,16 +154,16 @@ class PictureFiles:
         return out
 
     def read(self, number: int, crop: Crop = middle) -> Bytes:
-        """A picture's (3, S, S), cut as told.
+        """An image's (3, S, S), cut as told.
 
         Raises:
             InputError: for a file that cannot be decoded.
         """
         try:
-            with opened(self.folder / self.names[number]) as picture:
-                cut = crop(picture.convert("RGB"), self.side, number)
-        except Exception as error:  # a damaged picture can fail in any way
-            raise InputError(f"{self.where}: {self.names[number]} cannot be read as a picture ({error})") from error
+            with opened(self.folder / self.names[number]) as image:
+                cut = crop(image.convert("RGB"), self.side, number)
+        except Exception as error:  # a damaged image can fail in any way
+            raise InputError(f"{self.where}: {self.names[number]} cannot be read as an image ({error})") from error
         return np.asarray(cut).transpose(2, 0, 1)
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from overtone.distill import Distillation
 from overtone.engine import Samples
 from overtone.engine.phases import trained
-from overtone.engine.reading import readers
+from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.files import read_json
@@ -30,7 +30,7 @@ from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 RESULT = "result.json"
 """Written last (``write.py``), with the other files' hashes: a cell with one is done."""
 PREDICTIONS, RUN = "predictions.npz", "run.json"
-PICTURES = "pictures.npz"
+VISUALISATIONS = "visualisations.npz"
 """What a cell's methods show of themselves on the example windows."""
 FEW_CHANNELS = 16
 WITHOUT_AUXILIARY = "arguments: {aux_logits: false, init_weights: true}"
@@ -38,7 +38,7 @@ WITHOUT_AUXILIARY = "arguments: {aux_logits: false, init_weights: true}"
 
 
 @dataclass
-class Workshop:
+class StudyContext:
     """What cells share while a study runs: the plan, where files go, and one fold's samples at a time."""
 
     plan: Plan
@@ -58,7 +58,7 @@ class Workshop:
                 self.accelerator.device,
                 train.memory_mb * 2**20,
                 self.folder / "cache",
-                readers(train.readers, train.threads, self.accelerator.num_processes),
+                num_workers(train.num_workers, train.threads, self.accelerator.num_processes),
             )
             self._fold = fold
         return self._samples
@@ -95,44 +95,44 @@ class Built:
     """Sentences on how the student behaves, worth a warning."""
 
 
-def build_cell(shop: Workshop, cell: Cell, fresh_teachers: bool = False) -> Built:
+def build_cell(context: StudyContext, cell: Cell, fresh_teachers: bool = False) -> Built:
     """Student, adapters and teachers of a cell, seeded.
 
     Args:
-        shop: the study.
+        context: the study.
         cell: which.
         fresh_teachers: teachers as they are before training instead of those on disk, for ``overtone check``.
     """
-    samples = shop.samples(cell.fold)
-    classes = shop.plan.windows.classes
-    first = torch.from_numpy(shop.plan.folds[cell.fold].train[:2])
-    device = shop.accelerator.device
+    samples = context.samples(cell.fold)
+    classes = context.plan.windows.classes
+    first = torch.from_numpy(context.plan.folds[cell.fold].train[:2])
+    device = context.accelerator.device
 
     def example(view: Seen) -> Input:
         return samples.batch(first, names_of(view)).input(view)
 
     def axes(view: Seen) -> list[tuple[str, ...]]:
-        return [shop.plan.views[name].AXES for name in names_of(view)]
+        return [context.plan.views[name].AXES for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
     student = Tap(placed(device, _initial(cell, example(cell.view), classes)), cell.at)
     if cell.start is not None and not fresh_teachers:
-        twin = load_student(shop.weights_file(cell.start, "best"), named_in(shop.plan.recipe))
+        twin = load_student(context.weights_file(cell.start, "best"), named_in(context.plan.recipe))
         student.model.load_state_dict(twin.model.state_dict())
     teachers = {}
     for name, link in cell.teachers.items():
-        made = shop.plan.cells[link.key]
+        made = context.plan.cells[link.key]
         if fresh_teachers:
             model = _initial(made, example(made.view), classes)
         else:
             # A file may import no more than the recipe does.
-            model = load_student(shop.weights_file(link.key, link.checkpoint), named_in(shop.plan.recipe)).model
+            model = load_student(context.weights_file(link.key, link.checkpoint), named_in(context.plan.recipe)).model
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
     spec, doubts = _probed(cell, student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     for phase in cell.phases:
         trained(student.model, phase)  # a pattern that fits nothing is told now
-    info = data_info(shop.plan.windows, shop.plan.folds[cell.fold])
+    info = data_info(context.plan.windows, context.plan.folds[cell.fold])
     try:
         distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
     except InputError as error:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from overtone.errors import InputError, nearest
-from overtone.recipe.messages import explain, quoted
+from overtone.recipe.messages import quoted, validation_message
 from overtone.recipe.schema import Recipe
 from overtone.recipe.text import DEEPEST, LONGEST, YAML_ERRORS, TooMuch, parse
 
@@ -78,7 +78,7 @@ def validate(value: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
-        raise InputError(explain(error, Recipe, where)) from error
+        raise InputError(validation_message(error, Recipe, where)) from error
 
 
 def _kind(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Pictures read ahead of training, by processes of their own."""
+"""Images read ahead of training, by processes of their own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from overtone.data import PictureFiles
-from overtone.data.pictures import Crop, middle
+from overtone.data import ImageFiles
+from overtone.data.image_files import Crop, middle
 from overtone.errors import InputError
 from overtone.processes import end_with_parent
 
@@ -21,11 +21,11 @@ MOST = 8
 
 
 class _Pictures(Dataset[Tensor]):
-    """Gives a batch of pictures (B, 3, S, S) for a list of numbers; an error is returned, since one that is raised in
+    """Gives a batch of images (B, 3, S, S) for a list of numbers; an error is returned, since one that is raised in
     another process arrives wrapped in that process' traceback.
     """
 
-    def __init__(self, files: PictureFiles, crop: Crop) -> None:
+    def __init__(self, files: ImageFiles, crop: Crop) -> None:
         self.files, self.crop = files, crop
 
     def __getitems__(self, numbers: list[int]) -> Tensor | InputError:
@@ -40,12 +40,12 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def read_ahead(
-    files: PictureFiles, chunks: Sequence[Tensor], crop: Crop | None, processes: int, pin: bool
+    files: ImageFiles, chunks: Sequence[Tensor], crop: Crop | None, processes: int, pin: bool
 ) -> Iterator[Tensor]:
-    """The pictures of some batches in turn, (B, 3, S, S) bytes each.
+    """The images of some batches in turn, (B, 3, S, S) bytes each.
 
     Args:
-        files: the set's pictures.
+        files: the set's images.
         chunks: the numbers in each batch.
         crop: how they are cut; the middle unless given.
         processes: that decode while the caller works; 0 decodes in this one.
@@ -69,7 +69,7 @@ def read_ahead(
         yield batch
 
 
-def readers(wanted: int | None, threads: int, together: int) -> int:
+def num_workers(wanted: int | None, threads: int, together: int) -> int:
     """How many processes read for this one.
 
     Args:

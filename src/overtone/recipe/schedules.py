@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from overtone.recipe.base import NOT_ALLOWED, Section
 from overtone.recipe.messages import Said
-from overtone.recipe.parts import NOT_ALLOWED, Part
 
 
 def _point(value: Any) -> Any:
@@ -37,7 +37,7 @@ def _epochs_in(point: int | float, epochs: int) -> int:
     return math.floor(point * epochs + 1e-9) if isinstance(point, float) else point
 
 
-class WeightSettings(Part):
+class WeightSettings(Section):
     """A term's weight over time.
 
     ``warmup`` raises it linearly, ``min(epoch / warmup, 1)``; before ``from`` and after ``until`` it is 0. Whole
@@ -58,7 +58,7 @@ class WeightSettings(Part):
         return self.value * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
 
 
-class PhaseSettings(Part):
+class PhaseSettings(Section):
     """A stretch of training in which only a part of the student is trained.
 
     Attributes:

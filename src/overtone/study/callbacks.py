@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from overtone.engine import Listener
+from overtone.engine import Callback
 from overtone.study.plan import Cell
 from overtone.types import Progress
 
 
-class StudyListener:
+class StudyCallback:
     """Hears how a study goes; this one says nothing, displays override what they want to hear."""
 
     def study(self, cells: list[Cell], done: set[str], costs: Mapping[str, float], jobs: int) -> None:
@@ -37,10 +37,10 @@ class StudyListener:
         """A cell failed, or cannot run because a cell it needs failed."""
 
 
-class OneCell(Listener):
-    """The engine's listener for one cell, passing on to a study's."""
+class OneCell(Callback):
+    """The engine's callback for one cell, passing on to a study's."""
 
-    def __init__(self, cell: Cell, heard: StudyListener) -> None:
+    def __init__(self, cell: Cell, heard: StudyCallback) -> None:
         self.cell, self.heard = cell, heard
 
     def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:

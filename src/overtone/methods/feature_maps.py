@@ -183,7 +183,7 @@ class LevelMethod(Method):
     STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of one kind, signals' or images'"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
-    LEAST_BATCH: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
+    min_batch: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
     TEACHER_AT: ClassVar[Point | None] = None
     EMBEDDING: ClassVar[bool] = True
     distance: Callable[[Tensor, Tensor], Tensor]
@@ -234,7 +234,7 @@ class LevelMethod(Method):
         except InputError as error:
             raise InputError(f"{self.NAME}, teacher {name!r}, {error}") from error
 
-    def pictures(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """Of each teacher and stage: the student's map, what its adapter makes of it, the teacher's; and spectra.
 
         ``TEACHER/STAGE/map.before|after|teacher`` are mean magnitudes over channels, (B, ...), and ``spectrum.*`` their

@@ -15,13 +15,13 @@ import torch
 
 from overtone.data import Windows
 from overtone.errors import InputError
-from overtone.explain.look import Look, look
+from overtone.explain.saliency import Saliency, saliency
 from overtone.files import read_json, write_npz
 from overtone.sealed import DamagedError, read_npz
 from overtone.student import load_student
+from overtone.study.build import RESULT, VISUALISATIONS
 from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
-from overtone.study.workshop import PICTURES, RESULT
 from overtone.study.write import example_numbers
 from overtone.trust import Trust, named_in
 
@@ -31,25 +31,25 @@ FORMAT = 1
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 MOST_SHOWN = 3
-"""Rows besides the best one whose methods' own pictures are drawn."""
+"""Rows besides the best one whose methods' own visualisations are drawn."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What the pictures are made of.
+    """What the images are made of.
 
     Attributes:
         about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, probabilities by
             sample and class, branches with their view and maps), and ``fold`` and ``seed``.
         arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
-            ``MODEL/picture/NAME``, what a method shows of itself; MODEL is a number.
+            ``MODEL/visualisation/NAME``, what a method shows of itself; MODEL is a number.
     """
 
     about: Mapping[str, Any]
     arrays: Mapping[str, Array]
 
 
-def gather(
+def collect_explained(
     out: Path,
     windows: Windows,
     numbers: Sequence[int],
@@ -86,7 +86,7 @@ def gather(
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors", trust)
-        found = look(student, x, target)
+        found = saliency(student, x, target)
         names = study["cells"][key].get("views") or [""]
         models.append(_model(row, found, names, str(len(models)), arrays))
         arrays.update(_own(out / "cells" / key, numbers, str(len(models) - 1)))
@@ -118,18 +118,20 @@ def _key(row: TableRow, where: tuple[int, int]) -> str | None:
 
 
 def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list[TableRow]:
-    """The teachers, the student alone, the best distilled student, and those whose methods show pictures."""
+    """The teachers, the student alone, the best distilled student, and those whose methods show something."""
     teachers = [row for row in rows if row.kind == "teacher"]
     methods = [row for row in rows if row.kind == "method" and row.accuracy is not None]
     alone = next((row for row in methods if row.method == "none"), None)
     others = [row for row in methods if row is not alone]
     best = max(others, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
     rest = [row for row in others if row is not best]
-    shown = [row for row in rest if (out / "cells" / (_key(row, where) or "-") / PICTURES).exists()]
+    shown = [row for row in rest if (out / "cells" / (_key(row, where) or "-") / VISUALISATIONS).exists()]
     return [*teachers, *(row for row in (alone, best) if row is not None), *shown[:MOST_SHOWN]]
 
 
-def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays: dict[str, Array]) -> dict[str, Any]:
+def _model(
+    row: TableRow, found: Saliency, views: Sequence[str], number: str, arrays: dict[str, Array]
+) -> dict[str, Any]:
     """What is said of a model; its maps go into ``arrays``."""
     branches = []
     for (branch, seen), view in zip(found.seen.items(), views, strict=True):
@@ -152,18 +154,18 @@ def _model(row: TableRow, found: Look, views: Sequence[str], number: str, arrays
 def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
     """What the cell's methods showed of themselves on these windows, if it kept that."""
     try:
-        held = read_npz(folder / PICTURES)
+        held = read_npz(folder / VISUALISATIONS)
         places = {int(n): place for place, n in enumerate(held.pop("index"))}
         if not all(n in places for n in numbers):
             return {}
         rows = [places[n] for n in numbers]
-        return {f"{model}/picture/{name}": values[rows] for name, values in held.items()}
+        return {f"{model}/visualisation/{name}": values[rows] for name, values in held.items()}
     except (DamagedError, KeyError, ValueError):
         return {}
 
 
 def _done(out: Path, study: dict[str, Any]) -> list[str]:
-    """Cells with a result: pictures made from others are out of date."""
+    """Cells with a result: images made from others are out of date."""
     return sorted(key for key in study["cells"] if (out / "cells" / key / RESULT).exists())
 
 
@@ -177,11 +179,11 @@ def explain(
     """Gather; the study's own example windows, whose maps are then kept for its page, unless others are named.
 
     Raises:
-        InputError: as :func:`gather`.
+        InputError: as :func:`collect_explained`.
     """
     fold = next(iter(plan.folds.values()))
     sides = {"training": fold.train, "validation": fold.val, "test": fold.test}
-    found = gather(out, plan.windows, numbers or example_numbers(plan), sides, trust, damaged)
+    found = collect_explained(out, plan.windows, numbers or example_numbers(plan), sides, trust, damaged)
     if not numbers:
         write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
     return found

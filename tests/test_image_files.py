@@ -1,4 +1,4 @@
-"""Pictures in files: folders of classes, how they are cut, and training on them."""
+"""Images in files: folders of classes, how they are cut, and training on them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 
 from overtone import data, recipe
 from overtone.cli import app
-from overtone.data import PictureFiles, Standardiser, Windows, leaks, split
-from overtone.data.pictures import picture_names
+from overtone.data import ImageFiles, Standardiser, Windows, leaks, split
+from overtone.data.image_files import image_names
 from overtone.distill import Distillation
-from overtone.engine import Job, Listener, Samples, loop
+from overtone.engine import Callback, Job, Samples, loop
 from overtone.engine.augment_images import random_crop
-from overtone.engine.reading import read_ahead, readers
+from overtone.engine.prefetch import num_workers, read_ahead
 from overtone.errors import InputError
 from overtone.models import build
 from overtone.recipe import AugmentSettings, DataSettings, SplitSettings, TrainSettings, WeightSettings
@@ -39,7 +39,7 @@ CLASSES = ("cat", "dog", "newt")
 
 
 def draw(path: Path, size: tuple[int, int], seed: int, mode: str = "RGB") -> None:
-    """A picture of noise, losslessly kept."""
+    """An image of noise, losslessly kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).convert(mode).save(path)
@@ -47,8 +47,8 @@ def draw(path: Path, size: tuple[int, int], seed: int, mode: str = "RGB") -> Non
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twelve training and four test pictures of each of three classes, of different sizes and kinds."""
-    root = tmp_path / "pictures"
+    """Twelve training and four test images of each of three classes, of different sizes and kinds."""
+    root = tmp_path / "images"
     for side, count in (("train", 12), ("val", 4)):
         for label, name in enumerate(CLASSES):
             for n in range(count):
@@ -70,8 +70,8 @@ def test_a_folder_is_read_as_torchvision_reads_it(folder: Path) -> None:
     assert windows.x.shape == (48, 3, SIDE, SIDE)
     scored = v2.Compose([v2.Resize(round(SIDE * 256 / 224)), v2.CenterCrop(SIDE), v2.PILToTensor()])
     for number in (0, 7, 20):
-        picture, label = held[number]
-        assert torch.equal(torch.from_numpy(windows.x[train[number]].copy()), scored(picture))
+        image, label = held[number]
+        assert torch.equal(torch.from_numpy(windows.x[train[number]].copy()), scored(image))
         assert windows.y[train[number]] == label
     assert np.array_equal(windows.x[np.array([3, 1])], np.stack([windows.x[3], windows.x[1]]))
 
@@ -81,8 +81,8 @@ def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
         draw(tmp_path / "train" / name / "a.png", (SIDE, SIDE), 1)
         draw(tmp_path / "val" / name / "a.png", (SIDE, SIDE), 2)
     windows = load(tmp_path)
-    with Image.open(tmp_path / "train" / "dog" / "a.png") as picture:
-        assert np.array_equal(windows.x[1], np.asarray(picture).transpose(2, 0, 1))
+    with Image.open(tmp_path / "train" / "dog" / "a.png") as image:
+        assert np.array_equal(windows.x[1], np.asarray(image).transpose(2, 0, 1))
 
 
 def test_sides(folder: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_sides(folder: Path, tmp_path: Path) -> None:
     assert [len(f.test) for f in folds] == [12, 12, 12]
 
 
-def test_some_classes_and_some_pictures(folder: Path) -> None:
+def test_some_classes_and_some_images(folder: Path) -> None:
     windows = load(folder, classes=["newt", "cat"], train_per_class=5, test_per_class=2)
     assert windows.classes == ("newt", "cat")
     assert np.bincount(windows.y[~windows.official_test]).tolist() == [5, 5]
@@ -172,7 +172,7 @@ def test_hidden_folders_are_no_classes(folder: Path) -> None:
     draw(folder / ".cache" / "a" / "a.png", (20, 20), 1)
     assert load(folder).content == before
     assert load(folder / "train").classes == CLASSES
-    assert len(picture_names(folder, "here")) == 48
+    assert len(image_names(folder, "here")) == 48
     draw(folder / "train" / "eel" / ".a.png", (20, 20), 1)
     draw(folder / "val" / "eel" / "a.png", (20, 20), 1)
     with pytest.raises(InputError, match=r"only hidden files are in .*eel"):
@@ -195,7 +195,7 @@ def test_a_folder_of_classes_is_told_how_it_is_dealt(folder: Path) -> None:
     settings = SplitSettings(by="window", scheme="kfold", test=5)
     assert len(split(windows, settings)) == 5
     (told,) = leaks(windows, settings)
-    assert told.startswith("split by window: pictures that belong together may be in training and test")
+    assert told.startswith("split by window: images that belong together may be in training and test")
 
 
 @pytest.mark.parametrize("name", ["imagefolder", "imagenet"])
@@ -252,13 +252,13 @@ def test_what_cannot_be_read(folder: Path, change: Any, settings: dict[str, Any]
 
 
 def test_a_damaged_picture_is_named(folder: Path) -> None:
-    (folder / "train" / "dog" / "03.png").write_bytes(b"no picture")
+    (folder / "train" / "dog" / "03.png").write_bytes(b"no image")
     windows = load(folder)
     number = windows.recordings.index("train/dog/03.png")
-    with pytest.raises(InputError, match=r"train/dog/03\.png cannot be read as a picture"):
+    with pytest.raises(InputError, match=r"train/dog/03\.png cannot be read as an image"):
         windows.x[number]
     for processes in (0, 1):  # from another process the same sentence arrives, without that process' traceback
-        with pytest.raises(InputError, match=r"^data 'imagefolder'.*train/dog/03\.png cannot be read as a picture"):
+        with pytest.raises(InputError, match=r"^data 'imagefolder'.*train/dog/03\.png cannot be read as an image"):
             list(read_ahead(windows.files, [torch.tensor([0, number])], None, processes, pin=False))
 
 
@@ -279,7 +279,7 @@ def test_imagenet_wants_its_folders_and_keeps_its_own_scale(folder: Path, monkey
         data.load(DataSettings.model_validate({"name": "imagenet", "size": SIDE}))
 
 
-def test_standardisation_is_that_of_the_training_pictures(folder: Path) -> None:
+def test_standardisation_is_that_of_the_training_images(folder: Path) -> None:
     windows = load(folder)
     fold = split(windows, SplitSettings(by="window", scheme="official", val=6))[0]
     samples = Samples.fit(windows, fold, {"image": ImageView()}, torch.device("cpu"))
@@ -297,7 +297,7 @@ def test_standardisation_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPat
 
 def test_random_crops_depend_on_sample_epoch_and_seed_only(folder: Path) -> None:
     files = load(folder).files
-    assert isinstance(files, PictureFiles)
+    assert isinstance(files, ImageFiles)
     on = AugmentSettings(resized_crop=0.2)
     crop = random_crop(on, seed=1, epoch=1)
     assert crop is not None
@@ -321,26 +321,26 @@ def test_random_crops_are_torchvisions(folder: Path) -> None:
     ramp = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
     path = folder / "ramp.png"
     Image.fromarray(np.stack([ramp] * 3, 2)).save(path)
-    files = PictureFiles(folder, ["ramp.png"] * 200, SIDE, "ramp")
+    files = ImageFiles(folder, ["ramp.png"] * 200, SIDE, "ramp")
     crop = random_crop(AugmentSettings(resized_crop=0.25), seed=0, epoch=1)
     assert crop is not None
     spans = np.array([np.ptp(files.read(n, crop)[0].astype(float).mean(1)) for n in range(200)]) / 255
     assert 0.3 < spans.min() < 0.5  # a quarter of the area at an aspect of 4:3 is 0.43 high
     assert 0.8 < spans.max() <= 1
-    with Image.open(path) as picture:
+    with Image.open(path) as image:
         whole = random_crop(AugmentSettings(resized_crop=1.0), seed=0, epoch=1)
         assert whole is not None
-        assert np.array_equal(np.asarray(whole(picture, 64, 0)), np.asarray(picture))
+        assert np.array_equal(np.asarray(whole(image, 64, 0)), np.asarray(image))
 
 
 def test_processes_that_read() -> None:
-    assert readers(3, threads=1, together=1) == 3
-    assert readers(0, threads=1, together=1) == 0
-    assert readers(None, threads=10_000, together=1) == 0
-    assert 0 <= readers(None, threads=1, together=1) <= 8
+    assert num_workers(3, threads=1, together=1) == 3
+    assert num_workers(0, threads=1, together=1) == 0
+    assert num_workers(None, threads=10_000, together=1) == 0
+    assert 0 <= num_workers(None, threads=1, together=1) <= 8
 
 
-class _StopAt(Listener):
+class _StopAt(Callback):
     def __init__(self, step: int) -> None:
         self.at = step
 
@@ -365,28 +365,28 @@ def job(folder: Path, out: Path, processes: int, budget: int) -> Job:
 
 @pytest.mark.parametrize("stop", [2, 7])
 def test_resumed_equals_undisturbed(stop: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And neither the number of reading processes nor whether pictures fit into memory changes a digit."""
+    """And neither the number of reading processes nor whether images fit into memory changes a digit."""
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     accelerator = Accelerator(cpu=True)
-    whole = loop.fit(job(folder, tmp_path / "whole", 0, 2**30), accelerator, Listener())
+    whole = loop.fit(job(folder, tmp_path / "whole", 0, 2**30), accelerator, Callback())
     with pytest.raises(KeyboardInterrupt):
         loop.fit(job(folder, tmp_path / "parts", 2, 0), accelerator, _StopAt(stop))
-    resumed = loop.fit(job(folder, tmp_path / "parts", 1, 0), accelerator, Listener())
+    resumed = loop.fit(job(folder, tmp_path / "parts", 1, 0), accelerator, Callback())
     assert resumed.rows == whole.rows
     for name, value in whole.last.items():
         assert torch.equal(resumed.last[name], value), name
 
 
-def test_a_study_of_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From folders to tables, a page and predictions of further pictures."""
+def test_a_study_of_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From folders to tables, a page and predictions of further images."""
     settings = recipe.validate(
         {
-            "name": "pictures",
+            "name": "images",
             "data": {"name": "imagefolder", "path": str(folder), "size": SIDE},
             "split": {"by": "window", "scheme": "official", "val": 6},
             "teachers": {"big": {"view": "image", "model": "resnet8", "epochs": 1}},
             "student": {"view": "image", "model": "resnet8", "epochs": 1},
-            "train": {"batch": 6, "augment": {"resized_crop": 0.5}, "readers": 0},
+            "train": {"batch": 6, "augment": {"resized_crop": 0.5}, "num_workers": 0},
             "methods": ["none", "kd"],
         }
     )
@@ -411,7 +411,7 @@ def test_a_study_of_pictures(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         assert first.startswith("image,class,p(")
         assert len(rows) == count
         assert rows[0].split(",")[0].endswith("00.png")
-    for given, message in ((folder / "none", "no such file or folder"), (tmp_path / "out" / "cells", "no picture")):
+    for given, message in ((folder / "none", "no such file or folder"), (tmp_path / "out" / "cells", "no image")):
         done = CliRunner().invoke(app, ["predict", student, str(given)])
         assert done.exit_code == 2
         assert message in " ".join((done.output + done.stderr).split())
@@ -438,7 +438,7 @@ def test_crops_of_images_that_are_held_are_refused(tiny: dict[str, Any], folder:
         "train": {"batch": 6, "augment": {"resized_crop": 0.5}},
         "methods": ["none"],
     }
-    with pytest.raises(InputError, match="resized_crop cuts pictures in files"):
+    with pytest.raises(InputError, match="resized_crop cuts images in files"):
         make_plan(recipe.validate(values), held)
 
 
