@@ -25,7 +25,7 @@ from overtone.data import load as load_data
 from overtone.engine import make_accelerator
 from overtone.recipe import load as load_recipe
 from overtone.recipe import shipped
-from overtone.study import make_plan, write
+from overtone.study import build, make_plan
 from overtone.study.build import StudyContext, build_cell
 
 runner = CliRunner()
@@ -252,7 +252,7 @@ def test_the_literatures_pairs_fit_each_other(name: str, tmp_path: Path, photogr
     plan = make_plan(study, load_data(study.data))
     context = StudyContext(plan, tmp_path, make_accelerator())
     cells = [plan.cells[row.cells[0, 0][0]] for row in plan.rows if row.kind == "method"]
-    built = build_cell(context, cells[-1], fresh_teachers=True)
+    built = build_cell(context.inputs(cells[-1]), cells[-1], fresh_teachers=True)
     (levels,) = built.distillation.methods["fam_review"].levels.values()
     stages = min(len(spec.depth_stages()) for spec in (built.student_spec, *built.teacher_specs.values()))
     assert len(levels) == stages + 1
@@ -293,7 +293,7 @@ def test_shipped_recipes_run_short(
     name: str, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row of every recipe, with one epoch, small images and few samples."""
-    monkeypatch.setattr(write, "EXAMPLES", 1)  # one window looked at: most of a short study's time goes into its page
+    monkeypatch.setattr(build, "EXAMPLES", 1)  # one window looked at: most of a short study's time goes into its page
     study = load_recipe(name)
     if name.startswith("uci_har"):
         _every_tenth(DATA / "uci_har" / "uci_har.npz", tmp_path / "uci_har.npz")

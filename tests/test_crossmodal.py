@@ -610,7 +610,7 @@ def test_pskd_equals_the_loop():
 def test_where_no_teacher_is_right_only_the_truth_teaches():
     made = Made("pskd", {}, "dscnn-4", {"signal": "wrn10-0.25", "gaf": "wrn10-0.25"})
     wrong = {
-        name: Output(-10 * torch.nn.functional.one_hot(made.batch.target, CLASSES).float()) for name in made.outputs
+        name: Output.of(-10 * torch.nn.functional.one_hot(made.batch.target, CLASSES).float()) for name in made.outputs
     }
     found = made.method(made.output, wrong, made.batch, PROGRESS)["kl"]
     found.backward()
@@ -839,8 +839,11 @@ def test_a_table_has_rows_for_parts_of_a_student(finished):
     assert (signal.student, without.student) == ("dscnn-4", "two_branch-dscnn-4+wrn10-0.25")
     held = np.load(folder_of(finished, "evidence") / "predictions.npz")
     for row, prefix in ((whole, ""), (signal, "signal."), (without, "without image.")):
-        for which, figure in (("best", row.accuracy_best), ("last", row.accuracy_last)):
-            accuracy = (held[f"{prefix}{which}"].argmax(1) == held["target"]).mean()
+        for which, figure in (
+            ("best", row.figures.get(("accuracy", "best"))),
+            ("last", row.figures.get(("accuracy", "last"))),
+        ):
+            accuracy = (held[f"{prefix}{which}.logits"].argmax(1) == held["target"]).mean()
             assert figure.mean == pytest.approx(float(accuracy))
     with (out / "table.csv").open() as file:
         lines = [line["part"] for line in csv.DictReader(file)]

@@ -18,13 +18,15 @@ from torch import nn
 
 from overtone.data import Fold, Standardiser
 from overtone.distill import Distillation
-from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop, macro_f1, scores
+from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed, steps_in
 from overtone.errors import InputError, NotFiniteError
 from overtone.methods import configure, find
 from overtone.recipe import TrainSettings, WeightSettings
 from overtone.tap import Tap
+from overtone.tasks import Classification
+from overtone.tasks.classification import macro_f1
 from overtone.teachers import Teacher
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
 from overtone.views import Signal
@@ -153,7 +155,7 @@ def batch_of(count=6, seed=0):
 
 
 def teachers_of(batch, names=("one", "two")):
-    return {name: Output(torch.randn(len(batch.index), CLASSES)) for name in names}
+    return {name: Output.of(torch.randn(len(batch.index), CLASSES)) for name in names}
 
 
 def network():
@@ -424,10 +426,14 @@ def test_a_batch_larger_than_the_training_set_is_refused(tmp_path, batch, messag
 def test_evaluation_keeps_the_order_and_the_mode(tmp_path):
     job = job_of(tmp_path, nn.Sequential(nn.Linear(4, CLASSES), nn.Dropout(0.9)))
     tap, index = job.distillation.student.train(), torch.tensor([7, 0, 11, 3, 3])
-    logits = evaluate(tap, job.samples, index, "signal", Accelerator(cpu=True))
+    logits = evaluate(tap, job.samples, index, "signal", Accelerator(cpu=True))["logits"]
     assert tap.training
     torch.testing.assert_close(logits, tap.model[1][0](job.samples.views["signal"].stored[index].flatten(1)))
     assert not logits.requires_grad
+
+
+def scores(logits, target):
+    return Classification().scores({"logits": logits}, target)
 
 
 def test_scores_equal_the_count_by_hand():

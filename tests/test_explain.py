@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from overtone.cli import app
-from overtone.explain import agreement, look, read
+from overtone.explain import agreement, read, saliency
 from overtone.files import read_json
 from overtone.frequency import SpectralFilter, dense_mask, radial_spectrum, resize
 from overtone.models import build
@@ -66,7 +66,7 @@ def test_grad_cam_equals_a_slow_loop(model: str, view: str) -> None:
     made = student(model, view)
     windows = torch.randn(3, 2, 48, generator=torch.Generator().manual_seed(1))
     target = torch.tensor([0, 2, 1])
-    found = look(made, windows, target).maps[""]["grad-cam"]
+    found = saliency(made, windows, target).maps[""]["grad-cam"]
     (x,) = made.inputs(windows)
     for row in range(3):
         output = Tap(made.model)(x[row : row + 1])
@@ -82,7 +82,7 @@ def test_grad_cam_equals_a_slow_loop(model: str, view: str) -> None:
 def test_the_map_of_the_true_class_averages_to_its_logit(pool: str) -> None:
     made = student("wrn10-0.25", "signal", pool)
     windows, target = torch.randn(4, 2, 48), torch.tensor([0, 1, 2, 0])
-    found = look(made, windows, target)
+    found = saliency(made, windows, target)
     logits = made(windows).detach()
     bias = made.model.classifier.bias.detach()
     for row in range(4):
@@ -95,7 +95,7 @@ def test_the_map_of_the_true_class_averages_to_its_logit(pool: str) -> None:
 def test_looking_leaves_the_model_as_it_was() -> None:
     made = student("wrn10-0.25", "signal")
     before = {name: value.clone() for name, value in made.model.state_dict().items()}
-    look(made, torch.randn(2, 2, 48), torch.tensor([0, 1]))
+    saliency(made, torch.randn(2, 2, 48), torch.tensor([0, 1]))
     assert all(torch.equal(before[name], value) for name, value in made.model.state_dict().items())
     assert all(parameter.grad is None for parameter in made.model.parameters())
 
@@ -174,7 +174,7 @@ def test_agreement_equals_a_count_by_hand(study: Path) -> None:
 
     def right(identity: str) -> list[bool]:
         with np.load(study / "cells" / rows[identity] / "predictions.npz") as held:
-            return [bool(a == b) for a, b in zip(held["best"].argmax(1), held["target"], strict=True)]
+            return [bool(a == b) for a, b in zip(held["best.logits"].argmax(1), held["target"], strict=True)]
 
     signal, gaf, alone = right("teacher-signal"), right("teacher-gaf"), right("none")
     assert found.windows == len(signal)

@@ -41,7 +41,7 @@ def test_a_study_with_ones_own_model_and_view(tiny: dict[str, Any], tmp_path: Pa
     held = np.load(folder / "predictions.npz")
     student = load_student(folder / "student.safetensors", trust=True)
     logits = student(torch.from_numpy(plan.windows.x[held["index"]])).detach().numpy()
-    np.testing.assert_allclose(logits, held["best"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, held["best.logits"], rtol=1e-4, atol=1e-5)
     teacher = next(out for out in (tmp_path / "out").glob("cells/*/student.safetensors") if out.parent != folder)
     assert load_student(teacher, trust={"my_models:squares"})(torch.from_numpy(plan.windows.x[:2])).shape == (2, 7)
 

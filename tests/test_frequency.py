@@ -1515,8 +1515,8 @@ def test_spectra_compared_under_the_mask(name: str, published: bool) -> None:
     method = made(name, spec, spec, distance="spectrum", masked=True, **settings)
     assert not any(key.endswith("mask") for key in method.state_dict())
     stages = {"stage1": torch.randn(3, 4, 24), "stage2": torch.randn(3, 6, 8)}
-    mine = Output(torch.zeros(3, 5), stages, torch.randn(3, 8))
-    theirs = Output(torch.zeros(3, 5), {k: torch.randn_like(v) for k, v in stages.items()}, torch.randn(3, 8))
+    mine = Output.of(torch.zeros(3, 5), stages, torch.randn(3, 8))
+    theirs = Output.of(torch.zeros(3, 5), {k: torch.randn_like(v) for k, v in stages.items()}, torch.randn(3, 8))
     method.eval()
     handed, expected = None, 0.0
     for level, adapter in zip(method.levels["big"], method.adapters["big"], strict=True):

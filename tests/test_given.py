@@ -334,7 +334,7 @@ def test_a_recipes_model_of_other_manners(
     held = np.load(folder / "predictions.npz")
     student = overtone.load_student(folder / "student.safetensors", trust=True)
     logits = student(torch.from_numpy(plan.windows.x[held["index"]])).detach().numpy()
-    np.testing.assert_allclose(logits, held["best"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, held["best.logits"], rtol=1e-4, atol=1e-5)
 
 
 # --- inputs that cannot be

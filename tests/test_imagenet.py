@@ -115,10 +115,10 @@ def test_the_models_as_they_are_fit_each_other(name: str, images: Path, tmp_path
     plan = make_plan(study, data.load(study.data))
     assert plan.windows.size == (224, 224)
     cell = plan.cells[plan.rows[7].cells[0, 0][0]]
-    built = build_cell(StudyContext(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
+    built = build_cell(StudyContext(plan, tmp_path, make_accelerator()).inputs(cell), cell, fresh_teachers=True)
     (levels,) = built.distillation.methods["fam_review"].levels.values()
     assert [level.student_shape[1:] for level in levels] == [(1, 1), (7, 7), (14, 14), (28, 28), (56, 56)]
-    assert [row.reference.accuracy for row in plan.rows if row.label in ("none", "kd", "dkd", "review")] == {
+    assert [row.reference.value for row in plan.rows if row.label in ("none", "kd", "dkd", "review")] == {
         "imagenet-r34-r18": [69.75, 71.03, 71.70, 71.61],
         "imagenet-r50-mbv1": [68.87, 70.50, 72.05, 72.56],
     }[name]
@@ -129,7 +129,7 @@ def test_full_filters_of_the_large_pair_are_refused_before_they_are_made(images:
     plan = make_plan(study, data.load(study.data))
     cell = plan.cells[plan.rows[6].cells[0, 0][0]]
     with pytest.raises(InputError, match=r"fam_layer, teacher 'r50'.*41\d.*low_rank"):
-        build_cell(StudyContext(plan, tmp_path, make_accelerator()), cell, fresh_teachers=True)
+        build_cell(StudyContext(plan, tmp_path, make_accelerator()).inputs(cell), cell, fresh_teachers=True)
 
 
 def test_two_processes_equal_one(images: Path, tmp_path: Path) -> None:

@@ -485,7 +485,7 @@ def test_a_study_of_images(archive: Path, tmp_path: Path) -> None:
     held = np.load(out / "cells" / key / "predictions.npz")
     with torch.no_grad():
         logits = student(torch.from_numpy(plan.windows.x[test]))
-    np.testing.assert_allclose(logits.numpy(), held["best"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits.numpy(), held["best.logits"], rtol=1e-4, atol=1e-4)
     images = tmp_path / "images.npz"
     np.savez(images, X=plan.windows.x[test], y=np.array(CLASSES)[plan.windows.y[test]])
     given = read_windows(images, student, Columns(), None, labelled=True)

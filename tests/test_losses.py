@@ -214,7 +214,7 @@ def method_of(name, teachers, classes, **chosen):
 
 def term(method, student, teachers):
     batch = Batch({}, torch.zeros(len(student), dtype=torch.long), torch.arange(len(student)))
-    return method(Output(student), {n: Output(t) for n, t in teachers.items()}, batch, Progress(1, 1))["kl"]
+    return method(Output.of(student), {n: Output.of(t) for n, t in teachers.items()}, batch, Progress(1, 1))["kl"]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -307,7 +307,7 @@ def test_weighted_as_published_by_a_slow_loop(temperature):
         {"weighted": method},
         default_weights({"weighted": config}, {}),
     )
-    teachers = {"signal": Output(plain), "image": Output(image)}
+    teachers = {"signal": Output.of(plain), "image": Output.of(image)}
     step = distillation(Batch({"signal": student}, target, torch.arange(5)), teachers, Progress(1, 1))
     # In a training step losses are taken in float32, the method by itself keeps what it is given.
     ce, kl = slow_published(student, [image, plain], target.tolist(), [0.7, 0.3], temperature)

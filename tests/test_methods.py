@@ -587,7 +587,7 @@ def test_teachers_that_nearly_agree_are_told_apart():
 def test_one_teacher_weighs_one(name, chosen):
     student, teacher, target = numbers(6, 4), numbers(6, 4, seed=1), torch.arange(6) % 4
     method = vectors(name, {"t": 4}, **chosen)
-    found = method(Output(student), {"t": Output(teacher)}, Batch({}, target, torch.arange(6)), PROGRESS)
+    found = method(Output.of(student), {"t": Output.of(teacher)}, Batch({}, target, torch.arange(6)), PROGRESS)
     assert close(found["kl"], kd(student, teacher, 4.0))
 
 
@@ -606,8 +606,8 @@ def compared(method, student, teachers, index=None, progress=PROGRESS):
     """A method's terms on logits that also serve as embeddings."""
     index = torch.arange(len(student)) if index is None else index
     batch = Batch({}, torch.arange(len(student)) % 4, index)
-    outputs = {name: Output(t, embedding=t) for name, t in teachers.items()}
-    return method(Output(student, embedding=student), outputs, batch, progress)
+    outputs = {name: Output.of(t, embedding=t) for name, t in teachers.items()}
+    return method(Output.of(student, embedding=student), outputs, batch, progress)
 
 
 @pytest.mark.parametrize(
@@ -847,7 +847,7 @@ def run_maps(method, shapes, theirs, seed=0):
     second = {f"stage{n}": numbers(4, *s, seed=seed + 50 + n).float() for n, s in enumerate(theirs, 1)}
     batch = Batch({}, torch.arange(4), torch.arange(4))
     logits = numbers(4, 4).float()
-    found = method(Output(logits, first), {"t": Output(logits, second)}, batch, PROGRESS)
+    found = method(Output.of(logits, first), {"t": Output.of(logits, second)}, batch, PROGRESS)
     assert tuple(found) == ("map.t",)
     return found["map.t"], first, second
 
@@ -946,7 +946,7 @@ def test_sp_takes_the_mean_over_stages_and_its_shares(stages, merged):
         {name: numbers(5, *stage.shape, seed=10 * n + int(name[-1])) for name, stage in spec.stages.items()}
         for n, spec in enumerate(specs)
     ]
-    mine, one, two = (Output(numbers(5, 4), found) for found in maps)
+    mine, one, two = (Output.of(numbers(5, 4), found) for found in maps)
     found = method(mine, {"b": two, "a": one}, Batch({}, torch.zeros(5), torch.arange(5)), PROGRESS)
     names = ["stage3"] if stages == "last" else ["stage1", "stage2", "stage3"]
     if merged:
@@ -1050,9 +1050,9 @@ def test_features_fit_maps_of_any_form(mine, theirs):
     teacher = Spec((3, 32, 32), 4, {"final": StageSpec((6, *theirs), (4.0, 4.0))}, has_head=True)
     method = find("ca_mkd")(configure("ca_mkd", {}), spec, {"t": teacher}, INFO).double()
     target = torch.arange(3) % 4
-    student = Output(numbers(3, 4), {"final": numbers(3, 5, *mine)}, head=None)
+    student = Output.of(numbers(3, 4), {"final": numbers(3, 5, *mine)}, head=None)
     head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(6, 4)).double()
-    wanted = {"t": Output(numbers(3, 4, seed=1), {"final": numbers(3, 6, *theirs, seed=2)}, head=head)}
+    wanted = {"t": Output.of(numbers(3, 4, seed=1), {"final": numbers(3, 6, *theirs, seed=2)}, head=head)}
     found = method(student, wanted, Batch({}, target, target), Progress(1, 1))["feature"]
     x = student.stages["final"]
     short = [min(pair) for pair in zip(mine, theirs, strict=True)]

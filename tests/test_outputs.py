@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from overtone.files import Out, remove, replacing, write_atomic, write_json
 from overtone.models import build
 from overtone.sheets import csv_line, guarded, unguarded
 from overtone.student import Header, SeenView, save_student
-from overtone.study.collect import Estimate, TableRow, write_tables
+from overtone.study.collect import Estimate, RowValue, TableRow, write_tables
 from overtone.study.inspect import sweep
+from overtone.study.records import FORMAT, Reference
+from overtone.tasks import Classification
 
 
 def overtone(*words: str | Path) -> Result:
@@ -425,6 +428,29 @@ def test_predictions_of_pictures_with_nasty_names(tmp_path: Path) -> None:
     assert "\n\"'@y,;'=z.png\"," in text
 
 
+EMPTY_STUDY: dict[str, Any] = {
+    "format": FORMAT,
+    "name": "s",
+    "recipe": {},
+    "task": {"name": "classification", "metrics": [asdict(metric) for metric in Classification.METRICS]},
+    "data": {
+        "where": "x",
+        "content": "0",
+        "windows": 1,
+        "window": 1,
+        "stride": 1,
+        "rate": None,
+        "channels": [],
+        "groups": [],
+        "targets": {"columns": [], "lines": [], "total": [], "counts": True},
+    },
+    "folds": [],
+    "seeds": [],
+    "rows": [],
+    "cells": {},
+}
+
+
 def test_tables_of_nasty_names(tmp_path: Path) -> None:
     given: dict[str, Any] = dict.fromkeys(TableRow.__dataclass_fields__)
     given |= {"id": "r", "kind": "student", "method": "=1", "teachers": ("@t", "u"), "student": "-m"}
@@ -432,20 +458,14 @@ def test_tables_of_nasty_names(tmp_path: Path) -> None:
         "values": [],
         "part": "",
         "missing": 0,
-        "accuracy_best": Estimate(**{**dict.fromkeys(Estimate.__dataclass_fields__), "mean": 0.5}),
+        "figures": {("accuracy", "best"): Estimate(0.5, None, 1, 1)},
+        "metric": Classification.METRICS[0],
     }
-    given["reference"] = {"accuracy": -1.5, "source": "+source"}
+    given["reference"] = Reference(value=-1.5, source="+source")
     fields = {name: value for name, value in given.items() if name in TableRow.__dataclass_fields__}
-    value = {
-        "fold": "-f",
-        "seed": 0,
-        "cells": ["k"],
-        **{w: {"accuracy": 0.5, "macro_f1": 0.5} for w in ("best", "last")},
-    }
+    value = RowValue("-f", 0, ("k",), {w: {"accuracy": 0.5, "macro_f1": 0.5} for w in ("best", "last")})
     row = TableRow(**{**fields, "values": [value]})
-    write_json(
-        tmp_path / "study.json", {key: {} for key in ("name", "recipe", "data", "folds", "seeds", "rows", "cells")}
-    )
+    write_json(tmp_path / "study.json", EMPTY_STUDY)
     write_tables(tmp_path, [row])
     for name in ("table.csv", "cells.csv"):
         first = next(csv.DictReader((tmp_path / name).open()))

@@ -17,9 +17,11 @@ from typer.testing import CliRunner, Result
 from overtone import data, load_student, recipe
 from overtone.cli import app
 from overtone.data import TableColumns
+from overtone.header import SeenTask
 from overtone.models import build
 from overtone.student import Header, SeenView, read_header, save_student
 from overtone.study import execute, make_plan
+from overtone.tasks import Classification
 
 CLASSES = ("run", "walk")
 
@@ -318,7 +320,9 @@ def test_numbers_of_classes_as_labels(student_file: Path, image_student: Path, t
         assert "(known: apple, bear, cloud) or their numbers, 0 to 2" in everything(wrong)
     for bad in (numbers + 0.5, numbers.reshape(3, 2), np.array(0), numbers[:4]):
         assert score(image_student, IMAGES, bad).exit_code == 2
-    header = read_header(image_student).model_copy(update={"classes": ("1", "2", "3")})
+    header = read_header(image_student).model_copy(
+        update={"task": SeenTask.of(Classification(classes=("1", "2", "3")))}
+    )
     save_student(image_student, load_student(image_student).model.state_dict(), header)
     shifted = score(image_student, IMAGES, numbers + 1)
     assert shifted.exit_code == 0, everything(shifted)
@@ -343,7 +347,9 @@ def test_a_name_is_no_emoji(student_file: Path, tmp_path: Path) -> None:
     np.savez(path, X=X)
     out = tmp_path / "p:100:.csv"
     assert "p:100:.csv" in everything(overtone("predict", student_file, path, "--out", out))
-    header = read_header(student_file).model_copy(update={"classes": (":100:", ":smile:")})
+    header = read_header(student_file).model_copy(
+        update={"task": SeenTask.of(Classification(classes=(":100:", ":smile:")))}
+    )
     save_student(student_file, load_student(student_file).model.state_dict(), header)
     np.savez(path, X=X, y=np.arange(6) % 2)
     text = everything(overtone("evaluate", student_file, path))

@@ -31,6 +31,7 @@ from overtone.recipe import SplitSettings
 from overtone.report import write_page
 from overtone.study import Plan, collect, execute
 from overtone.study.check import check
+from overtone.tasks import Classification
 
 PUBLISHED: dict[str, Any] = {"split": {"test": 3, "val": 0, "folds": [0]}, "seeds": [0, 1]}
 
@@ -62,9 +63,9 @@ def test_nothing_is_said_at_best(finished: tuple[Plan, Path]) -> None:
         folder = out / "cells" / key
         result = json.loads((folder / "result.json").read_text())
         assert (result["best_epoch"], result["val"]) == (None, None)
-        assert set(result["test"]) == set(result["confusion"]) == {"last"}
+        assert set(result["test"]) == set(result["details"]) == {"last"}
         assert not any("val" in json.loads(line) for line in (folder / "metrics.jsonl").open())
-        assert set(np.load(folder / "predictions.npz").files) == {"index", "target", "last"}
+        assert set(np.load(folder / "predictions.npz").files) == {"index", "target", "last.logits"}
         student, last = (load_file(folder / f"{name}.safetensors") for name in ("student", "last"))
         assert all(torch.equal(student[name], last[name]) for name in last), cell.title
     for row in csv.DictReader((out / "table.csv").open()):
@@ -96,7 +97,7 @@ def test_terminal_and_page_say_so(finished: tuple[Plan, Path]) -> None:
     plan, out = finished
     for width in (100, 160):
         console = Console(width=width, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
-        console.print(table(collect(out), width))
+        console.print(table(collect(out), width, Classification.METRICS))
         said = " ".join(console.export_text().split())
         assert "last epoch (no validation side)" in said
         assert "best" not in said

@@ -320,7 +320,7 @@ def test_a_recipe_that_is_not_there_is_refused(name, message):
 
 
 def test_a_shipped_recipe_is_found_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe.reading, "shipped", lambda: {"watch": tmp_path / "watch.yaml"})
+    monkeypatch.setattr(recipe.loading, "shipped", lambda: {"watch": tmp_path / "watch.yaml"})
     (tmp_path / "watch.yaml").write_text(TEXT)
     assert recipe.load("watch") == recipe.load(str(tmp_path / "watch.yaml"))
     with pytest.raises(InputError, match="did you mean 'watch'"):
@@ -558,7 +558,8 @@ def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, va
 def test_settings_beside_several_names(row, message):
     from overtone.recipe import MethodSettings
     from overtone.study.rows import resolve_row
+    from overtone.tasks import Classification
 
     with pytest.raises(InputError) as caught:
-        resolve_row(MethodSettings.model_validate(row), ["t"])
+        resolve_row(MethodSettings.model_validate(row), ["t"], Classification())
     assert message in str(caught.value)

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from overtone.report.html import Html, escape, join, tag
 from overtone.report.results import short
 from overtone.report.sections import recipe_text
 from overtone.study import Estimate, collect, write_tables
+from overtone.study.records import FORMAT
+from overtone.tasks import Classification
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
 SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
@@ -112,7 +114,14 @@ class Fake:
             rest = [g for n, g in enumerate(groups) if n not in (test, val)]
             named = {"test": [groups[test]], "val": [groups[val]], "train": rest}
             sides.append({"number": fold} | {k: {"groups": g, "windows": 10 * len(g)} for k, g in named.items()})
+        counts = [[g + c for c in range(len(self.classes))] for g in range(self.people)]
         return {
+            "format": FORMAT,
+            "task": {
+                "name": "classification",
+                "metrics": [asdict(metric) for metric in Classification.METRICS],
+                "facts": {"classes": self.classes},
+            },
             "name": "made-up",
             "about": self.about,
             "recipe": {
@@ -131,9 +140,14 @@ class Fake:
                 "stride": 20,
                 "rate": self.rate,
                 "channels": self.channels,
-                "classes": self.classes,
                 "groups": groups,
-                "counts": [[g + c for c in range(len(self.classes))] for g in range(self.people)],
+                "targets": {
+                    "columns": self.classes,
+                    "lines": counts,
+                    "total": [sum(c) for c in zip(*counts, strict=True)],
+                    "counts": True,
+                    "fact": "always guessing one would be right for 40 %",
+                },
                 "notes": ["two recordings were too short"],
             },
             "folds": sides,
@@ -150,7 +164,7 @@ class Fake:
         result = {
             "key": key, "title": row["label"], "fold": cell["fold"], "seed": cell["seed"], "epochs": self.epochs,
             "best_epoch": 2, "val": {"best": accuracy, "last": accuracy}, "test": {"best": scores, "last": scores},
-            "confusion": {"best": confusion, "last": confusion}, "adapters": 0, "macs": 16496,
+            "details": {w: {"confusion": confusion} for w in ("best", "last")}, "adapters": 0, "macs": 16496,
             "parameters": 1127 if row["kind"] == "method" else 28359,
         }  # fmt: skip
         self.put(f"cells/{key}/result.json", result)
@@ -159,7 +173,7 @@ class Fake:
         names = ["ce"] + [f"{row['label']}.kl.{teacher}" for teacher in row["teachers"]]
         lines = [
             {
-                "epoch": epoch, "lr": 0.1, "total": 2.0 / epoch, "accuracy": 1 - 0.8 / epoch,
+                "epoch": epoch, "lr": 0.1, "total": 2.0 / epoch, "train": {"accuracy": 1 - 0.8 / epoch},
                 "terms": {name: (n + 1) / epoch for n, name in enumerate(names)},
                 "weights": {name: 1.0 if n == 0 else 0.5 for n, name in enumerate(names)},
                 "val": {"accuracy": accuracy - 0.2 / epoch, "loss": 1.0, "macro_f1": 0.3},
@@ -169,7 +183,12 @@ class Fake:
         self.text(f"cells/{key}/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         target = np.arange(count * 4) % count
         logits = np.eye(count, dtype=np.float32)[target]
-        np.savez(self.out / f"cells/{key}/predictions.npz", index=target, target=target, best=logits, last=logits)
+        np.savez(
+            self.out / f"cells/{key}/predictions.npz",
+            index=target,
+            target=target,
+            **{"best.logits": logits, "last.logits": logits},
+        )
 
     def example(self) -> None:
         wave = np.stack([np.sin(np.arange(40) / (3 + c)) for c in range(len(self.channels))]).astype(np.float32)
@@ -177,7 +196,8 @@ class Fake:
         np.savez(
             self.out / "example.npz",
             **{"view.signal": wave, "view.gaf": gaf, "view.image": np.abs(gaf), "view.odd": gaf[0, 0]},
-            window=wave, label=np.asarray(1), group=np.asarray("p00"), recording=np.asarray(3), start=np.asarray(50),
+            window=wave, called=np.asarray(self.classes[1]),
+            group=np.asarray("p00"), recording=np.asarray(3), start=np.asarray(50),
         )  # fmt: skip
 
     def put(self, name: str, value: Any) -> None:
@@ -514,17 +534,13 @@ def test_the_files_beside_the_table_hold_what_it_is_made_of(tmp_path: Path) -> N
     assert next(c for c in cells if c["method"] == "ensemble")["cells"].count("+") == 1
 
 
-def test_macro_f1_of_earlier_results_is_counted_anew_from_their_confusion(tmp_path: Path) -> None:
+def test_a_study_of_an_earlier_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
     out = Fake(tmp_path).write()
-    path = out / "cells" / Fake(tmp_path).key("kd-row", 0, 0) / "result.json"
-    held = json.loads(path.read_text(encoding="utf-8"))
-    held["confusion"]["best"] = [[3, 0, 1], [0, 0, 0], [0, 2, 2]]  # nobody was of class 1, two were guessed to be
-    path.write_text(json.dumps(held), encoding="utf-8")
-    row = next(row for row in collect(out) if row.id == "kd-row")
-    value = next(value for value in row.values if (value["fold"], value["seed"]) == (0, 0))
-    assert value["best"]["macro_f1"] == pytest.approx((6 / 7 + 4 / 7) / 2)
-    assert value["best"]["accuracy"] == held["test"]["best"]["accuracy"]
-    assert "F1 averaged over the classes that occur among a fold’s test people" in read(out).text
+    held = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    del held["format"]
+    (out / "study.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(InputError, match="was written by another version of Overtone; run the study again"):
+        collect(out)
 
 
 @pytest.mark.parametrize(
@@ -541,7 +557,7 @@ def test_page_and_terminal_say_what_the_deviation_is_over(
     out = Fake(tmp_path, folds=folds, seeds=seeds).write()
     assert said in read(out).text
     shown = io.StringIO()
-    Console(file=shown, width=140).print(table(collect(out), 140))
+    Console(file=shown, width=140).print(table(collect(out), 140, Classification.METRICS))
     assert said.rstrip(".") in shown.getvalue()
     assert f"{folds} × {len(seeds)}" in shown.getvalue()
 
@@ -554,8 +570,8 @@ def test_a_teacher_that_no_seed_decides_counts_once_a_fold(tmp_path: Path) -> No
     (out / "study.json").write_text(json.dumps(study), encoding="utf-8")
     rows = {row.id: row for row in collect(out)}
     assert (rows["teacher-gaf"].seeds, rows["teacher-signal"].seeds) == (1, 2)
-    assert rows["teacher-gaf"].accuracy_best is not None
-    assert rows["teacher-gaf"].accuracy_best.std is None
+    assert rows["teacher-gaf"].figures.get(("accuracy", "best")) is not None
+    assert rows["teacher-gaf"].figures.get(("accuracy", "best")).std is None
 
 
 def level_page(out: Path, **arrays: np.ndarray) -> str:
@@ -563,8 +579,8 @@ def level_page(out: Path, **arrays: np.ndarray) -> str:
     about = {
         "fold": 0,
         "seed": 0,
-        "samples": [{"number": 3, "label": 0, "group": "p00", "side": "test"}],
-        "models": [{"title": "fam", "model": "dscnn-8", "probabilities": [[0.5, 0.3, 0.2]], "branches": []}],
+        "samples": [{"number": 3, "called": "one", "group": "p00", "side": "test"}],
+        "models": [{"title": "fam", "model": "dscnn-8", "verdicts": [["says one, 50 %", True]], "branches": []}],
     }
     held = {f"0/visualisation/fam.t/stage1/{name.replace('_', '.')}": value[None] for name, value in arrays.items()}
     return looks(Folder.read(Fake(out).write()), Explained(about, held))

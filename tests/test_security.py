@@ -580,12 +580,12 @@ def test_a_run_imports_no_more_than_its_recipe(tiny: dict[str, Any], tmp_path: P
     from overtone.study.build import StudyContext, build_cell
 
     context = StudyContext(plan, out, make_accelerator())
-    context.cell_folder(teacher.key).mkdir(parents=True)
+    context.paths.cell(teacher.key).mkdir(parents=True)
     path = written(trapped, OF_SIGNALS | {"builder": "payload:Net"})
-    path.rename(context.weights_file(teacher.key, "best"))
+    path.rename(context.paths.weights(teacher.key, "best"))
     pupil = next(cell for cell in plan.cells.values() if cell.teachers)
     with pytest.raises(InputError, match="would import and run 'payload:Net'"):
-        build_cell(context, pupil)
+        build_cell(context.inputs(pupil), pupil)
     assert nothing_ran(trapped)
 
 

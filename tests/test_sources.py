@@ -12,7 +12,7 @@ from test_damage import archive
 from test_images import draw
 
 from overtone import data, recipe
-from overtone.data import Windows, check_classes, split
+from overtone.data import Windows, check_sides, split
 from overtone.errors import InputError
 from overtone.recipe import DataSettings, SplitSettings
 from overtone.study import make_plan
@@ -361,4 +361,4 @@ def test_windows_that_differ_in_one_value_are_planned() -> None:
     x = FLAT.copy()
     x[::2, 0, 3] += 1e-3
     windows = made([0, 1] * 4, [0, 0, 1, 1, 2, 2, 3, 3], x)
-    check_classes(windows, split(windows, SplitSettings()))
+    check_sides(windows, split(windows, SplitSettings()))

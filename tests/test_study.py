@@ -129,9 +129,9 @@ def test_table_and_files(finished: tuple[Plan, Path]) -> None:
     assert not list(out.glob("cells/*/progress.pt"))
     row = rows["kd-signal"]
     held = np.load(out / "cells" / plan_key(plan, "kd from signal") / "predictions.npz")
-    accuracy = (held["best"].argmax(1) == held["target"]).mean()
-    assert row.accuracy_best is not None
-    assert row.accuracy_best.mean == pytest.approx(float(accuracy))
+    accuracy = (held["best.logits"].argmax(1) == held["target"]).mean()
+    assert row.figures.get(("accuracy", "best")) is not None
+    assert row.figures.get(("accuracy", "best")).mean == pytest.approx(float(accuracy))
     assert rows["teacher-signal"].size_ratio == 1.0
     assert rows["none"].size_ratio == pytest.approx(rows["teacher-signal"].parameters / rows["none"].parameters)
 
@@ -143,11 +143,11 @@ def plan_key(plan: Plan, title: str) -> str:
 def test_ensemble_is_the_mean_of_probabilities(finished: tuple[Plan, Path]) -> None:
     plan, out = finished
     held = [np.load(out / "cells" / plan_key(plan, f"teacher {t}") / "predictions.npz") for t in ("signal", "gaf")]
-    mixed = sum(torch.from_numpy(h["last"]).softmax(1) for h in held)
+    mixed = sum(torch.from_numpy(h["last.logits"]).softmax(1) for h in held)
     accuracy = float((mixed.argmax(1).numpy() == held[0]["target"]).mean())
     row = next(row for row in collect(out) if row.id == "ensemble")
-    assert row.accuracy_last is not None
-    assert row.accuracy_last.mean == pytest.approx(accuracy)
+    assert row.figures.get(("accuracy", "last")) is not None
+    assert row.figures.get(("accuracy", "last")).mean == pytest.approx(accuracy)
 
 
 def test_student_file_repeats_the_test_logits(finished: tuple[Plan, Path]) -> None:
@@ -157,7 +157,7 @@ def test_student_file_repeats_the_test_logits(finished: tuple[Plan, Path]) -> No
         student = load_student(folder / "student.safetensors")
         held = np.load(folder / "predictions.npz")
         logits = student(torch.from_numpy(plan.windows.x[held["index"]]))
-        np.testing.assert_allclose(logits.detach().numpy(), held["best"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(logits.detach().numpy(), held["best.logits"], rtol=1e-4, atol=1e-5)
         names = set(load_file(folder / "student.safetensors"))
         assert names == set(student.model.state_dict())  # the bare model's keys: no teacher, no adapter
 

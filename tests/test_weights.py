@@ -251,8 +251,8 @@ def test_given_weights_without_a_validation_side(weights: Path, tmp_path: Path) 
     result = json.loads((out / "cells" / key / "result.json").read_text())
     assert (result["best_epoch"], result["val"], set(result["test"])) == (None, None, {"last"})
     (row,) = (row for row in collect(out) if row.id == "teacher-signal")
-    assert (row.n, row.missing, row.accuracy_best) == (1, 0, None)
-    assert row.accuracy_last is not None
+    assert (row.n, row.missing, row.figures.get(("accuracy", "best"))) == (1, 0, None)
+    assert row.figures.get(("accuracy", "last")) is not None
 
 
 def test_a_study_with_given_weights(weights: Path, tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_student_file_as_weights(tmp_path: Path, weights: Path) -> None:
     (key,) = keys_of(plan, "teacher-signal")
     assert execute(plan, tmp_path / "second", only=key) == {}
     trained, scored = (np.load(folder / "predictions.npz") for folder in (cell, tmp_path / "second" / "cells" / key))
-    np.testing.assert_array_equal(scored["best"], trained["best"])
+    np.testing.assert_array_equal(scored["best.logits"], trained["best.logits"])
     with pytest.raises(
         InputError, match=r"was trained for the classes .* and 4 more, the data's are a, b, c and 4 more"
     ):
@@ -428,5 +428,5 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
     assert execute(plan_of(values), out) == {}
     rows = {row.id: row for row in collect(out)}
     for name, stated in {"teacher-r20": 0.898, "teacher-r56": 0.920}.items():
-        assert rows[name].accuracy_best.mean == pytest.approx(stated)
-    assert rows["ensemble"].accuracy_best.mean > 0.9
+        assert rows[name].figures.get(("accuracy", "best")).mean == pytest.approx(stated)
+    assert rows["ensemble"].figures.get(("accuracy", "best")).mean > 0.9

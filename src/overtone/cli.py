@@ -162,18 +162,19 @@ def _execute(
     from overtone.engine import make_accelerator
     from overtone.explain import refresh
     from overtone.study import default_jobs, execute
+    from overtone.trust import named_in
 
     accelerator = make_accelerator()
     if jobs is None:  # a GPU is shared badly by processes that each think it is theirs
         jobs = default_jobs(plan.recipe.train.threads) if accelerator.device.type == "cpu" else 1
-    with Display(console, f"study {plan.recipe.name}") as display:
+    with Display(console, f"study {plan.recipe.name}", plan.windows.task) as display:
         failed = execute(plan, folder, display, only, jobs, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return DONE  # the main process tells of failures; at another's, launchers would kill it before it has reported
     with console.status("looking through the models", spinner="dots"):
         refresh(plan, folder)
-    _report(folder, {})
+    _report(folder, {}, named_in(plan.recipe))
     if failed:
         console.print(f"\n[bold red]{len(failed)} of {len(plan.cells)} cells failed[/bold red]; run one alone with:")
         for key, message in failed.items():
@@ -223,14 +224,14 @@ def list_(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
     trust: Annotated[
-        bool, typer.Option("--trust", help="Taken as elsewhere; a report imports nothing anyway.")
+        bool, typer.Option("--trust", help="Import a task that is not built in, which ensembles and images need.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Make tables and page again from what is on disk. Nothing that a study names is imported."""
+    """Make tables and page again from what is on disk. Without --trust nothing that a study names is imported."""
     with _told(debug), _quiet():
         damaged = _looked_at(folder)
-        _report(folder, damaged)
+        _report(folder, damaged, trust)
     raise typer.Exit(SOME_FAILED if damaged else DONE)
 
 
@@ -257,16 +258,16 @@ def explain(
 
         study = read_study(folder)
         damaged = _looked_at(folder)
-        recipe = validate(study["recipe"], str(folder / "study.json"))
+        recipe = validate(study.recipe, str(folder / "study.json"))
         check_recipe(recipe, str(folder / "study.json"), trust)
         with console.status("reading data", spinner="dots"):
             plan = _plan(recipe, data.load(recipe.data))
-        if plan.windows.content != study["data"]["content"]:
+        if plan.windows.content != study.data.content:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
             found = look(plan, folder, sample, trust, damaged)
-            page = write_explained(folder, found, damaged) if sample else write_page(folder, damaged)
-        overview.show_explained(console, study["data"]["classes"], found, plan.windows.noun)
+            page = write_explained(folder, found, damaged) if sample else write_page(folder, damaged, trust)
+        overview.show_explained(console, found, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -274,9 +275,9 @@ def _looked_at(folder: Path) -> dict[str, str]:
     """What is damaged of a study's cells, told; they count as missing."""
     from overtone.study import OLD, damaged_cells, read_study
 
-    cells = read_study(folder)["cells"]
+    cells = read_study(folder).cells
     damaged, old = damaged_cells(folder, cells)
-    notes = [f"{cells[key]['title']}: {how}; run the study again" for key, how in damaged.items()]
+    notes = [f"{cells[key].title}: {how}; run the study again" for key, how in damaged.items()]
     notes += [f"{len(old)} of {len(cells)} cells {OLD}"] if old else []
     for note in notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -352,7 +353,7 @@ def evaluate(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Accuracy, macro-F1 and confusion of a student on labelled windows (a .npz needs y)."""
+    """A student's scores on labelled windows (a .npz needs y)."""
     with _told(debug), _quiet():
         from overtone import overview
         from overtone.bar import Bar
@@ -365,7 +366,7 @@ def evaluate(
         with Bar(errors) as bar:
             found = Predictions(loaded, read_windows(data, loaded, columns, stride, labelled=True, watch=bar), bar)
             scores = score(found)
-        overview.show_evaluation(console, loaded.classes, scores, found.notes)
+        overview.show_evaluation(console, loaded.task, scores, found.notes)
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
@@ -377,15 +378,15 @@ def _columns(recording: str | None, time: str | None, label: str | None, time_un
     return Columns(recording, time, label, cast("TimeUnit | None", time_unit))
 
 
-def _report(folder: Path, damaged: dict[str, str]) -> None:
+def _report(folder: Path, damaged: dict[str, str], trust: bool | frozenset[str]) -> None:
     from overtone.display import table
     from overtone.report import write_page
-    from overtone.study import collect, mixed_environments, write_tables
+    from overtone.study import collect, mixed_environments, read_study, write_tables
 
-    rows = collect(folder, damaged)
+    rows = collect(folder, damaged, trust)
     write_tables(folder, rows, damaged)
-    page = write_page(folder, damaged)
-    console.print(table(rows, console.width))
+    page = write_page(folder, damaged, trust)
+    console.print(table(rows, console.width, read_study(folder).task.metrics))
     for warning in mixed_environments(folder, damaged):
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     console.print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overtone.study import Cell, StudyCallback, TableRow, spread_over
+from overtone.study import Cell, CellResult, StudyCallback, TableRow, spread_over
+from overtone.tasks import Metric, Task
 from overtone.types import Progress
 
 PLAIN_SECONDS = 10.0
@@ -45,7 +46,7 @@ class Running:
     progress: Progress | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
     row: Mapping[str, Any] | None = None
-    best: float = 0.0
+    best: float | None = None
     said: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,8 +58,8 @@ class Running:
 class Display(StudyCallback):
     """A study's callback. Use it as a context manager; it is live where the console is a terminal."""
 
-    def __init__(self, console: Console, title: str) -> None:
-        self.console, self.title = console, title
+    def __init__(self, console: Console, title: str, task: Task) -> None:
+        self.console, self.title, self.task = console, title, task
         self.cells: list[Cell] = []
         self.ended = 0
         self.running: dict[str, Running] = {}
@@ -112,7 +113,8 @@ class Display(StudyCallback):
         if not self.live and time.monotonic() - now.said > PLAIN_SECONDS:
             now.said = time.monotonic()
             losses = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-            val = f"  val {100 * now.row['val']['accuracy']:.1f} %" if now.row and "val" in now.row else ""
+            val = self._watched(now.row)
+            val = f"  val {val}" if val else ""
             where = f"  {cell.title}  epoch {progress.epoch}/{progress.epochs}  "
             self.console.print(f"{where}{losses}{val}{self._time_left()}", markup=False, highlight=False)
 
@@ -120,18 +122,28 @@ class Display(StudyCallback):
         """An epoch has ended."""
         now = self.running[cell.key]
         now.row, now.progress = row, progress
-        now.best = max(now.best, row.get("val", {"accuracy": 0.0})["accuracy"])
+        watched = self.task.WATCHED
+        value = row.get("val", {}).get(watched.key)
+        if value is not None and (now.best is None or watched.gain(value) > watched.gain(now.best)):
+            now.best = value
 
-    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
+    def _watched(self, row: Mapping[str, Any] | None) -> str:
+        """What chooses the best epoch, on the validation side; empty without one."""
+        metric = self.task.WATCHED
+        value = (row or {}).get("val", {}).get(metric.key)
+        return "" if value is None else metric.with_unit(value)
+
+    def cell_done(self, cell: Cell, result: CellResult) -> None:
         """One line for a finished cell."""
         self._end(cell)
-        chosen = result["best_epoch"] is not None
-        test = 100 * result["test"]["best" if chosen else "last"]["accuracy"]
-        how = f"best epoch {result['best_epoch']}/{cell.epochs}" if chosen else f"last epoch, {cell.epochs}"
+        chosen = result.best_epoch is not None
+        metric = self.task.headline
+        test = metric.with_unit(result.test["best" if chosen else "last"][metric.key])
+        how = f"best epoch {result.best_epoch}/{cell.epochs}" if chosen else f"last epoch, {cell.epochs}"
         how = how if cell.given is None else cell.given.said
-        how += f": {result['told']}" if result.get("told") else ""
+        how += f": {result.told}" if result.told else ""
         about = (f"  {how}{self._time_left()}", "dim")
-        line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test:.1f} %", "bold"), about)
+        line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test}", "bold"), about)
         self.console.print(line)
 
     def cell_failed(self, cell: Cell, message: str) -> None:
@@ -162,7 +174,7 @@ class Display(StudyCallback):
         return f"  about {duration(remaining)} left" if remaining >= 1 else ""
 
     def _render(self) -> Group:
-        """The live part: an overall bar, and for each running cell its bar, losses by term and accuracy."""
+        """The live part: an overall bar, and for each running cell its bar, losses by term and scores."""
         bars = Table.grid(padding=(0, 1))
         bars.add_column(width=24)
         bars.add_column(overflow="fold")
@@ -170,23 +182,24 @@ class Display(StudyCallback):
         overall = f"{self.ended}/{len(self.cells)} cells  {elapsed}{self._time_left()}"
         bars.add_row(ProgressBar(self.total or 1, self._worked()), Text(overall, style="bold"))
         for now in list(self.running.values()):
-            bars.add_row(*_lines(now))
+            bars.add_row(*self._lines(now))
         return Group(bars)
 
-
-def _lines(now: Running) -> tuple[ProgressBar, Text]:
-    """A running cell: its bar, and up to three lines."""
-    if not now.progress:
-        return ProgressBar(1, 0, pulse=True), Text(f"{now.cell.title}: preparing")
-    text = Text(f"{now.cell.title}  epoch {now.progress.epoch}/{now.progress.epochs}")
-    losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
-    text.append(f"\n  loss {losses}", style="cyan")
-    if now.row:
-        said = f"\n  accuracy train {100 * now.row['accuracy']:.1f} %"
-        if "val" in now.row:
-            said += f"  val {100 * now.row['val']['accuracy']:.1f} %  best {100 * now.best:.1f} %"
-        text.append(said, style="green")
-    return ProgressBar(1, now.share), text
+    def _lines(self, now: Running) -> tuple[ProgressBar, Text]:
+        """A running cell: its bar, and up to three lines."""
+        if not now.progress:
+            return ProgressBar(1, 0, pulse=True), Text(f"{now.cell.title}: preparing")
+        text = Text(f"{now.cell.title}  epoch {now.progress.epoch}/{now.progress.epochs}")
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
+        text.append(f"\n  loss {losses}", style="cyan")
+        if now.row:
+            metric = self.task.WATCHED
+            train = now.row["train"].get(metric.key)
+            said = f"  train {metric.with_unit(train)}" if train is not None else ""
+            if now.best is not None:
+                said += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"
+            text.append(f"\n  {metric.title}{said}" if said else "", style="green")
+        return ProgressBar(1, now.share), text
 
 
 def short(number: int | None) -> str:
@@ -199,16 +212,15 @@ def short(number: int | None) -> str:
     return str(number)
 
 
-def table(rows: list[TableRow], width: int) -> Table:
+def table(rows: list[TableRow], width: int, metrics: Sequence[Metric]) -> Table:
     """The study's table for a terminal; a narrow one shows best and last epoch one above the other.
 
     Without a validation side there is no best epoch to show.
     """
-    wide = width >= 132
     chosen = not any(row.shown == "last" for row in rows)
     where = "" if chosen else ", last epoch (no validation side)"
     shown = Table(
-        title=f"test accuracy and macro-F1 in %{where}: mean ± standard deviation {spread_over(rows)}",
+        title=f"test {_titles(metrics)}{where}: mean ± standard deviation {spread_over(rows)}",
         title_style="dim",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -216,13 +228,8 @@ def table(rows: list[TableRow], width: int) -> Table:
     )
     shown.add_column("method", overflow="fold")
     shown.add_column("model", no_wrap=True)
-    best, last = "best on val", "last epoch"
-    heads = [f"accuracy\n{best}", f"macro-F1\n{best}", f"accuracy\n{last}", f"macro-F1\n{last}"]
-    if not chosen:
-        heads = heads[2:]
-    elif not wide:
-        heads = ["accuracy\nbest, last", "macro-F1\nbest, last"]
-    for head in heads:
+    wide = width >= 76 + 28 * len(metrics)
+    for head in _heads(metrics, chosen, wide):
         shown.add_column(head, justify="right", no_wrap=True)
     adapters = any(row.adapters for row in rows)
     for head in ("folds ×\nseeds", "param.", "MACs", "times\nsmaller", *(["adapters"] if adapters else [])):
@@ -232,14 +239,37 @@ def table(rows: list[TableRow], width: int) -> Table:
             shown.add_section()
         name = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
         model = {"signal": f"{row.student} (signal branch)"}.get(row.part, f"{row.student} {row.part}".strip())
-        both = [row.accuracy_best, row.macro_f1_best, row.accuracy_last, row.macro_f1_last]
-        figures = [str(figure) if figure else "" for figure in both]
-        if not chosen:
-            figures = figures[2:]
-        elif not wide:
-            figures = [f"{figures[0]}\n[dim]{figures[2]}[/dim]", f"{figures[1]}\n[dim]{figures[3]}[/dim]"]
         count = f"{row.folds} × {row.seeds}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         costs = [short(row.parameters), short(row.macs), ratio, *([short(row.adapters)] if adapters else [])]
-        shown.add_row(escape(name), escape(model), *figures, count, *costs)
+        shown.add_row(escape(name), escape(model), *_figures(row, metrics, chosen, wide), count, *costs)
     return shown
+
+
+def _titles(metrics: Sequence[Metric]) -> str:
+    """``accuracy and macro-F1 in %``, ``MAE, RMSE and R²``."""
+    names = [metric.title for metric in metrics]
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    units = {metric.unit for metric in metrics}
+    return f"{listed} in {units.pop()}" if len(units) == 1 and units != {""} else listed
+
+
+def _heads(metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
+    """Of the columns with scores."""
+    if chosen and not wide:
+        return [f"{metric.title}\nbest, last" for metric in metrics]
+    columns = [*(["best on val"] if chosen else []), "last epoch"]
+    return [f"{metric.title}\n{column}" for column in columns for metric in metrics]
+
+
+def _figures(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
+    """A row's scores in these columns."""
+    found = {
+        which: [figure.text(m) if (figure := row.figures.get((m.key, which))) else "" for m in metrics]
+        for which in ("best", "last")
+    }
+    if not chosen:
+        return found["last"]
+    if wide:
+        return [*found["best"], *found["last"]]
+    return [f"{best}\n[dim]{last}[/dim]" for best, last in zip(found["best"], found["last"], strict=True)]

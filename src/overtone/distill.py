@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -25,9 +25,10 @@ from overtone.given import (
     models_of,
     views_of,
 )
-from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
+from overtone.methods import METHODS, PRESETS, Method, check_distillable, configure, default_weights, make
 from overtone.recipe import WeightSettings, validation_message
 from overtone.tap import Tap, probe
+from overtone.tasks import Classification, Task
 from overtone.teachers import Teacher
 from overtone.trial import rehearse, squashed
 from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of
@@ -44,11 +45,12 @@ class Distillation(nn.Module):
 
     Args:
         student: the tapped student.
-        methods: by name; their terms are called ``name.term``. Cross-entropy is always there, as ``ce``, and for each
-            branch of a two-branch student as ``ce.BRANCH``.
+        methods: by name; their terms are called ``name.term``. The task's own (``ce`` of a classifier) are always
+            there, and once more for each branch of a two-branch student, as ``ce.BRANCH``.
         weights: by term, or by a term's beginning (``sp.gram`` for ``sp.gram.signal``); the longest fits. Every term
             needs one.
         view: which view the student sees, or views.
+        task: what the student must do; that of its tap unless given.
 
     Raises:
         InputError: for a weight that fits no term, a term without a weight, or a method without one above 0.
@@ -60,12 +62,14 @@ class Distillation(nn.Module):
         methods: Mapping[str, Method],
         weights: Mapping[str, WeightSettings],
         view: Seen = "signal",
+        task: Task | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods)
         self.view = view
-        terms = ["ce", *(f"ce.{branch}" for branch in student.branches)]
+        self.task = task or student.task
+        terms = [*self.task.terms, *(f"{own}.{branch}" for branch in student.branches for own in self.task.terms)]
         terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
         for name, method in methods.items():
@@ -85,6 +89,7 @@ class Distillation(nn.Module):
         view: str | Sequence[str] | None = None,
         weights: Mapping[str, float | WeightSettings] | None = None,
         data: DataInfo | None = None,
+        task: Task | None = None,
         **settings: Any,
     ) -> OwnLoop:
         """Distillation for one's own training loop: no recipe, no engine, no study.
@@ -100,6 +105,7 @@ class Distillation(nn.Module):
             view: the view that the student sees, or the views of a two-branch student, ``("signal", "gaf")``.
             weights: by term, as in a recipe; the method's published ones unless given.
             data: class names, numbers and labels of the training samples, for methods with a memory.
+            task: what the models do, ``Regression(targets=..., mean=..., std=...)``; classes unless given.
 
         Returns:
             A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
@@ -123,8 +129,9 @@ class Distillation(nn.Module):
         check_names(names_of(mine), views, "view: the example holds no view")
         first = views[names_of(mine)[0]]
         check_device("the example", first, student)
-        tap, spec, more = _probed_student(student, views, mine)
-        made, specs = _probed_teachers(given, spec.classes, views, names_of(mine)[0])
+        task = Classification() if task is None else task
+        tap, spec, more = _probed_student(student, views, mine, task)
+        made, specs = _probed_teachers(given, spec.classes, views, names_of(mine)[0], task)
         told = {"the student": squashed(spec), **{f"teacher {name!r}": squashed(own) for name, own in specs.items()}}
         for who, sentence in [*told.items(), ("the student", more)]:
             if sentence is not None:
@@ -132,19 +139,21 @@ class Distillation(nn.Module):
         models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
         _check_classes(models, data, spec.classes)
         info = data or DataInfo(
-            tuple(str(c) for c in range(spec.classes)),
+            tuple(str(c) for c in range(spec.classes)) if task.LOGITS else (),
             torch.zeros(0, dtype=torch.long),
             torch.zeros(0, dtype=torch.long),
         )
         configs = {name: configure(name, own) for name, own in chosen.items()}
+        for name in configs:
+            check_distillable(name, task)
         modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
-        distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {})), mine)
+        distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {}), task), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
         return OwnLoop(distillation.to(first.device), made, spec.classes, kinds)
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Every term's key, ``ce`` first."""
+        """Every term's key, the task's own first."""
         return tuple(self.weights)
 
     def forward(self, batch: Batch, teachers: Mapping[str, Output], progress: Progress) -> Step:
@@ -155,28 +164,40 @@ class Distillation(nn.Module):
         output = self.student(batch.input(self.view))
         weights = {term: w.at(progress.epoch, progress.epochs) for term, w in self.weights.items()}
         # Losses in float32 under autocast: half precision loses small differences of probabilities.
-        with torch.autocast(output.logits.device.type, enabled=False):
+        with torch.autocast(batch.index.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            terms = {"ce": F.cross_entropy(self._judged(mine.logits, None), batch.target)}
+            terms = self.task.losses(self._judged(mine, None), batch)
             for name, branch in mine.branches.items():
-                terms[f"ce.{name}"] = F.cross_entropy(self._judged(branch.logits, name), batch.target)
+                own = self.task.losses(self._judged(branch, name), batch)
+                terms.update({f"{term}.{name}": value for term, value in own.items()})
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
                     continue
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
-                found = method(part, theirs, batch, progress)
+                found = method(*self._compared(part, theirs, batch), progress)
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
 
-    def _judged(self, logits: Tensor, branch: str | None) -> Tensor:
-        """Logits of the whole, or of a branch, as cross-entropy sees them: methods that train it may change them."""
+    def _compared(
+        self, student: Output, teachers: Mapping[str, Output], batch: Batch
+    ) -> tuple[Output, dict[str, Output], Batch]:
+        """What methods compare; of several teachers each sees what the task made of the ones before."""
+        theirs = dict(teachers)
+        for name, teacher in teachers.items():
+            student, theirs[name], batch = self.task.compared(student, teacher, batch)
+        return student, theirs, batch
+
+    def _judged(self, output: Output, branch: str | None) -> Output:
+        """The whole's output, or a branch's, as the task's own terms see it: methods may change its logits."""
         for method in self.methods.values():
-            if method.branch == branch:
-                logits = method.judged(logits)  # type: ignore[operator]
-        return logits
+            own = cast(Method, method)
+            if own.branch == branch and type(own).judged is not Method.judged:
+                logits = own.judged(output.logits)
+                output = replace(output, prediction={**output.prediction, "logits": logits})
+        return output
 
 
 class OwnLoop(nn.Module):
@@ -198,7 +219,7 @@ class OwnLoop(nn.Module):
 
         Args:
             x: the batch, or its views by name where teachers see other ones than the student.
-            y: class numbers, (B,).
+            y: class numbers, (B,), or the targets of another task.
             index: the samples' numbers in the training set; methods that remember each sample need it.
             progress: where training is, for weights that change over time; the first of one epoch unless given, with
                 calls in training counted as steps for methods that draw samples anew at each.
@@ -219,7 +240,8 @@ class OwnLoop(nn.Module):
             check_names(names_of(teacher.view), views, f"teacher {name!r} sees the view")
         asked = [*seen, *(view for teacher in self._teachers.values() for view in names_of(teacher.view))]
         check_views(views, asked, self._kinds, self.distillation.student)
-        check_labels(y, index, views[seen[0]], self._classes)
+        if self.distillation.task.LOGITS:
+            check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
             if method.training and len(y) < method.min_batch:  # type: ignore[operator]
                 raise InputError(
@@ -270,9 +292,11 @@ def _probe(who: str, tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
         raise misfit(who, tap.model, x, error) from error
 
 
-def _probed_student(student: nn.Module, views: Mapping[str, Tensor], seen: Seen) -> tuple[Tap, Spec, str | None]:
+def _probed_student(
+    student: nn.Module, views: Mapping[str, Tensor], seen: Seen, task: Task
+) -> tuple[Tap, Spec, str | None]:
     """The student, its spec, and what it returns in training beside its logits."""
-    tap = Tap(student)
+    tap = Tap(student, task=task)
     if tap.branches and [views[name].dim() - 1 for name in names_of(seen)] != [2, 3]:
         raise InputError(
             "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
@@ -287,18 +311,19 @@ def _probed_student(student: nn.Module, views: Mapping[str, Tensor], seen: Seen)
 
 
 def _probed_teachers(
-    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Tensor], first: str
+    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Tensor], first: str, task: Task
 ) -> tuple[dict[str, Teacher], dict[str, Spec]]:
     """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
     made, specs = {}, {}
     for name, model in models.items():
         seen = name if name in views else first
-        made[name] = Teacher(name, Tap(model), seen)
+        made[name] = Teacher(name, Tap(model, task=task), seen)
         made[name].follow(views[seen].device)
         specs[name] = _probe(f"teacher {name!r}", made[name].tap, views, seen)
         if specs[name].classes != classes:
+            what = "classes" if task.LOGITS else "outputs"
             raise InputError(
-                f"teacher {name!r} has {specs[name].classes} classes, the student {classes}; they must be the same, in "
+                f"teacher {name!r} has {specs[name].classes} {what}, the student {classes}; they must be the same, in "
                 "the same order"
             )
     return made, specs
@@ -354,9 +379,9 @@ def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None, count
         for who, m in models.items()
         if isinstance(c := getattr(m, "classes", None), (list, tuple))
     }
-    if data is not None:
+    if data is not None and data.classes:
         known["data"] = tuple(map(str, data.classes))
-        if len(data.classes) != count:
+        if data.classes and len(data.classes) != count:
             raise InputError(f"data has {len(data.classes)} classes, the models {count}; they must be the same")
     first = next(iter(known), "")
     for who, classes in known.items():

@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from overtone.data import TableColumns
 from overtone.errors import InputError
 from overtone.models import branch_names
-from overtone.recipe import ModelOptions
+from overtone.recipe import ModelOptions, TaskSettings
+from overtone.tasks import Classification, Task, make, named
 from overtone.views import CustomView, View
 
 HEADER = "overtone"
@@ -43,13 +44,36 @@ class SeenView(BaseModel):
     state: dict[str, Any]
 
 
+class SeenTask(BaseModel):
+    """A task in a student file: its name, and what it knows of the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(max_length=LONGEST_NAME)]
+    facts: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, task: Task) -> SeenTask:
+        """As it stands in a file."""
+        return cls(name=named(task), facts=task.model_dump(mode="json", exclude_defaults=True))
+
+    def task(self) -> Task:
+        """The task itself; one that is not built in is imported.
+
+        Raises:
+            InputError: for an unknown task, or facts that it does not have.
+        """
+        return make(TaskSettings(name=self.name, **self.facts))
+
+
 class Header(BaseModel):
     """What a student file says about itself.
 
     Attributes:
         builder: the model's name, as in a recipe.
         input_shape: one sample as the model sees it, after its view; the shapes of both inputs of a two-branch model.
-        classes, channels: names, in order.
+        task: what it does: names of its classes, in order.
+        channels: names, in order.
         rate: Hz, if known.
         window: samples in a window; height and width of images.
         mean, std: standardisation of each channel, in the recording's units.
@@ -63,7 +87,7 @@ class Header(BaseModel):
     format: Literal[1] = 1
     builder: Annotated[str, Field(max_length=LONGEST_NAME)]
     input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...]
-    classes: tuple[str, ...]
+    task: SeenTask
     channels: tuple[str, ...]
     rate: float | None
     window: int | tuple[int, int]
@@ -76,7 +100,12 @@ class Header(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_view(cls, value: Any) -> Any:
-        """Files written before models with two branches name their view beside everything else."""
+        """Files written before models with two branches name their view beside everything else, those before tasks
+        their classes.
+        """
+        if isinstance(value, dict) and "classes" in value and "task" not in value:
+            rest = {name: held for name, held in value.items() if name != "classes"}
+            value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": value["classes"]}}}
         if isinstance(value, dict) and "view" in value:
             own = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
             return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [own]}
@@ -136,8 +165,11 @@ def read_header(path: Path) -> Header:
 def _wrong(header: Header) -> Iterator[str]:
     """What cannot be, of everything that no view decides."""
     count = len(header.channels)
-    if not header.classes or not count:
-        yield f"{len(header.classes)} classes, {count} channels"
+    names = header.task.facts.get("classes", ())
+    if header.task.name == Classification.NAME and (not isinstance(names, (list, tuple)) or not names):
+        yield "no classes"
+    if not count:
+        yield "no channels"
     for name, held in {"mean": header.mean, "std": header.std}.items():
         if len(held) != count:
             yield f"{count} channels, but {name} of {len(held)}"
@@ -155,7 +187,8 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    for name in (header.builder, *header.classes, *header.channels):
+    said = json.dumps(header.task.facts, ensure_ascii=False)
+    for name in (header.builder, said.replace("\n", ""), *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +18,7 @@ from overtone.predict import Evaluation
 from overtone.study import Plan, Size
 from overtone.study.check import Check, Cost, check
 from overtone.study.size import LONG
+from overtone.tasks import Matrix, Task
 from overtone.types import Spec
 
 
@@ -33,7 +33,7 @@ def _recipes() -> list[tuple[str, str]]:
 
 
 def _methods() -> list[tuple[str, str]]:
-    found = [("none", f"the student alone, cross-entropy only\n{_needed(0, 0)}")]
+    found = [("none", f"the student alone, the task's own terms only\n{_needed(0, 0)}")]
     for name, kind in methods.METHODS.items():
         needed = f"{_needed(*kind.TEACHERS)} · {kind.STUDENT}"
         found.append((name, f"{kind.SUMMARY}\n{needed} · {kind.SEES} · {kind.SOURCE}"))
@@ -94,17 +94,18 @@ def show_list(console: Console, what: str) -> None:
     console.print(grid)
 
 
-def show_evaluation(console: Console, classes: Sequence[str], found: Evaluation, notes: Sequence[str]) -> None:
-    """A student's scores, and which class it takes for which."""
-    console.print(
-        f"{found.windows} {found.noun}s: accuracy [bold]{100 * found.accuracy:.1f} %[/bold], macro-F1 "
-        f"[bold]{100 * found.macro_f1:.1f} %[/bold]",
-        highlight=False,
+def show_evaluation(console: Console, task: Task, found: Evaluation, notes: Sequence[str]) -> None:
+    """A student's scores, and what it takes for what."""
+    scores = ", ".join(
+        f"{metric.title} [bold]{metric.with_unit(found.scores[metric.key])}[/bold]" for metric in task.metrics
     )
-    table = _table("confusion (rows: truth)", ("", *classes), classes)
-    for name, row in zip(classes, found.confusion, strict=True):
-        table.add_row(escape(name), *map(str, row))
-    console.print(table)
+    console.print(f"{found.windows} {found.noun}s: {scores}", highlight=False)
+    shown = task.shown([found.details])
+    if isinstance(shown, Matrix):
+        table = _table(f"{shown.name} (rows: truth)", ("", *shown.labels), shown.labels)
+        for name, row in zip(shown.labels, shown.counts.tolist(), strict=True):
+            table.add_row(escape(name), *map(str, row))
+        console.print(table)
     for note in notes:
         console.print(f"[yellow]{escape(note)}[/yellow]")
 
@@ -175,9 +176,10 @@ def _show_data(console: Console, plan: Plan) -> None:
             f"{channels}; {len(windows.groups)} groups"
         )
     console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
-    sizes = np.bincount(windows.y, minlength=len(windows.classes))
+    summary = windows.task.summary(windows.y, windows.group, len(windows.groups))
+    what = "classes" if summary.counts else "targets"
     console.print(
-        "classes: " + ", ".join(f"{escape(name)} {size}" for name, size in zip(windows.classes, sizes, strict=True)),
+        f"{what}: " + ", ".join(f"{escape(str(n))} {v}" for n, v in zip(summary.columns, summary.total, strict=True)),
         highlight=False,
     )
     for note in [*windows.notes, *data.leaks(windows, plan.recipe.split)]:
@@ -251,16 +253,15 @@ def _show_rows(console: Console, found: Check) -> None:
             console.print(f"[dim]{escape(row.title)}: {escape(note)}[/dim]", highlight=False)
 
 
-def show_explained(console: Console, classes: Sequence[str], found: Explained, noun: str) -> None:
+def show_explained(console: Console, found: Explained, noun: str) -> None:
     """What each model says of the explained windows or images (``noun``)."""
     samples = found.about["samples"]
-    names = [f"{noun} {s['number']}: {classes[s['label']]}" for s in samples]
-    table = _table("what each model says, and how sure it is", ("model", *names), ())
+    names = [f"{noun} {s['number']}: {s['called']}" for s in samples]
+    table = _table("what each model says", ("model", *names), ())
     for model in found.about["models"]:
         cells = []
-        for sample, shares in zip(samples, model["probabilities"], strict=True):
-            guess = max(range(len(shares)), key=shares.__getitem__)
-            colour = "green" if guess == sample["label"] else "red"
-            cells.append(f"[{colour}]{escape(classes[guess])}[/{colour}] {100 * shares[guess]:.0f} %")
+        for said, right in model["verdicts"]:
+            colour = {True: "green", False: "red", None: "default"}[right]
+            cells.append(f"[{colour}]{escape(said.removeprefix('says '))}[/{colour}]")
         table.add_row(escape(model["title"]), *cells)
     console.print(table)

@@ -24,9 +24,13 @@ from overtone.data.resample import Stream, regular
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import Table, TimeUnit, read_blocks
 from overtone.data.windows import in_samples
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
+from overtone.tasks import Classification, Context, Task, joined
+from overtone.types import Output
+
+CLASSES = Classification()
 
 BATCH, BATCH_VALUES = 256, 2**22
 """Windows at a time, fewer where they hold more values than this; large images would take gigabytes inside a model."""
@@ -47,7 +51,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Given:
-    """A file's windows, and their labels where asked for (numbers of the student's classes).
+    """A file's windows, and their labels where asked for (as its task has them).
 
     Attributes:
         windows: their ``x`` is read when it is asked for, from front to back.
@@ -74,7 +78,7 @@ def read_windows(
         student: says channels, rate and window.
         columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
-        labelled: read labels, which must be among the student's classes.
+        labelled: read labels, which must be ones that the student can give.
         watch: hears how much of a text table is read.
 
     Raises:
@@ -88,7 +92,8 @@ def read_windows(
         return _npz(path, header, stride, labelled, where)
     recordings, names = _table(path, header, columns, labelled, where, watch)
     recordings.check()
-    return Given(cut(recordings, header.window, stride), names)
+    task = header.task.task() if labelled else CLASSES
+    return Given(cut(recordings, header.window, stride, task), names)
 
 
 def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
@@ -99,7 +104,7 @@ def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
     wanted = (len(header.channels), *header.size)
     if x.shape[1:] != wanted:
         raise InputError(f"{where}: X must be (N, {', '.join(map(str, wanted))}), images of 0 to 255; got {x.shape}")
-    labels, notes = _labels(y, len(x), header, where)
+    labels, notes = _labels(y, len(x), header.task.task(), where)
     return Given(_of_images(x, labels, header, where, tuple(notes)), None)
 
 
@@ -121,12 +126,15 @@ def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Give
         raise InputError(
             f"{where}: there is no image; this student takes an image, a folder of them, or a .npz with X (N, C, H, W)"
         )
-    labels = _numbers([(folder / name).parent.name for name in names], header, where) if labelled else None
-    y = np.zeros(len(names), dtype=np.int64) if labels is None else labels
+    y: npt.NDArray[Any] = np.zeros(len(names), dtype=np.int64)
+    if labelled:
+        y = header.task.task().targets_of(np.asarray([(folder / name).parent.name for name in names]), where)[0]
     return Given(_of_images(ImageFiles(folder, names, height, where), y, header, where, ()), tuple(names))
 
 
-def _of_images(x: Items | ImageFiles, y: IntArray, header: Header, where: str, notes: tuple[str, ...]) -> Windows:
+def _of_images(
+    x: Items | ImageFiles, y: npt.NDArray[Any], header: Header, where: str, notes: tuple[str, ...]
+) -> Windows:
     zeros, numbers = np.zeros(len(x), dtype=np.int64), np.arange(len(x))
     return Windows(
         x=cast(Any, x),
@@ -135,7 +143,7 @@ def _of_images(x: Items | ImageFiles, y: IntArray, header: Header, where: str, n
         recording=numbers,
         start=zeros,
         groups=("-",),
-        classes=header.classes,
+        classes=(),
         channels=header.channels,
         rate=None,
         where=where,
@@ -152,7 +160,7 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
             f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
             f"{', '.join(header.channels)}; got {x.shape}"
         )
-    labels, notes = _labels(y, len(x), header, where)
+    labels, notes = _labels(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
     starts = np.arange(0, samples - size + 1, step)
@@ -169,7 +177,7 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
         recording=recording,
         start=start,
         groups=("-",),
-        classes=header.classes,
+        classes=(),
         channels=header.channels,
         rate=header.rate,
         where=where,
@@ -192,35 +200,13 @@ def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, n
     return x, held.get("y")
 
 
-def _labels(y: npt.NDArray[Any] | None, count: int, header: Header, where: str) -> tuple[IntArray, list[str]]:
-    """Numbers of the student's classes (0 without y), and a note where y itself is taken as such, not as names."""
+def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> tuple[npt.NDArray[Any], list[str]]:
+    """The targets in y (zeros without it), and a note on how they were read."""
     if y is None:
         return np.zeros(count, dtype=np.int64), []
-    if y.shape != (count,):
+    if len(y) != count or (task.LOGITS and y.ndim != 1):
         raise InputError(f"{where}: X and y must be equally long, got {count} and {y.shape}")
-    if np.issubdtype(y.dtype, np.floating) and np.isfinite(y).all() and (y == np.round(y)).all():
-        y = y.astype(np.int64)  # as in training
-    if not np.issubdtype(y.dtype, np.integer) or any(_is_number(name) for name in header.classes):
-        return _numbers([str(label) for label in y], header, where), []
-    last = len(header.classes) - 1
-    wrong = (y < 0) | (y > last)
-    if wrong.any():
-        raise InputError(
-            f"{where}: y holds {y[wrong][0]}, but the student's classes have names; give these "
-            f"({nearest('', header.classes)}) or their numbers, 0 to {last}"
-        )
-    return y.astype(np.int64), [
-        f"{where}: y holds numbers, taken as the student's classes in their order: 0 is {header.classes[0]}, {last} is "
-        f"{header.classes[last]}"
-    ]
-
-
-def _is_number(name: str) -> bool:
-    try:
-        int(name)
-    except ValueError:
-        return False
-    return True
+    return task.targets_of(y, where)
 
 
 def _table(
@@ -233,14 +219,15 @@ def _table(
     blocks = read_blocks(path, where, read)
     first = next(blocks)
     columns, notes = _columns(first, header, given, where)
-    label = (columns.label or "label") if labelled else None
+    task = header.task.task()
+    label = (columns.label or ("label" if task.LOGITS else task.names[0])) if labelled else None
     texts = {name: role for name, role in ((label, "label"), (columns.recording, "recording")) if name is not None}
     table = compact(chain([first], blocks), header.channels, texts, columns.time, columns.time_unit)
     count = len(table.lines)
-    labels: IntArray = np.broadcast_to(np.int64(0), (count,))
+    labels: npt.NDArray[Any] = np.broadcast_to(np.int64(0), (count,))
     if label is not None:
         own = table.texts[label]
-        labels = _numbers(list(own.names), header, where)[own.numbers]
+        labels = task.targets_of(np.asarray(list(own.names)), where)[0][own.numbers]
     names = tuple(table.texts[columns.recording].names) if columns.recording else ("0",)
     streams = [
         Stream(
@@ -307,20 +294,11 @@ def _columns(table: Table, header: Header, given: Columns, where: str) -> tuple[
 
 
 def _recordings(signals: list[FloatArray], labels: list[IntArray], header: Header, where: str) -> Recordings:
-    return Recordings(signals, labels, ["-"] * len(signals), header.classes, header.channels, header.rate, where)
-
-
-def _numbers(labels: Sequence[str], header: Header, where: str) -> IntArray:
-    """Labels as numbers of the student's classes."""
-    number = {name: n for n, name in enumerate(header.classes)}
-    for label in labels:
-        if label not in number:
-            raise InputError(f"{where}: label {label!r} is not among the student's classes; {nearest(label, number)}")
-    return np.asarray([number[label] for label in labels], dtype=np.int64)
+    return Recordings(signals, labels, ["-"] * len(signals), (), header.channels, header.rate, where)
 
 
 class Predictions:
-    """Class probabilities of windows, batch by batch, and what was noticed of them on the way.
+    """What a student's last layer gives for windows, batch by batch, and what was noticed of them on the way.
 
     Args:
         student: the student.
@@ -336,7 +314,7 @@ class Predictions:
         self.flat = None if given.streamed is None else Flat(header.channels, given.streamed)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Which windows, and their (n, classes).
+        """Which windows, and their (n, outputs).
 
         Raises:
             InputError: for values that are not finite, or a file that turns out to be damaged.
@@ -351,7 +329,8 @@ class Predictions:
             self.seen.add(x, windows.recording[part], windows.start[part])
             if self.flat is not None:
                 self.flat.add(x, windows.recording[part])
-            yield part, self.student.predict(torch.from_numpy(x))
+            with torch.no_grad():
+                yield part, self.student(torch.from_numpy(x))
             if self.watch is not None:
                 self.watch(f"{windows.noun}s", part.stop, len(windows))
 
@@ -362,8 +341,10 @@ class Predictions:
 
 
 def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
-    """A CSV with each window's place (recording, first sample, seconds) or image, its class, and every probability."""
-    given, classes, rate = predictions.given, predictions.student.classes, predictions.student.header.rate
+    """A CSV with each window's place (recording, first sample, seconds) or image, and what the task says of it: a class
+    and every probability, or values.
+    """
+    given, task, rate = predictions.given, predictions.student.task, predictions.student.header.rate
     windows = given.windows
     of_images = windows.noun == "image"
     place = ["image"] if of_images else ["recording", "start", "start_seconds"]
@@ -371,39 +352,31 @@ def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
     def write(cells: Iterable[object]) -> None:
         file.write(csv_line(cells).encode(errors="backslashreplace"))  # names of files may be any bytes
 
-    write([*place, "class", *(f"p({name})" for name in classes)])
+    write([*place, *task.columns()])
     for part, found in predictions:
-        best = found.argmax(1).tolist()
-        for number, recording, start, row in zip(
-            best, windows.recording[part].tolist(), windows.start[part].tolist(), found.tolist(), strict=True
+        for recording, start, row in zip(
+            windows.recording[part].tolist(), windows.start[part].tolist(), task.answer(found).tolist(), strict=True
         ):
             name = str(recording) if given.recordings is None else given.recordings[recording]
             where = [name] if of_images else [name, start, f"{start / rate:.4f}" if rate else ""]
-            write([*where, classes[number], *(f"{p:.6f}" for p in row)])
+            write([*where, *task.cells(row)])
         file.flush()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a student does on labelled windows or images (``noun``); ``confusion`` rows are the truth."""
+    """How a student does on labelled windows or images (``noun``): its task's metrics, and what it keeps beside."""
 
     windows: int
     noun: str
-    accuracy: float
-    macro_f1: float
-    confusion: list[list[int]]
+    scores: dict[str, float]
+    details: dict[str, Any]
 
 
 def evaluate(predictions: Predictions) -> Evaluation:
-    """Accuracy, macro-F1 and confusion of a student."""
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score  # slow to import
-
-    windows = predictions.given.windows
-    guess = np.concatenate([found.argmax(1).cpu().numpy() for _, found in predictions])
-    return Evaluation(
-        len(windows),
-        windows.noun,
-        float(accuracy_score(windows.y, guess)),
-        float(f1_score(windows.y, guess, labels=np.unique(windows.y), average="macro", zero_division=0)),
-        confusion_matrix(windows.y, guess, labels=range(len(predictions.student.classes))).tolist(),
-    )
+    """A student's scores."""
+    windows, task = predictions.given.windows, predictions.student.task
+    found = joined([task.predict(Output.of(own.cpu())) for _, own in predictions])
+    truth = torch.from_numpy(np.asarray(windows.y))
+    context = Context(windows.recording, windows.start)
+    return Evaluation(len(windows), windows.noun, task.scores(found, truth, context), task.details(found, truth))

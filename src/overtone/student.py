@@ -45,14 +45,16 @@ class Student(nn.Module):
         super().__init__()
         self.model, self.header, self.views, self.missing = model, header, tuple(views), missing
         self.standardise = Standardiser(header.mean, header.std)
+        self.task = header.task.task()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
-        return self.header.classes
+        """Class names in the order of the logits; names of the targets of another task."""
+        return self.task.names
 
     def forward(self, windows: Tensor | npt.NDArray[Any]) -> Tensor:
-        """Windows (B, C, T) in the recording's units, or images (B, C, H, W) of 0 to 255 -> logits (B, classes).
+        """Windows (B, C, T) in the recording's units, or images (B, C, H, W) of 0 to 255 -> logits (B, classes), or
+        what else the model's last layer gives, (B, outputs).
 
         An array of numpy is taken as well, onto the model's device.
 
@@ -124,8 +126,8 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def predict(self, windows: Tensor | npt.NDArray[Any]) -> Tensor:
-        """Windows (B, C, T), or images (B, C, H, W), of torch or numpy -> class probabilities (B, classes)."""
-        return self(windows).softmax(1)
+        """Windows (B, C, T), or images (B, C, H, W), of torch or numpy -> probabilities (B, classes), or values."""
+        return self.task.answer(self(windows))
 
 
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
@@ -155,7 +157,8 @@ def load_student(path: str | Path, trust: Trust = False) -> Student:
     path = Path(path)
     trust = {trust} if isinstance(trust, str) else trust
     header = read_header(path)
-    check_header(header.builder, header.options.arguments, [view.type for view in header.views], str(path), trust)
+    named = [*(view.type for view in header.views), header.task.name]
+    check_header(header.builder, header.options.arguments, named, str(path), trust)
     views = [make_view(view.type, view.settings, f"{path}: view") for view in header.views]
     check_views(header, views, str(path), bounded=trust is False)
     return Student(_load_model(path, header, trust), header, views).eval()
@@ -165,7 +168,7 @@ def _load_model(path: Path, header: Header, trust: Trust) -> nn.Module:
     """The header's model with the file's weights; first without memory, unless it is somebody's own and trusted."""
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    wanted = (header.builder, header.input_shape, len(header.classes), header.options)
+    wanted = (header.builder, header.input_shape, header.task.task().outputs, header.options)
     named = trust is True or (trust is not False and header.builder in trust)
     sketched = not (named and ":" in header.builder)
     try:

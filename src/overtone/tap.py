@@ -20,8 +20,11 @@ from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
 from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
+from overtone.tasks import Classification, Task
 from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
-from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, logits_of, shape_of
+from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, shape_of
+
+CLASSES = Classification()
 
 
 @dataclass
@@ -66,20 +69,21 @@ class Tap(nn.Module):
     """A model whose call returns an :class:`~overtone.types.Output` instead of bare logits.
 
     Args:
-        model: any classifier from a tensor to logits (B, C); what else it may return, see
-            :func:`~overtone.types.logits_of`.
+        model: any model from a tensor to what its task reads: of a classifier logits (B, C); what else it may return,
+            see :func:`~overtone.types.logits_of`.
         at: stage names mapped to module paths, ``{"stage1": "layer1.2"}``; None uses the stages a built-in model
             declares, or finds a foreign model's in the first :func:`probe`.
+        task: reads what the model returns.
 
     Raises:
         InputError: for a module path that does not exist; the nearest are named.
     """
 
-    def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None) -> None:
+    def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None, task: Task = CLASSES) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise InputError(f"a tap is of a torch module, got {described(model)}")
-        self.model = model
+        self.model, self.task = model, task
         self.declared = isinstance(model, Tapped) and at is None
         self._held = _Held()
         self._hooks: list[Any] = []
@@ -138,7 +142,7 @@ class Tap(nn.Module):
 
         Raises:
             OvertoneError: if a tapped module was not run, so that its stage would be stale.
-            InputError: for a model that returns something in which no logits can be told.
+            InputError: for a model that returns something that its task cannot read.
         """
         if self.declared:
             assert isinstance(self.model, Tapped)
@@ -147,7 +151,7 @@ class Tap(nn.Module):
         held.tensors.clear()
         held.running = True
         try:
-            logits = logits_of(self.model(x))
+            prediction = self.task.read(self.model(x))
             stages = dict(held.tensors)
         finally:
             held.running = False
@@ -161,7 +165,7 @@ class Tap(nn.Module):
         embedding = stages.pop("embedding", None)
         if isinstance(x, Tensor):
             stages = {name: self.as_map(name, caught, x) for name, caught in stages.items()}
-        return Output(logits, stages, embedding)
+        return Output(prediction, stages, embedding)
 
     def as_map(self, stage: str, held: Tensor, x: Tensor) -> Tensor:
         """What the module of a stage gave, as a map; tokens are read as the last probe found them to be."""
@@ -306,7 +310,7 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
         axes: what each input's axes mean, ``[("time",)]``; see :class:`~overtone.views.View`.
 
     Raises:
-        InputError: for a model whose output is not (B, classes) for B samples, or that is not tapped.
+        InputError: for a model whose output is not what its task takes for B samples, or that is not tapped.
     """
     if not isinstance(tap, Tap):
         raise InputError(f"probe takes a tapped model, probe(Tap(model), example); got {described(tap)}")
@@ -322,9 +326,9 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
                 tap.attach_before(example)
         with torch.no_grad():
             output = tap(example)
-        _check_logits(output.logits, example)
+        tap.task.check_output(output, _samples(example))
         spec = _spec(output, tap.model if tap.declared else None, example, axes)
-        return replace(spec, ends=_ends(tap.model, output.logits))
+        return replace(spec, ends=_ends(tap.model, output.logits)) if tap.task.LOGITS else spec
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -339,15 +343,8 @@ def _drop_points(tap: Tap, example: Tensor) -> None:
         tap.attach({f"stage{number}": path for number, path in enumerate(kept, start=1)})
 
 
-def _check_logits(logits: Tensor, example: Input) -> None:
-    samples = len(next(x for x in ([example] if isinstance(example, Tensor) else example) if x is not None))
-    if logits.dim() != 2 or len(logits) != samples or not logits.is_floating_point():
-        raise InputError(
-            f"a classifier gives logits (B, classes), got {described(logits)} for a batch of {samples}; the batch is "
-            "the first axis of its input"
-        )
-    if logits.shape[1] < 2:
-        raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
+def _samples(example: Input) -> int:
+    return len(next(x for x in ([example] if isinstance(example, Tensor) else example) if x is not None))
 
 
 def _ends(model: nn.Module, logits: Tensor) -> str:
@@ -375,7 +372,7 @@ def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequenc
     parts = zip(output.branches.items(), inputs, meant, strict=True) if output.branches else ()
     return Spec(
         input=shape_of(example),
-        classes=output.logits.shape[1],
+        classes=output.logits.shape[1] if "logits" in output.prediction else 0,
         stages=stages,
         embedding=None if output.embedding is None else output.embedding.shape[1],
         attention=None if output.attention is None else tuple(output.attention.shape[1:]),

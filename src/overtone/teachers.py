@@ -52,7 +52,7 @@ class Teacher:
         input.
         """
         self.rest()
-        self.follow(batch.target.device)
+        self.follow(batch.index.device)
         with torch.no_grad():
             return self.tap(batch.input(self.view))
 
@@ -67,7 +67,7 @@ class TeacherMemory:
         teacher: whose outputs are kept.
         index: the samples' numbers in the data set, (N,).
         fetch: gives the batch of some indices, with the teacher's view in it.
-        needs: which parts of the output are kept besides the logits.
+        needs: which parts of the output are kept besides its predictions.
         batch: samples computed at a time.
         spill: a folder for memory-mapped files instead of memory.
 
@@ -114,8 +114,9 @@ class TeacherMemory:
             raise OvertoneError(f"teacher memory holds no output of samples {unknown}; it was made for other samples")
         found = {name: x[rows.to(x.device)].to(rows.device) for name, x in self.held.items()}
         stages = {name[7:]: x for name, x in found.items() if name.startswith("stages/")}
-        plain: dict[str, Any] = {name: x for name, x in found.items() if not name.startswith("stages/")}
-        return Output(**plain, stages=stages, head=self.head)
+        said = {name[11:]: x for name, x in found.items() if name.startswith("prediction/")}
+        plain: dict[str, Any] = {name: x for name, x in found.items() if "/" not in name}
+        return Output(said, stages, head=self.head, **plain)
 
 
 def _room(samples: int, like: Tensor, name: str, spill: Path | None, teacher: str) -> Tensor:
@@ -131,7 +132,8 @@ def _room(samples: int, like: Tensor, name: str, spill: Path | None, teacher: st
 
 
 def _tensors(output: Output) -> Iterator[tuple[str, Tensor]]:
-    yield "logits", output.logits
+    for name, x in output.prediction.items():
+        yield f"prediction/{name}", x
     if output.embedding is not None:
         yield "embedding", output.embedding
     if output.attention is not None:

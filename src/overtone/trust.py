@@ -37,9 +37,15 @@ def views_in(recipe: Recipe) -> frozenset[str]:
     return frozenset(name for name in names if ":" in name)
 
 
+def tasks_in(recipe: Recipe) -> frozenset[str]:
+    """The task that a recipe names, where it is not ours."""
+    name = "" if recipe.data.task is None else recipe.data.task.name
+    return frozenset([name] if ":" in name else [])
+
+
 def named_in(recipe: Recipe) -> frozenset[str]:
     """What running a recipe may import, and the libraries' models to which it may give any arguments."""
-    return models_in(recipe) | views_in(recipe)
+    return models_in(recipe) | views_in(recipe) | tasks_in(recipe)
 
 
 def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
@@ -48,7 +54,7 @@ def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
     Raises:
         InputError: saying what would be imported.
     """
-    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe)
+    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe) | tasks_in(recipe)
     if own and not trust:
         raise _refusal(where, sorted(own), "")
 

@@ -84,23 +84,19 @@ class Batch:
     """Samples in all their views.
 
     Attributes:
-        views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W).
-        target: class numbers, (B,) int64.
+        views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W). A task may collate them
+            into what its models take, such as a list of images.
+        target: class numbers, (B,) int64, or whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
     """
 
-    views: Mapping[str, Tensor]
-    target: Tensor
+    views: Mapping[str, Any]
+    target: Any
     index: Tensor
 
     def input(self, seen: Seen) -> Input:
         """What a model that sees these views is called with."""
         return self.views[seen] if isinstance(seen, str) else tuple(self.views[name] for name in seen)
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on another device."""
-        views = {name: view.to(device, non_blocking=True) for name, view in self.views.items()}
-        return Batch(views, self.target.to(device), self.index.to(device))
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,9 @@ class Output:
     """What any tapped model returns.
 
     Attributes:
-        logits: (B, C), before the softmax.
+        prediction: by name what the model says, as its task reads it. Of a model whose last layer is linear that
+            layer's numbers as ``logits``, (B, C); of others whatever they give, losses of their own included. A
+            callable in it may give what depends on the student's output, such as logits of its regions.
         stages: feature maps by stage name, (B, c, T') or (B, c, H', W'); see :mod:`overtone.tap`.
         embedding: the pooled vector in front of the classifier, (B, D).
         head: pool + classifier, from the ``final`` map to logits; a teacher's is frozen yet differentiable.
@@ -117,18 +115,37 @@ class Output:
         branches: the outputs of a model's branches by name, for models that have several.
     """
 
-    logits: Tensor
+    prediction: Mapping[str, Any]
     stages: Mapping[str, Tensor] = field(default_factory=dict)
     embedding: Tensor | None = None
     head: Callable[[Tensor], Tensor] | None = None
     attention: Tensor | None = None
     branches: Mapping[str, Output] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        logits: Tensor,
+        stages: Mapping[str, Tensor] | None = None,
+        embedding: Tensor | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
+        attention: Tensor | None = None,
+        branches: Mapping[str, Output] | None = None,
+    ) -> Output:
+        """The output of a model whose last layer gives ``logits``, (B, C)."""
+        return cls({"logits": logits}, stages or {}, embedding, head, attention, branches or {})
+
+    @property
+    def logits(self) -> Tensor:
+        """What the last layer gives, (B, C): of a classifier, before the softmax."""
+        found: Tensor = self.prediction["logits"]
+        return found
+
     def map(self, fn: Callable[[Tensor], Tensor]) -> Output:
         """The same output with ``fn`` applied to every tensor in it."""
         return replace(
             self,
-            logits=fn(self.logits),
+            prediction={name: _mapped(held, fn) for name, held in self.prediction.items()},
             stages={name: fn(x) for name, x in self.stages.items()},
             embedding=None if self.embedding is None else fn(self.embedding),
             attention=None if self.attention is None else fn(self.attention),
@@ -138,6 +155,15 @@ class Output:
     def float(self) -> Output:
         """The same output in float32: losses are never computed in half precision."""
         return self.map(lambda x: x.float() if x.is_floating_point() and x.dtype != torch.float64 else x)
+
+
+def _mapped(held: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    """``fn`` of a tensor, or of those in a list or mapping; anything else as it is."""
+    if isinstance(held, Tensor):
+        return fn(held)
+    if isinstance(held, (list, tuple)):
+        return [_mapped(own, fn) for own in held]
+    return {name: _mapped(own, fn) for name, own in held.items()} if isinstance(held, Mapping) else held
 
 
 def class_maps(output: Output) -> tuple[Tensor, Tensor]:
@@ -220,12 +246,12 @@ class DataInfo:
     Attributes:
         classes: class names in label order.
         train_index: the samples' numbers, (N,) int64; ``Batch.index`` refers to these.
-        train_target: their labels, (N,) int64.
+        train_target: their labels, (N,) int64, or (N, ...) targets of another task.
         rate: sampling rate in Hz, if known.
 
     Raises:
-        InputError: for numbers and labels that are no tensors of whole numbers, of different lengths, below 0 or beyond
-            the classes, or for a number that stands twice.
+        InputError: for numbers (with classes, labels too) that are no tensors of whole numbers, of different lengths,
+            below 0 or beyond the classes, or for a number that stands twice.
     """
 
     classes: tuple[str, ...]
@@ -234,7 +260,8 @@ class DataInfo:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name, x in (("train_index", self.train_index), ("train_target", self.train_target)):
+        labels = {"train_target": self.train_target} if self.classes else {}
+        for name, x in {"train_index": self.train_index, **labels}.items():
             if not isinstance(x, Tensor) or x.dtype != torch.int64 or x.dim() != 1:
                 raise InputError(f"DataInfo: {name} is a tensor (N,) of int64, got {described(x)}")
             if len(x) and int(x.min()) < 0:
@@ -244,7 +271,7 @@ class DataInfo:
                 f"DataInfo: {len(self.train_index)} numbers (train_index) but {len(self.train_target)} labels "
                 "(train_target); there is one of each for every training sample"
             )
-        if len(self.train_target) and int(self.train_target.max()) >= len(self.classes):
+        if labels and len(self.train_target) and int(self.train_target.max()) >= len(self.classes):
             raise InputError(
                 f"DataInfo: train_target holds {int(self.train_target.max())}, there are {len(self.classes)} classes"
             )
@@ -273,14 +300,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method reads: names among ``logits``, ``embedding``, ``attention``, ``head`` or a stage's name."""
+    """What a method reads: ``logits``, ``embedding``, ``attention``, ``head``, or a stage's name."""
 
     student: frozenset[str] = frozenset({"logits"})
     teachers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def select(output: Output, names: frozenset[str]) -> Output:
-    """Only the named parts of an output (logits always stay)."""
+    """Only the named parts of an output (predictions always stay)."""
     kept = {f.name: getattr(output, f.name) for f in fields(output) if f.name in names}
     stages = {name: x for name, x in output.stages.items() if name in names}
-    return Output(**{**kept, "logits": output.logits, "stages": stages})
+    return Output(**{**kept, "prediction": output.prediction, "stages": stages})

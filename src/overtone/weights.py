@@ -27,7 +27,7 @@ COUNTER = "num_batches_tracked"
 """Batches that a normalisation has seen: without effect here, and missing in old files."""
 FEW = 3
 NUMPY = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype")
-"""What a pickled number of numpy names (an accuracy beside the weights)."""
+"""What a pickled number of numpy names (a score beside the weights)."""
 
 State = dict[str, Tensor]
 
@@ -265,7 +265,7 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
     with safe_open(path, framework="pt") as file:
         if HEADER not in (file.metadata() or {}):
             return
-    own = read_header(path).classes
+    own = read_header(path).task.task().names
     if own != tuple(classes):
         pairs = enumerate(zip(own, classes, strict=False))
         differ = next(

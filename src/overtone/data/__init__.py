@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from overtone import tasks
 from overtone.data.aeon import Aeon
 from overtone.data.base import Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
@@ -12,11 +13,11 @@ from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
 from overtone.data.sp_sw_har import SpSwHar
-from overtone.data.split import Fold, check_classes, check_learnable, fold_numbers, leaks, split
+from overtone.data.split import Fold, check_learnable, check_sides, fold_numbers, leaks, split
 from overtone.data.standardise import Standardiser
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
-from overtone.data.windows import cut, without_empty_classes
+from overtone.data.windows import cut
 from overtone.errors import InputError, nearest, told
 from overtone.recipe import DataSettings, validation_message
 
@@ -67,22 +68,25 @@ def load(settings: DataSettings) -> Windows:
         raise InputError(f"data {settings.name!r} do not fit into memory: {error}") from error
     except Exception as error:  # files that are not what their names say can fail in any way
         raise InputError(f"data {settings.name!r} cannot be used: {told(error)}") from error
-    windows = without_empty_classes(windows)
     check_learnable(windows)
     return windows
 
 
 def _windows(source: Source, settings: DataSettings) -> Windows:
+    task = type(source).TASK if settings.task is None else tasks.make(settings.task)
     recordings = source.load()
     if isinstance(recordings, Windows):
+        if settings.target:
+            raise InputError("data.target names channels of recordings; this data holds images")
         if settings.window is not None or settings.stride is not None:
             raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
-        return recordings
+        return task.take(recordings)
+    task, recordings = task.labelled(recordings, settings.target)
     recordings.check()
     kind = type(source)
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return cut(recordings, window, stride)
+    return task.take(cut(recordings, window, stride, task))
 
 
 __all__ = [
@@ -94,8 +98,8 @@ __all__ = [
     "Standardiser",
     "TableColumns",
     "Windows",
-    "check_classes",
     "check_learnable",
+    "check_sides",
     "cut",
     "fold_numbers",
     "leaks",

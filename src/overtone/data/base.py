@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from overtone.data.image_files import ImageFiles
 from overtone.errors import InputError
+from overtone.tasks import Classification, Task
 
+CLASSES = Classification()
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -25,7 +27,8 @@ class Recordings:
 
     Attributes:
         signals: one (C, T_i) float32 array a recording; lengths may differ, channels may not.
-        labels: class number of each recording, or an array of class numbers a recording, one a sample.
+        labels: class number of each recording, or an array of class numbers per recording, one per sample. Where the
+            data have real numbers instead of classes, an array (K,) or (T, K) per recording.
         groups: who (or what) each recording belongs to, as names.
         classes: class names in label order.
         channels: channel names.
@@ -39,7 +42,7 @@ class Recordings:
     """
 
     signals: list[FloatArray]
-    labels: IntArray | list[IntArray]
+    labels: IntArray | list[IntArray] | list[npt.NDArray[Any]]
     groups: list[str]
     classes: tuple[str, ...]
     channels: tuple[str, ...]
@@ -88,7 +91,7 @@ class Windows:
     Attributes:
         x: (N, C, T) float32, as recorded (not standardised); an array, or one that is cut on demand. Where the data
             hold images, (N, C, H, W) bytes, perhaps decoded on demand.
-        y: (N,) class numbers.
+        y: (N,) class numbers, or (N, ...) targets of another task.
         group: (N,) number of each window's group in ``groups``.
         recording: (N,) number of the (whole) recording each window was cut from, in ``recordings`` if named.
         start: (N,) first sample of the window in its recording.
@@ -100,10 +103,11 @@ class Windows:
         official_test: (N,) which windows the data's own split tests, where it has one.
         scale: mean and standard deviation of each channel where those of the training windows are not to be taken,
             but published ones that others' weights were trained with.
+        task: what models must do with them; classification unless given.
     """
 
     x: npt.NDArray[Any]
-    y: IntArray
+    y: npt.NDArray[Any]
     group: IntArray
     recording: IntArray
     start: IntArray
@@ -117,6 +121,11 @@ class Windows:
     official_test: npt.NDArray[np.bool_] | None = None
     recordings: tuple[str, ...] = ()
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    task: Task = CLASSES
+
+    def __post_init__(self) -> None:
+        if type(self.task) is Classification:  # whose classes are these, whoever made the windows
+            object.__setattr__(self, "task", Classification(classes=self.classes))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -125,6 +134,11 @@ class Windows:
     def size(self) -> tuple[int, ...]:
         """Of one window, without its channels: (T,), or (H, W) of images."""
         return tuple(self.x.shape[2:])
+
+    @property
+    def strata(self) -> IntArray:
+        """(N,) numbers that a side should hold evenly: class numbers, or zeros."""
+        return self.y if self.classes else np.zeros(len(self), dtype=np.int64)
 
     @property
     def noun(self) -> str:
@@ -160,7 +174,8 @@ class Source(BaseModel):
 
     Attributes:
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
-        window, stride: what is used when the recipe names none; None means whole recordings.
+        WINDOW, STRIDE: what is used when the recipe names none; None means whole recordings.
+        TASK: what models must do unless the recipe says otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,6 +183,7 @@ class Source(BaseModel):
     SOURCE: ClassVar[str] = ""
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None
+    TASK: ClassVar[Task] = CLASSES
 
     @abstractmethod
     def load(self) -> Recordings | Windows:

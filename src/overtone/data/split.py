@@ -113,8 +113,8 @@ def _units(windows: Windows, settings: SplitSettings) -> _Units:
     names, of = _dealt(windows, settings)
     least = np.full(len(names), len(windows.classes))
     most = np.full(len(names), -1)
-    np.minimum.at(least, of, windows.y)
-    np.maximum.at(most, of, windows.y)
+    np.minimum.at(least, of, windows.strata)
+    np.maximum.at(most, of, windows.strata)
     single = len(windows) > 0 and int(np.bincount(of).max()) == 1
     return _Units(names, of, np.where(least == most, most, -1), single)
 
@@ -195,7 +195,7 @@ def _official_windows(windows: Windows, settings: SplitSettings) -> Fold:
         return Fold(0, rest, rest[:0], test, (OFFICIAL_TRAIN,), (), (OFFICIAL_TEST,))
     if count >= len(rest):
         raise InputError(f"split.val: {count} windows of {len(rest)} training windows leave none to train on")
-    ordered = rest[np.argsort(windows.y[rest], kind="stable")]
+    ordered = rest[np.argsort(windows.strata[rest], kind="stable")]
     val = np.sort(ordered[(2 * np.arange(count) + 1) * len(rest) // (2 * count)])
     train = np.setdiff1d(rest, val)
     named = (OFFICIAL_TRAIN,), (f"{count} of it, even over the classes",), (OFFICIAL_TEST,)
@@ -296,20 +296,15 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
         del sides["val"]
     why = {
         "val": "the best epoch is chosen almost by chance (see split.val)",
-        "test": f"a single {windows.noun} more or less moves its accuracy by points (see split.test)",
+        "test": f"a single {windows.noun} more or less moves its {windows.task.headline.title} (see split.test)",
     }
     for side, indices in sides.items():
         few = [f"fold {number} ({len(index)})" for number, index in indices.items() if len(index) < FEW]
         if few:
             found.append(f"{side} has fewer than {FEW} {windows.noun}s in {_some(few)}: {why[side]}")
-    for side, indices in sides.items():
-        gone = []
-        for fold in folds:
-            missing = np.setdiff1d(windows.y[fold.train], windows.y[indices[fold.number]])
-            if len(missing):
-                gone.append(f"fold {fold.number} ({_listed([windows.classes[c] for c in missing])})")
-        if gone:
-            found.append(f"{side} has no {windows.noun} of some classes that are trained, in {_some(gone)}")
+    by_number = {fold.number: fold for fold in folds}
+    told = {side: {n: (by_number[n], index) for n, index in own.items()} for side, own in sides.items()}
+    found += windows.task.doubts(windows, told)
     return found
 
 
@@ -321,15 +316,12 @@ def check_learnable(windows: Windows) -> None:
     """Refuse what nothing can be learned from, of whichever source, and names that no file could hold.
 
     Raises:
-        InputError: for no window, fewer than two classes, or a name that is no Unicode (a file's, in another encoding).
+        InputError: for no window, targets that the task refuses, or a name that is no Unicode (a file's, in another
+            encoding).
     """
     if not len(windows):
         raise InputError(f"{windows.where}: there is no {windows.noun} in it")
-    held = [windows.classes[c] for c in np.unique(windows.y)]
-    if len(held) < 2:
-        raise InputError(
-            f"{windows.where}: a classifier needs at least two classes, got {held}; add {windows.noun}s of another"
-        )
+    windows.task.check(windows)
     names = {"class": windows.classes, "group": windows.groups, "channel": windows.channels}
     for what, own in {**names, "recording": windows.recordings}.items():
         for name in own:
@@ -337,45 +329,30 @@ def check_learnable(windows: Windows) -> None:
                 raise InputError(f"{windows.where}: {what} {name!r} is not named in UTF-8; rename it")
 
 
-def check_classes(windows: Windows, folds: Sequence[Fold]) -> None:
-    """Refuse folds that nothing can be learned from, or that test or validate a class nobody could learn.
+def check_sides(windows: Windows, folds: Sequence[Fold]) -> None:
+    """Refuse folds that nothing can be learned from, or that the task cannot judge.
 
     Raises:
-        InputError: names the fold, the classes and who has them.
+        InputError: names the fold and what it lacks.
     """
     validated = any(len(fold.val) for fold in folds)  # without any, only last epochs are reported
     for fold in folds:
         _check_sides(windows, fold, validated)
-        known = np.unique(windows.y[fold.train])
-        for side, index in (("test", fold.test), ("val", fold.val)):
-            unknown = np.setdiff1d(np.unique(windows.y[index]), known)
-            if len(unknown):
-                names = [windows.classes[c] for c in unknown]
-                owners = sorted({windows.groups[g] for g in windows.group[np.isin(windows.y, unknown)]})
-                raise InputError(
-                    f"split: fold {fold.number}: class {', '.join(names)} is in {side} but in no training window; only "
-                    f"{_listed(owners)} have it. Use other folds, or leave these classes out"
-                )
+        windows.task.check(windows, [fold])
 
 
 def _check_sides(windows: Windows, fold: Fold, validated: bool) -> None:
-    """Every side holds something (no fold need have a validation side); training has two classes and two windows."""
+    """Every side holds something (no fold need have a validation side); training windows differ."""
     where, noun = f"split: fold {fold.number}", windows.noun
     for side, index in (("train", fold.train), ("val", fold.val), ("test", fold.test)):
         if not len(index) and (side != "val" or validated):
             raise InputError(f"{where}: there is no {noun} in {side}; use other folds")
-    held = np.unique(windows.y[fold.train])
-    if len(held) < 2:
-        raise InputError(
-            f"{where}: all {len(fold.train)} training {noun}s are of class {windows.classes[held[0]]!r}, so there is "
-            "nothing to tell apart; hold out fewer or other groups, or deal them in another way (see split)"
-        )
     first = windows.x[int(fold.train[0])]
     for part in np.array_split(fold.train[1:], np.arange(1, len(fold.train), CHUNK)):  # ends at the first difference
         if (windows.x[part] != first).any():
             return
     raise InputError(
-        f"{where}: all {len(fold.train)} training {noun}s are equal, value by value, so no class can be told from "
+        f"{where}: all {len(fold.train)} training {noun}s are equal, value by value, so none can be told from "
         "another; look at how they were exported"
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -12,9 +11,12 @@ import numpy as np
 from overtone.data.base import FloatArray, IntArray, Recordings, Windows
 from overtone.data.lazy import LazyWindows
 from overtone.errors import InputError
+from overtone.tasks import Classification, Task
 
 MOST_WINDOWS = 5_000_000
 """Four times ImageNet; a slip of the stride over long recordings makes more."""
+
+CLASSES = Classification()
 
 LAZY_BYTES = 2**28
 """Windows that would take more are cut on demand."""
@@ -45,13 +47,14 @@ def in_samples(length: int | str, rate: float | None, name: str) -> int:
     return samples
 
 
-def cut(recordings: Recordings, window: int | str | None, stride: int | str | None) -> Windows:
+def cut(recordings: Recordings, window: int | str | None, stride: int | str | None, task: Task = CLASSES) -> Windows:
     """Windows of equal length, starting every ``stride`` samples in each recording.
 
     Args:
         recordings: checked recordings.
         window: samples or seconds; None uses whole recordings, which must then be equally long.
         stride: samples or seconds; None means one window after the other, without overlap.
+        task: says what a window's target is.
 
     Raises:
         InputError: if recordings differ in length and no window is given, or none is long enough for one window.
@@ -72,7 +75,7 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
             f"{recordings.where}: a stride of {step} samples makes {many} windows, more than {MOST_WINDOWS}; use a "
             "larger data.stride"
         )
-    origin, start, y, mixed = _starts(recordings, size, step)
+    origin, start, y, mixed = _starts(recordings, size, step, task)
     short = sum(length < size for length in lengths)
     if mixed and not len(y):
         raise InputError(
@@ -115,47 +118,17 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     )
 
 
-def _starts(recordings: Recordings, size: int, step: int) -> tuple[IntArray, IntArray, IntArray, int]:
-    """Of every window with one label: its recording's number, its first sample and the label; how many had several."""
-    found, mixed = [(np.zeros(0, dtype=np.int64),) * 3], 0
+def _starts(recordings: Recordings, size: int, step: int, task: Task) -> tuple[IntArray, IntArray, FloatArray, int]:
+    """Of every window with a target: its recording's number, its first sample and the target; how many had none."""
+    origins, starts, targets, mixed = [], [], [], 0
     for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
         start = np.arange(0, signal.shape[1] - size + 1, step, dtype=np.int64)
-        if np.ndim(labels):
-            own = np.asarray(labels, dtype=np.int64)
-            changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
-            single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
-            mixed += int((~single).sum())
-            start = start[single]
-            y = own[start]
-        else:
-            y = np.full(len(start), labels, dtype=np.int64)
-        found.append((np.full(len(start), number, dtype=np.int64), start, y))
-    origin, starts, label = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return origin, starts, label, mixed
-
-
-def without_empty_classes(windows: Windows) -> Windows:
-    """Leave out classes that have no window left, and say so; nothing could be learned or told about them.
-
-    Raises:
-        InputError: if fewer than two classes are left.
-    """
-    sizes = np.bincount(windows.y, minlength=len(windows.classes))
-    if sizes.all():
-        return windows
-    left = np.flatnonzero(sizes)
-    gone = ", ".join(name for name, size in zip(windows.classes, sizes, strict=True) if not size)
-    if len(left) < 2:
-        why = "use shorter windows" if windows.noun == "window" else "add some"
-        raise InputError(f"{windows.where}: no {windows.noun} is left of class {gone}; {why}")
-    number = np.full(len(sizes), -1)
-    number[left] = np.arange(len(left))
-    return replace(
-        windows,
-        y=number[windows.y],
-        classes=tuple(windows.classes[c] for c in left),
-        notes=(*windows.notes, f"class {gone} has no window left and was left out"),
-    )
+        own, kept = task.window_targets(labels, start, size)
+        mixed += int((~kept).sum())
+        origins.append(np.full(len(own), number, dtype=np.int64))
+        starts.append(start[kept])
+        targets.append(own)
+    return np.concatenate(origins), np.concatenate(starts), np.concatenate(targets), mixed
 
 
 def _flat_channels(recordings: Recordings) -> list[str]:

@@ -3,7 +3,7 @@
 from overtone.engine.launch import make_accelerator
 from overtone.engine.loop import VERSION, Callback, Fitted, Job, fit
 from overtone.engine.samples import FittedView, Samples
-from overtone.engine.scoring import evaluate, macro_f1, parts_of, scores, without
+from overtone.engine.scoring import evaluate, parts_of, without
 
 __all__ = [
     "VERSION",
@@ -14,9 +14,7 @@ __all__ = [
     "Samples",
     "evaluate",
     "fit",
-    "macro_f1",
     "make_accelerator",
     "parts_of",
-    "scores",
     "without",
 ]

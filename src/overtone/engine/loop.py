@@ -24,7 +24,7 @@ from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.phases import hold_still, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
-from overtone.engine.scoring import evaluate, scores
+from overtone.engine.scoring import evaluate
 from overtone.errors import InputError, NotFiniteError
 from overtone.files import write_atomic
 from overtone.methods import Method
@@ -85,23 +85,18 @@ class Job:
 
 @dataclass
 class Fitted:
-    """What training leaves: the bare student's weights at best, last and kept epochs, and a row an epoch.
+    """What training leaves: the bare student's weights at best, last and kept epochs, and a row per epoch.
 
-    Without a validation side there is no best.
+    ``best_value`` is what the task watches, at best. Without a validation side there is no best.
     """
 
     best: StateDict = field(default_factory=dict)
     best_epoch: int = 0
-    best_accuracy: float = -1.0
+    best_value: float | None = None
     last: StateDict = field(default_factory=dict)
     kept: dict[int, StateDict] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
-
-    @property
-    def last_accuracy(self) -> float:
-        """On the validation side, where there is one; without an epoch the last weights are the best."""
-        return float(self.rows[-1]["val"]["accuracy"]) if self.rows else self.best_accuracy
 
     @property
     def chosen(self) -> StateDict:
@@ -234,10 +229,14 @@ class _Run:
     def _count(self, step: Step, batch: Batch) -> None:
         """Add a step to the epoch's sums; a GPU is waited for once."""
         means = {"total": step.total, **{f"term/{term}": value for term, value in step.terms.items()}}
-        correct = (step.output.logits.argmax(1) == batch.target).sum()
-        *values, right = torch.stack([*(value.detach().float() for value in means.values()), correct.float()]).tolist()
-        samples = len(batch.target)
-        sums = {"n": samples, "correct": right, **{k: v * samples for k, v in zip(means, values, strict=True)}}
+        with torch.no_grad():
+            scores = self.job.samples.task.training_scores(step.output, batch)
+        held = [value.detach().float() for value in (*means.values(), *scores.values())]
+        values = torch.stack(held).tolist()
+        samples = len(batch.index)
+        sums = {"n": float(samples)}
+        sums.update({name: value * samples for name, value in zip(means, values[: len(means)], strict=True)})
+        sums.update({f"train/{k}": v for k, v in zip(scores, values[len(means) :], strict=True)})
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
@@ -280,15 +279,17 @@ class _Run:
             **({"phase": phase.name} if phase is not None else {}),
             "lr": learning_rate(job.train, first, self.steps, job.epochs),
             "total": sums["total"] / n,
-            "accuracy": sums["correct"] / n,
+            "train": {name[6:]: value / n for name, value in sums.items() if name.startswith("train/")},
             "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
             "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
             **({"val": on_val} if on_val else {}),
             **({"scalars": scalars} if scalars else {}),
         }
         self.fitted.rows.append(row)
-        if on_val and on_val["accuracy"] > self.fitted.best_accuracy:  # the earlier epoch wins a tie
-            self.fitted.best_accuracy, self.fitted.best_epoch = on_val["accuracy"], self.epoch
+        watched = job.samples.task.WATCHED
+        best, now = self.fitted.best_value, on_val.get(watched.key)
+        if now is not None and (best is None or watched.gain(now) > watched.gain(best)):  # the earlier wins a tie
+            self.fitted.best_value, self.fitted.best_epoch = now, self.epoch
             self.fitted.best = self._student_state()
         if self.epoch in job.keep:
             self.fitted.kept[self.epoch] = self._student_state()
@@ -297,14 +298,13 @@ class _Run:
         self.callback.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
 
     def _on_val(self) -> dict[str, float]:
-        """Scores and cross-entropy on the validation side; nothing without one."""
+        """Scores and loss on the validation side; nothing without one."""
         job = self.job
         if not len(job.fold.val):
             return {}
         val = torch.from_numpy(job.fold.val)
-        logits = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
-        target = job.samples.target[val.to(job.samples.target.device)].cpu()
-        return {**scores(logits, target), "loss": float(torch.nn.functional.cross_entropy(logits, target))}
+        found = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
+        return job.samples.task.on_validation(found, job.samples.truth(val))
 
     def _student_state(self) -> StateDict:
         state = self.job.distillation.student.model.state_dict()

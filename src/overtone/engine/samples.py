@@ -18,6 +18,7 @@ from overtone.data.image_files import Crop
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError, own_place, told
+from overtone.tasks import Task
 from overtone.types import Batch
 from overtone.views import State, View
 
@@ -44,8 +45,9 @@ class Samples:
 
     Attributes:
         views: by name.
-        target: (N,) class numbers.
+        target: (N, ...), as the task has them.
         standardise: fitted on the fold's training windows, or as the data say.
+        task: with what it learned from the fold's training targets.
         files: of images that are not held in memory, or may be cut in another way in training.
         held: whether the images are in memory too.
         num_workers: processes that decode images ahead.
@@ -54,6 +56,7 @@ class Samples:
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
+    task: Task
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
@@ -104,7 +107,12 @@ class Samples:
                 raise InputError(f"views.{name}: {told(error) if own_place(error) else error}") from error
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
-        return cls(fitted, target, standardise, windows.files, fits, num_workers)
+        task = windows.task.fit(torch.from_numpy(windows.y[fold.train]))
+        return cls(fitted, target, standardise, task, windows.files, fits, num_workers)
+
+    def truth(self, index: Tensor) -> Tensor:
+        """The targets of some numbers, on the CPU."""
+        return self.target[index.to(self.target.device)].cpu()
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
         """The samples of some numbers, rendered in some views."""
@@ -153,7 +161,7 @@ class Samples:
                 rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
             else:
                 rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
-        return Batch(rendered, self.target[index], index)
+        return self.task.collate(Batch(rendered, self.target[index], index))
 
 
 def _spaced(numbers: IntArray, most: int) -> IntArray:

@@ -1,22 +1,26 @@
-"""Logits and scores of a model, whole or in parts, on some samples."""
+"""Predictions of a model, whole or in parts, on some samples."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from overtone.engine.samples import Samples
 from overtone.tap import Tap
-from overtone.types import Input, Seen, names_of
+from overtone.tasks import Predictions, joined
+from overtone.types import Input, Output, Seen, names_of
 
 EVAL_BATCH = 256
 
 
 def evaluate(
     tap: Tap, samples: Samples, index: Tensor, view: Seen, accelerator: Accelerator, part: str | None = None
-) -> Tensor:
-    """Logits of some samples in their order, (N, C) on the CPU, the same on every process.
+) -> Predictions:
+    """What the task keeps of some samples, in their order, on the CPU, the same on every process.
 
     Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
 
@@ -30,15 +34,23 @@ def evaluate(
     training = tap.training
     tap.eval()
     with torch.no_grad():
-        logits = torch.cat(
+        own = joined(
             [
-                _logits(tap, batch.input(view), part).float()
+                samples.task.predict(_output(tap, batch.input(view), part))
                 for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view))
             ]
         )
     tap.train(training)
-    gathered: Tensor = accelerator.gather(logits)
-    return gathered[: len(index)].cpu()
+    return {name: _gathered(held, accelerator)[: len(index)] for name, held in own.items()}
+
+
+def _gathered(held: Any, accelerator: Accelerator) -> Any:
+    """One named prediction of every process, on the CPU."""
+    if isinstance(held, Tensor):
+        gathered: Tensor = accelerator.gather(held)
+        return gathered.cpu()
+    own = [x.cpu() for x in held]
+    return gather_object(own) if accelerator.num_processes > 1 else own
 
 
 WITHOUT = "without "
@@ -51,39 +63,18 @@ def parts_of(tap: Tap) -> tuple[str, ...]:
     return (*tap.branches, *(f"{WITHOUT}{name}" for name in tap.branches if dropped))
 
 
-def _logits(tap: Tap, x: Input, part: str | None) -> Tensor:
+def _output(tap: Tap, x: Input, part: str | None) -> Output:
     if part is None:
-        return tap(x).logits
+        whole: Output = tap(x)
+        return whole
     if part.startswith(WITHOUT):
-        return tap(without(tap, x, part)).logits
-    return tap(x).branches[part].logits
+        lacking: Output = tap(without(tap, x, part))
+        return lacking
+    branch: Output = tap(x).branches[part]
+    return branch
 
 
 def without(tap: Tap, x: Input, part: str) -> tuple[Tensor | None, ...]:
     """A two-branch model's inputs with the one missing that the part's name says: ``without image``."""
     missing = part.removeprefix(WITHOUT)
     return tuple(None if name == missing else own for name, own in zip(tap.branches, x, strict=True))
-
-
-def scores(logits: Tensor, target: Tensor) -> dict[str, float]:
-    """Accuracy and :func:`macro_f1`, from 0 to 1, of logits (N, C) and class numbers (N,)."""
-    counts = confusion(logits.argmax(1), target.to(logits.device), logits.shape[1])
-    return {"accuracy": int(counts.diagonal().sum()) / len(target), "macro_f1": macro_f1(counts)}
-
-
-def confusion(guess: Tensor, target: Tensor, classes: int) -> Tensor:
-    """How often a true class was given each class: (C, C), true class x predicted, of class numbers (N,) each."""
-    return (target * classes + guess).bincount(minlength=classes**2).view(classes, classes).cpu()
-
-
-def macro_f1(counts: Tensor) -> float:
-    """F1 averaged over the classes that occur in truth, from a confusion (C, C): true class x predicted.
-
-    Those classes are the test side's alone, so all models are averaged over the same ones, and one that is always right
-    has 1 on every fold. (Over classes that occur or are predicted, a guess of an absent class changes what is averaged
-    over; over all classes of the data, a fold whose people lack one cannot reach 1.) A wrong guess of an absent class
-    still costs the true class its recall. As scikit-learn's with ``labels`` those of the truth.
-    """
-    right, true, guessed = counts.diagonal(), counts.sum(1), counts.sum(0)
-    f1 = 2 * right.double() / (true + guessed).clamp(min=1)  # 2 tp / (2 tp + fp + fn)
-    return float(f1[true > 0].mean())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from overtone.files import read_json
-from overtone.study.build import RESULT
-from overtone.study.write import read_predictions
+from overtone.study.predictions import read_predictions
+from overtone.study.records import RowDescription, RowKind, is_done, read_study
+from overtone.tasks import Task, from_arrays
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,16 @@ def agreement(out: Path, students: Sequence[str], damaged: Container[str] = ()) 
         damaged: keys of cells that count as missing.
 
     Returns:
-        None with fewer than two teachers that have results, or where no fold and seed has them all.
+        None with fewer than two teachers that have results, where no fold and seed has them all, or of a task whose
+        samples are not simply right or wrong.
     """
-    rows = {row["id"]: row for row in read_json(out / "study.json")["rows"] if row["kind"] in ("teacher", "method")}
-    found = {name: _right(out, row, damaged) for name, row in rows.items()}
-    teachers = [name for name, row in rows.items() if row["kind"] == "teacher" and found[name]]
+    study = read_study(out)
+    task = study.task.task()
+    if task is None:
+        return None
+    rows = {row.id: row for row in study.rows if row.kind in (RowKind.TEACHER, RowKind.METHOD)}
+    found = {name: _right(out, row, damaged, task) for name, row in rows.items()}
+    teachers = [name for name, row in rows.items() if row.kind == RowKind.TEACHER and found[name]]
     cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in teachers)] if teachers else []
     if len(teachers) < 2 or not cells:
         return None
@@ -75,12 +79,17 @@ def agreement(out: Path, students: Sequence[str], damaged: Container[str] = ()) 
     )
 
 
-def _right(out: Path, row: dict[str, Any], damaged: Container[str]) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
+def _right(
+    out: Path, row: RowDescription, damaged: Container[str], task: Task
+) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
     """Which test windows a row gets right, by fold and seed, in the order of their numbers."""
     found = {}
-    for cell in row["cells"]:
-        folder = out / "cells" / cell["keys"][0]
-        if (folder / RESULT).exists() and folder.name not in damaged:
+    for cell in row.cells:
+        folder = out / "cells" / cell.keys[0]
+        if is_done(folder) and folder.name not in damaged:
             held = read_predictions(folder)
-            found[cell["fold"], cell["seed"]] = held.get("best", held["last"]).argmax(1) == held["target"]
+            own = from_arrays(held, "best") or from_arrays(held, "last")
+            right = task.right(own, held["target"])
+            if right is not None:
+                found[cell.fold, cell.seed] = right
     return found

@@ -16,13 +16,14 @@ import torch
 from overtone.data import Windows
 from overtone.errors import InputError
 from overtone.explain.saliency import Saliency, saliency
-from overtone.files import read_json, write_npz
+from overtone.files import write_npz
 from overtone.sealed import DamagedError, read_npz
 from overtone.student import load_student
-from overtone.study.build import RESULT, VISUALISATIONS
+from overtone.study.build import example_numbers
 from overtone.study.collect import TableRow, collect
 from overtone.study.plan import Plan
-from overtone.study.write import example_numbers
+from overtone.study.records import RowKind, StudyDescription, is_done, read_study
+from overtone.study.write import VISUALISATIONS
 from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
@@ -75,27 +76,31 @@ def collect_explained(
     for number in numbers:
         if not 0 <= number < len(windows):
             raise InputError(f"--sample {number}: the data holds {len(windows)} windows, numbered from 0")
-    study = read_json(out / "study.json")
-    fold, seed = study["folds"][0]["number"], study["seeds"][0]
+    study = read_study(out)
+    fold, seed = study.folds[0].number, study.seeds[0]
     x = torch.from_numpy(np.asarray(windows.x[numbers]))
     target = torch.from_numpy(windows.y[numbers])
+    truths = windows.y[numbers].tolist()
     arrays: dict[str, Array] = {}
     models: list[dict[str, Any]] = []
-    for row in _chosen(out, collect(out, damaged), (fold, seed)):
+    for row in _chosen(out, collect(out, damaged, trust), (fold, seed)):
         key = _key(row, (fold, seed))
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors", trust)
         found = saliency(student, x, target)
-        names = study["cells"][key].get("views") or [""]
+        names = study.cells[key].views or [""]
         models.append(_model(row, found, names, str(len(models)), arrays))
+        models[-1]["verdicts"] = [
+            student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
+        ]
         arrays.update(_own(out / "cells" / key, numbers, str(len(models) - 1)))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
     samples = [
         {
             "number": n,
-            "label": int(windows.y[n]),
+            "called": windows.task.called(windows.y[n]),
             "group": windows.groups[windows.group[n]],
             "side": next((side for side, own in sides.items() if n in own), "no"),
         }
@@ -114,16 +119,16 @@ def collect_explained(
 
 def _key(row: TableRow, where: tuple[int, int]) -> str | None:
     """The row's cell of a fold and seed, if it is done."""
-    return next((v["cells"][0] for v in row.values if (v["fold"], v["seed"]) == where), None)
+    return next((v.cells[0] for v in row.values if (v.fold, v.seed) == where), None)
 
 
 def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list[TableRow]:
     """The teachers, the student alone, the best distilled student, and those whose methods show something."""
-    teachers = [row for row in rows if row.kind == "teacher"]
-    methods = [row for row in rows if row.kind == "method" and row.accuracy is not None]
+    teachers = [row for row in rows if row.kind == RowKind.TEACHER]
+    methods = [row for row in rows if row.kind == RowKind.METHOD and row.figure is not None]
     alone = next((row for row in methods if row.method == "none"), None)
     others = [row for row in methods if row is not alone]
-    best = max(others, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
+    best = max(others, key=lambda row: row.merit, default=None)
     rest = [row for row in others if row is not best]
     shown = [row for row in rest if (out / "cells" / (_key(row, where) or "-") / VISUALISATIONS).exists()]
     return [*teachers, *(row for row in (alone, best) if row is not None), *shown[:MOST_SHOWN]]
@@ -144,9 +149,9 @@ def _model(
     title = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
     return {
         "title": title,
-        "kind": row.kind,
+        "kind": row.kind.value,
         "model": row.student,
-        "probabilities": found.probabilities.tolist(),
+        "answers": found.answers.tolist(),
         "branches": branches,
     }
 
@@ -164,9 +169,9 @@ def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
         return {}
 
 
-def _done(out: Path, study: dict[str, Any]) -> list[str]:
+def _done(out: Path, study: StudyDescription) -> list[str]:
     """Cells with a result: images made from others are out of date."""
-    return sorted(key for key in study["cells"] if (out / "cells" / key / RESULT).exists())
+    return sorted(key for key in study.cells if is_done(out / "cells" / key))
 
 
 def explain(
@@ -194,7 +199,7 @@ def refresh(plan: Plan, out: Path) -> None:
     fold and seed have one.
     """
     held = read(out)
-    if held is None or held.about.get("cells") != _done(out, read_json(out / "study.json")):
+    if held is None or held.about.get("cells") != _done(out, read_study(out)):
         with contextlib.suppress(InputError):
             explain(plan, out, trust=named_in(plan.recipe), damaged=())
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from overtone.student import Student
 from overtone.tap import Tap, probe
+from overtone.tasks import Task
 from overtone.tokens import tensor_of
 from overtone.types import Input, Output, Spec, class_maps
 
@@ -22,14 +23,14 @@ class Saliency:
     """One model on some windows.
 
     Attributes:
-        probabilities: (B, classes).
+        answers: what the model says, (B, outputs): probabilities, or values.
         seen: by branch (one, named "", for a model without): what it sees, (B, C, ...).
         maps: by branch, then by name: ``cam`` of the true class, signed; ``grad-cam``, >= 0; ``attention``, summing
             to 1; each (B, ...) over the branch's axes.
         cross: a two-branch model's attention over pairs of positions, (B, T', H', W').
     """
 
-    probabilities: Tensor
+    answers: Tensor
     seen: Mapping[str, Tensor]
     maps: Mapping[str, Mapping[str, Tensor]]
     cross: Tensor | None = None
@@ -45,20 +46,20 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
     Args:
         student: any trained model of a study.
         windows: as recorded, (B, C, T), or images.
-        target: the true classes, (B,).
+        target: the truth, (B, ...).
     """
     given = student.eval().inputs(windows)
     x: Input = tuple(part for part in given if part is not None) if student.branches else _one(given)
-    tap = Tap(student.model)
+    tap = Tap(student.model, task=student.task)
     spec = probe(tap, x)
     with torch.enable_grad(), _caught(tap) as caught:
         output = tap(x)
         parts = dict(output.branches) or {"": output}
         specs = dict(spec.branches) or {"": spec}
         as_maps = partial(tap.as_map, x=x) if isinstance(x, Tensor) else _same
-        found = _grad_cam(output, parts, specs, target, caught, as_maps)
+        found = _grad_cam(student.task, output, parts, specs, target, caught, as_maps)
     for name, part in parts.items():
-        if specs[name].has_cam:
+        if specs[name].has_cam and student.task.LOGITS:
             found[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
         if part.attention is not None:
             found[name]["attention"] = part.attention.view(-1, *part.stages["final"].shape[2:])
@@ -68,7 +69,7 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         cross = output.attention.unflatten(2, size).detach()
     seen = dict(zip(parts, x if isinstance(x, tuple) else (x,), strict=True))
     maps = {name: {kind: held.detach() for kind, held in own.items()} for name, own in found.items()}
-    return Saliency(output.logits.detach().softmax(1), seen, maps, cross)
+    return Saliency(student.task.answer(output.logits.detach()), seen, maps, cross)
 
 
 def _same(stage: str, held: Tensor) -> Tensor:
@@ -104,6 +105,7 @@ def _caught(tap: Tap) -> Iterator[dict[str, Tensor]]:
 
 
 def _grad_cam(
+    task: Task,
     output: Output,
     parts: Mapping[str, Output],
     specs: Mapping[str, Spec],
@@ -111,7 +113,8 @@ def _grad_cam(
     caught: Mapping[str, Tensor],
     as_maps: Callable[[str, Tensor], Tensor],
 ) -> dict[str, dict[str, Tensor]]:
-    """Grad-CAM of the true class' logit: ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2).
+    """Grad-CAM of what the task asks (of a classifier the true class' logit):
+    ``relu(sum_k mean_p(dz / dF_k[p]) F_k)`` (Selvaraju et al. 2017, eq. 1, 2).
 
     At the deepest stage that the logit depends on: a transformer that classifies by its class token does not depend on
     the patches of its last block.
@@ -126,7 +129,7 @@ def _grad_cam(
     found: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
     if not candidates:
         return found
-    score = output.logits[torch.arange(len(target)), target].sum()
+    score = task.asked(output, target)
     gradients = torch.autograd.grad(score, [tensor for _, _, tensor in candidates], allow_unused=True)
     for (name, depth, tensor), gradient in zip(candidates, gradients, strict=True):
         if gradient is None or "grad-cam" in found[name]:

@@ -33,6 +33,7 @@ from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, validation_message
+from overtone.tasks import Classification, Task
 from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
@@ -107,6 +108,25 @@ def check_count(name: str, teachers: Sequence[str], shown: str | None = None) ->
         )
 
 
+def check_distillable(name: str, task: Task) -> None:
+    """Refuse a method that reads what a task's outputs do not have.
+
+    Raises:
+        InputError: with methods that fit.
+    """
+    reads = _reads(find(name))
+    if reads in task.DISTILLABLE:
+        return
+    fit = [other for other, kind in METHODS.items() if _reads(kind) in task.DISTILLABLE]
+    raise InputError(
+        f"method {name!r} compares {reads}, and task {task.NAME} has none; methods that fit: {', '.join(fit)}"
+    )
+
+
+def _reads(kind: type[Method]) -> str:
+    return next((part for part in ("embedding", "maps") if kind.SEES.startswith(part)), "logits")
+
+
 def configure(name: str, settings: dict[str, Any], known: Sequence[str] = ROW_KEYS) -> MethodConfig:
     """A method's validated settings; ``known`` are further keys of the same place, offered where one is unknown.
 
@@ -147,18 +167,21 @@ def make(
 
 
 def default_weights(
-    methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings]
+    methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings], task: Task
 ) -> dict[str, WeightSettings]:
     """The methods' default weights, replaced where ``given`` has the term or the beginning of its name.
 
-    Cross-entropy's comes from the first method, 1 without any.
+    Those of the task's own terms come from the first method, 1 without any.
     """
     defaults: dict[str, float | WeightSettings] = {}
     for name, config in methods.items():
         own = find(name).default_weights(config)
-        defaults.setdefault("ce", own.get("ce", 1.0))
-        defaults.update({f"{name}.{term}": w for term, w in own.items() if term != "ce"})
-    defaults.setdefault("ce", 1.0)
+        for term in task.terms:
+            defaults.setdefault(term, own.get(term, 1.0))
+        tasks_own = {*task.terms, *Classification.TERMS}
+        defaults.update({f"{name}.{term}": w for term, w in own.items() if term not in tasks_own})
+    for term in task.terms:
+        defaults.setdefault(term, 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
     weighed = {t: w if isinstance(w, WeightSettings) else WeightSettings(value=w) for t, w in kept.items()}
     return {**weighed, **given}
@@ -173,6 +196,7 @@ __all__ = [
     "MultiTeacherKD",
     "average_kd",
     "check_count",
+    "check_distillable",
     "configure",
     "default_weights",
     "find",

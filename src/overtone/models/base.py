@@ -108,7 +108,7 @@ class Staged(Tapped):
         maps = self.features(x)
         embedding = maps.pop("embedding")
         attention = None if self.attend is None else self.attend.weights(maps["final"])
-        return Output(self.classify(embedding), maps, embedding, self.head, attention)
+        return Output.of(self.classify(embedding), maps, embedding, self.head, attention)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, C)."""

@@ -120,7 +120,7 @@ class TwoBranch(Tapped):
         fused = torch.cat(pooled, 1)  # (B, 2 d)
         # Rows of either direction sum to 1; over all pairs, each direction then sums to 1 and so does their mean.
         attention = (to_image / to_image.shape[1] + (to_signal / to_signal.shape[1]).transpose(1, 2)) / 2
-        return Output(self.classifier(fused), embedding=fused, attention=attention, branches=branches)
+        return Output.of(self.classifier(fused), embedding=fused, attention=attention, branches=branches)
 
     def _missing(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
         """Which samples lose their signal and which their image, (B, 1, 1) each; None outside training."""

@@ -27,7 +27,12 @@ SHOWN = 20
 FAR = 1000
 """An upper end from here on is there against slips, and told to who passes it."""
 
-FORMER = {"readers": "num_workers", "shares": "teacher_weights", "weights": "pretrained"}
+FORMER = {
+    "readers": "num_workers",
+    "shares": "teacher_weights",
+    "weights": "pretrained",
+    "accuracy": "value",
+}
 """Keys of earlier versions, and what they are called now; ``weights`` where a teacher's file was meant."""
 
 OWN = ("value_error", "assertion_error", "custom")

@@ -64,13 +64,46 @@ Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), Said("a frac
 Names = Annotated[list[int | str], Field(min_length=1), Said("a list of groups' names")]
 
 
+class TaskSettings(_OpenSection):
+    """What models must do, with the task's own settings."""
+
+    name: str
+
+
+class TargetSettings(Section):
+    """A number to be predicted: channels that are no input then, averaged over each window.
+
+    Attributes:
+        channels: names, or patterns such as ``watch_gyr*``; the target's own name unless given.
+        combine: several channels as their mean, or as the length of the vector that they make.
+        unit: for tables.
+    """
+
+    channels: list[str] | None = Field(default=None, min_length=1)
+    combine: Literal["mean", "magnitude"] = "mean"
+    unit: str = Field(default="", max_length=40)
+
+
+def _targets(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else value
+    return {name: {} for name in names} if isinstance(names, list) else value
+
+
 class DataSettings(_OpenSection):
     """Where recordings come from and how they are cut into windows.
 
     ``window`` and ``stride`` are samples (a whole number) or seconds (``2 s``); without a window, the source's own.
+    ``task`` is what models must do, the source's own unless given (classes, mostly); ``target`` says what of the data
+    is to be predicted, where the task is not about the data's labels.
     """
 
     name: str
+    task: Annotated[TaskSettings, _as_mapping("name")] | None = None
+    target: Annotated[
+        dict[str, TargetSettings],
+        BeforeValidator(_targets),
+        Said("a channel's name, a list of them, or a mapping from names to channels"),
+    ] = {}
     window: Length = None
     stride: Length = None
 
@@ -261,11 +294,11 @@ class ReferenceSettings(Section):
     """What others have published for a row, shown beside it.
 
     Attributes:
-        accuracy: in percent.
+        value: of the metric that heads the table, as it is shown there (a classifier's accuracy in percent).
         source: where that was read.
     """
 
-    accuracy: float = Field(ge=0, le=100)
+    value: float = Field(ge=-LARGE, le=LARGE)
     source: str
 
 
@@ -334,7 +367,7 @@ class TeacherSettings(ModelSettings):
 
 
 class StudentSettings(ModelSettings):
-    """The student; ``warm_start`` initialises it from a twin trained with cross-entropy only."""
+    """The student; ``warm_start`` initialises it from a twin trained with the task's own terms only."""
 
     warm_start: bool = False
 

@@ -22,6 +22,7 @@ from overtone.report.figures import (
 )
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
+from overtone.study import RowKind
 
 LEVEL = {
     "before": "student",
@@ -84,7 +85,7 @@ def samples(folder: Folder, found: Explained) -> list[Html]:
     """A part for every window; the first is open."""
     parts = []
     for number, sample in enumerate(found.about["samples"]):
-        name = folder.classes[sample["label"]]
+        name = str(sample["called"])
         whose = "" if folder.of_images else f", person {sample['group']}"
         what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
@@ -95,14 +96,9 @@ def samples(folder: Folder, found: Explained) -> list[Html]:
 
 def _model(folder: Folder, found: Explained, sample: int, place: int, model: Mapping[str, Any]) -> Html:
     """One model's maps of one window."""
-    shares = np.asarray(model["probabilities"][sample])
-    truth = found.about["samples"][sample]["label"]
-    guess = int(shares.argmax())
-    said = f"says {folder.classes[guess]}, {100 * shares[guess]:.0f} %"
-    if guess != truth:
-        said += f"; the truth {100 * shares[truth]:.0f} %"
+    said, right = model["verdicts"][sample]
     head = tag("h3", model["title"], tag("span", model["model"], class_="sub"))
-    verdict = tag("p", said, class_="hit" if guess == truth else "warn")
+    verdict = tag("p", said, class_={True: "hit", False: "warn", None: None}[right])
     boxes = []
     for branch in model["branches"]:
         seen = found.arrays[f"view/{branch['view']}"][sample]
@@ -132,8 +128,8 @@ def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: Floa
 
 
 def _time(folder: Folder) -> tuple[str, float]:
-    data = folder.study["data"]
-    return ("seconds", data["window"] / data["rate"]) if data["rate"] else ("samples", float(data["window"]))
+    rate = folder.study.data.rate
+    return ("seconds", folder.length / rate) if rate else ("samples", float(folder.length))
 
 
 def _pairs(folder: Folder, identity: str, signal: FloatArray, held: FloatArray) -> list[Html]:
@@ -248,7 +244,7 @@ def _filter(identity: str, held: FloatArray, mask: FloatArray | None) -> Html:
 
 def agreements(folder: Folder) -> Html | None:
     """Which teacher is right where others are wrong; nothing with fewer than two teachers."""
-    students = [row for row in folder.rows if row.kind == "method"]
+    students = [row for row in folder.rows if row.kind == RowKind.METHOD]
     found = agreement(folder.out, [row.id for row in students], folder.damaged)
     if found is None:
         return None

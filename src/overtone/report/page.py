@@ -11,12 +11,12 @@ from overtone.files import write_atomic
 from overtone.report import explained, results, sections, training, views
 from overtone.report.folder import Folder
 from overtone.report.html import Html, join, tag
+from overtone.trust import Trust
 
 NAVIGATION = {
     "results": "Results",
     "cells": "Cells",
     "curves": "Training",
-    "confusion": "Confusion",
     "agreement": "Agreement",
     "looks": "Where models look",
     "window": "One window",
@@ -26,7 +26,7 @@ NAVIGATION = {
 }
 
 
-def write_page(out: Path, damaged: Mapping[str, str] | None = None) -> Path:
+def write_page(out: Path, damaged: Mapping[str, str] | None = None, trust: Trust = False) -> Path:
     """Write ``report.html`` into a study's folder, finished or not.
 
     The page is made only from what is in the folder, and is the same for the same study but for seconds of training.
@@ -34,6 +34,7 @@ def write_page(out: Path, damaged: Mapping[str, str] | None = None) -> Path:
     Args:
         out: the folder.
         damaged: what is damaged, by cell; every cell's files are looked at unless given.
+        trust: whether a task that is not built in may be imported.
 
     Returns:
         The page's path.
@@ -42,7 +43,7 @@ def write_page(out: Path, damaged: Mapping[str, str] | None = None) -> Path:
         InputError: if the folder holds no study or a damaged one, or cannot be written.
     """
     path = out / "report.html"
-    write_atomic(path, page(Folder.read(out, damaged)))
+    write_atomic(path, page(Folder.read(out, damaged, trust)))
     return path
 
 
@@ -60,12 +61,13 @@ def write_explained(out: Path, found: Explained, damaged: Mapping[str, str] | No
 
 def page(folder: Folder) -> Html:
     """The whole page."""
-    name, about = str(folder.study["name"]), str(folder.study.get("about") or "")
+    name, about = folder.study.name, folder.study.about
+    drawn = training.drawn_by_task(folder)
     made = {
         "results": results.table(folder),
         "cells": sections.cells(folder),
         "curves": training.curves(folder),
-        "confusion": training.confusions(folder),
+        **drawn,
         "agreement": explained.agreements(folder),
         "looks": explained.looks(folder, read(folder.out)),
         "window": views.window(folder),
@@ -74,7 +76,7 @@ def page(folder: Folder) -> Html:
         "recipe": sections.recipe(folder),
     }
     parts = {key: part for key, part in made.items() if part is not None}
-    navigation = {**NAVIGATION, **({"window": "One image"} if folder.of_images else {})}
+    titles = {**NAVIGATION, **({"window": "One image"} if folder.of_images else {})}
     header = tag(
         "header",
         tag("p", "Overtone study", class_="kind"),
@@ -83,7 +85,7 @@ def page(folder: Folder) -> Html:
         results.headline(folder),
         tag(
             "nav",
-            [tag("a", text, href=f"#{key}") for key, text in navigation.items() if key in parts],
+            [tag("a", titles.get(key, key.capitalize()), href=f"#{key}") for key in parts],
             aria_label="Parts of the page",
         ),
     )
@@ -92,7 +94,7 @@ def page(folder: Folder) -> Html:
 
 def explain_page(folder: Folder, found: Explained) -> Html:
     """A page of its own on where the models look in chosen windows."""
-    name = str(folder.study["name"])
+    name = folder.study.name
     header = tag("header", tag("p", "Overtone study", class_="kind"), tag("h1", f"Where the models of {name} look"))
     return _whole(f"{name} · where the models look", header, [explained.looks(folder, found)])
 

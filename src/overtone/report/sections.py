@@ -10,13 +10,14 @@ import yaml
 from overtone.recipe import Recipe
 from overtone.report.folder import Folder, Trouble
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+from overtone.study import RowKind
 
 MOST_FOLDS_IN_WORDS = 12
 
 
 def cells(folder: Folder) -> Html:
     """Failed and missing cells with what to do, and everything a reader should be warned of."""
-    total, troubles = len(folder.study["cells"]), folder.troubles()
+    total, troubles = len(folder.study.cells), folder.troubles()
     failed = [trouble for trouble in troubles if trouble.failed]
     waiting = [trouble for trouble in troubles if not trouble.failed]
     parts: list[Html] = []
@@ -38,7 +39,7 @@ def cells(folder: Folder) -> Html:
         items = [tag("li", tag("b", t.title), " ", t.message, tag("br"), tag("code", command(t.key))) for t in waiting]
         summary = f"{plural(len(waiting), 'cell')} without a result and without an error"
         parts.append(details(summary, tag("ul", *items, class_="waiting"), open_=len(waiting) <= 8))
-    notes = [*folder.warnings, *folder.study["data"].get("notes", [])]
+    notes = [*folder.warnings, *folder.study.data.notes]
     if notes:
         parts.append(tag("h3", "Warnings and notes"))
         parts.append(tag("ul", *[tag("li", text) for text in notes], class_="notes"))
@@ -66,17 +67,17 @@ def _failed(trouble: Trouble) -> Html:
 
 def split(folder: Folder) -> Html:
     """Who is on which side in which fold, and what the windows are."""
-    data = folder.study["data"]
+    data = folder.study.data
     if folder.of_images:
         return section("split", "Who is where", _image_sides(folder))
-    length = data["window"]
-    seconds = f" ({length / data['rate']:g} s)" if data["rate"] else ""
+    length = data.window
+    seconds = f" ({folder.length / data.rate:g} s)" if data.rate else ""
     return section(
         "split",
         "Who is where",
         note(
             f"Nobody is on two sides of a fold. {_chooses(folder, 'people')}; test people are reported. ",
-            f"A window is {length} samples{seconds}, cut every {data['stride']} samples.",
+            f"A window is {length} samples{seconds}, cut every {data.stride} samples.",
         ),
         tag("div", _sides(folder), _windows(folder), class_="beside"),
     )
@@ -90,22 +91,23 @@ def _chooses(folder: Folder, who: str) -> str:
 
 def _image_sides(folder: Folder) -> Html:
     """How many images each side has, and what they are."""
-    data = folder.study["data"]
-    height, width = data["window"]
-    totals = [sum(column) for column in zip(*data["counts"], strict=True)]
-    each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals)} to {max(totals)}"
+    data = folder.study.data
+    height, width = folder.size
+    totals = data.targets.total if data.targets.counts else []
+    each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals, default=0)} to {max(totals, default=0)}"
+    classes = f"{len(totals)} classes of {each} images. " if totals else ""
     about = note(
-        f"Images of {height} × {width} pixels and {plural(len(data['channels']), 'channel')}; {len(totals)} classes of "
-        f"{each} images. {_chooses(folder, 'images')}; test images are reported."
+        f"Images of {height} × {width} pixels and {plural(len(data.channels), 'channel')}; {classes}"
+        f"{_chooses(folder, 'images')}; test images are reported."
     )
     rows = [
         tag(
             "tr",
-            tag("th", f"fold {fold['number']}, {side}" if len(folder.study["folds"]) > 1 else side, scope="row"),
-            tag("td", ", ".join(fold[side]["groups"])),
-            tag("td", fold[side]["windows"]),
+            tag("th", f"fold {fold.number}, {side}" if len(folder.study.folds) > 1 else side, scope="row"),
+            tag("td", ", ".join(fold.side(side).groups)),
+            tag("td", fold.side(side).windows),
         )
-        for fold in folder.study["folds"]
+        for fold in folder.study.folds
         for side in ("train", "val", "test")
     ]
     head = tag("tr", *[tag("th", name, scope="col") for name in ("side", "what", "images")])
@@ -114,23 +116,25 @@ def _image_sides(folder: Folder) -> Html:
 
 def _sides(folder: Folder) -> Html:
     study = folder.study
-    folds, words = study["folds"], len(study["folds"]) <= MOST_FOLDS_IN_WORDS
-    side = [{str(group): name for name in ("train", "val", "test") for group in fold[name]["groups"]} for fold in folds]
+    folds, words = study.folds, len(study.folds) <= MOST_FOLDS_IN_WORDS
+    side = [
+        {str(group): name for name in ("train", "val", "test") for group in fold.side(name).groups} for fold in folds
+    ]
 
     def cell(name: str | None) -> Html:
         shown = name if words else (name or "")[:2]
         return tag("td", shown or "–", class_=name)
 
-    names = [f"fold {f['number']}" if words else str(f["number"]) for f in folds]
+    names = [f"fold {f.number}" if words else str(f.number) for f in folds]
     head = tag(
         "tr", tag("th", "person", scope="col", class_="corner"), *[tag("th", name, scope="col") for name in names]
     )
     body = [
         tag("tr", tag("th", group, scope="row"), *[cell(where.get(str(group))) for where in side])
-        for group in study["data"]["groups"]
+        for group in study.data.groups
     ]
     sums = [
-        tag("tr", tag("th", f"{name} windows", scope="row"), *[tag("td", fold[name]["windows"]) for fold in folds])
+        tag("tr", tag("th", f"{name} windows", scope="row"), *[tag("td", fold.side(name).windows) for fold in folds])
         for name in ("train", "val", "test")
     ]
     caption = tag("caption", "Sides by person and fold", None if words else " (tr: train, va: val, te: test)")
@@ -139,31 +143,43 @@ def _sides(folder: Folder) -> Html:
 
 
 def _windows(folder: Folder) -> Html:
-    data, classes = folder.study["data"], folder.classes
-    counts = data["counts"]
-    largest = max((count for line in counts for count in line), default=0) or 1
-    turned = "" if max(len(name) for name in classes) <= 4 and len(classes) <= 12 else " turned"
+    data, targets = folder.study.data, folder.study.data.targets
+    columns, counts = targets.columns, targets.counts
+    largest = max((count for line in targets.lines for count in line), default=0) if counts else 0
+    turned = "" if max(len(name) for name in columns) <= 4 and len(columns) <= 12 else " turned"
     head = tag(
         "tr",
         tag("th", "person", scope="col", class_="corner"),
-        *[tag("th", tag("span", name), scope="col", title=name) for name in classes],
-        tag("th", tag("span", "all"), scope="col"),
+        *[tag("th", tag("span", name), scope="col", title=name) for name in columns],
+        tag("th", tag("span", "all"), scope="col") if counts else None,
         class_=f"heads{turned}",
     )
+
+    def cell(value: Any) -> Html:
+        shade = ("none" if not value else f"c{round(4 * value / (largest or 1))}") if counts else None
+        return tag("td", value, class_=shade)
+
     body = [
         tag(
             "tr",
             tag("th", group, scope="row"),
-            *[tag("td", count, class_="none" if not count else f"c{round(4 * count / largest)}") for count in line],
-            tag("td", sum(line), class_="sum"),
+            *map(cell, line),
+            tag("td", sum(line), class_="sum") if counts else None,
         )
-        for group, line in zip(data["groups"], counts, strict=True)
+        for group, line in zip(data.groups, targets.lines, strict=True)
     ]
-    totals = [sum(column) for column in zip(*counts, strict=True)]
-    foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in totals], tag("td", sum(totals)))
-    caption = tag("caption", "Windows by person and class")
-    whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", foot), class_="matrix counts")
-    return scroll(whole, "Windows by person and class")
+    whole = tag("td", sum(targets.total)) if counts else None
+    foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in targets.total], whole)
+    text = "Windows by person and class" if counts else "Targets by person"
+    table = tag(
+        "table",
+        tag("caption", text),
+        tag("thead", head),
+        tag("tbody", *body),
+        tag("tfoot", foot),
+        class_="matrix counts",
+    )
+    return scroll(table, text)
 
 
 def environment(folder: Folder) -> Html:
@@ -179,13 +195,13 @@ def environment(folder: Folder) -> Html:
         [*(dict(about).get(n, "–") for n in names), str(len(seconds)), f"{sum(seconds):.1f}"]
         for about, seconds in kinds.items()
     ]
-    seeds = ", ".join(str(seed) for seed in folder.study["seeds"])
-    where, content = folder.study["data"]["where"], folder.study["data"]["content"][:16]
+    seeds = ", ".join(str(seed) for seed in folder.study.seeds)
+    where, content = folder.study.data.where, folder.study.data.content[:16]
     every = [
         [
             cell["title"],
             key,
-            folder.given(key) or _dash((folder.result(key) or {}).get("best_epoch")),
+            folder.given(key) or _dash(_best_epoch(folder, key)),
             f"{cell['seconds']:.1f}",
         ]
         for key, cell in held.items()
@@ -208,6 +224,11 @@ def environment(folder: Folder) -> Html:
         if every
         else None,
     )
+
+
+def _best_epoch(folder: Folder, key: str) -> int | None:
+    result = folder.result(key)
+    return None if result is None else result.best_epoch
 
 
 def _dash(value: Any) -> Any:
@@ -239,8 +260,8 @@ def recipe_text(folder: Folder) -> str:
 
     ``study.json`` has sorted keys, but the order of teachers matters: it is that of the table's rows.
     """
-    held = dict(folder.study["recipe"])
-    order = [row["id"].removeprefix("teacher-") for row in folder.study["rows"] if row["kind"] == "teacher"]
+    held = dict(folder.study.recipe)
+    order = [row.id.removeprefix("teacher-") for row in folder.study.rows if row.kind == RowKind.TEACHER]
     if "teachers" in held:
         held["teachers"] = {name: held["teachers"][name] for name in order} | held["teachers"]
     known = [*Recipe.model_fields, *held]

@@ -1,29 +1,32 @@
-"""How training went: curves by term, and confusion matrices."""
+"""How training went: curves by term, and what the task draws of the test side."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box, legend, line_panel
-from overtone.report.folder import Array, Folder
+from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box, image_panel, legend, line_panel
+from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
-from overtone.study import TableRow
+from overtone.study import RowKind, TableRow
+from overtone.study.records import EpochRow
+from overtone.tasks import LOSS, Matrix, Metric, Points
 
-Epochs = list[dict[str, Any]]
+Epochs = list[EpochRow]
 MANY_CLASSES = 10
 MOST_CLASSES = 30
-MOST_CONFUSIONS = 12
+MOST_PAIRS = 12
+CELLS = 48
+"""Rows and columns of a cloud of points."""
 
 
 def curves(folder: Folder) -> Html:
-    """Accuracy and terms by epoch, a group of panels for every row that was trained."""
-    shown = [row for row in folder.rows if row.kind in ("method", "teacher")]
-    distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy]
-    first = max(distilled, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
+    """Scores and terms by epoch, a group of panels for every row that was trained."""
+    shown = [row for row in folder.rows if row.kind in (RowKind.METHOD, RowKind.TEACHER)]
+    distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.figure]
+    first = max(distilled, key=lambda row: row.merit, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
     parts = [_row_curves(folder, row, number, row in opened) for number, row in enumerate(shown)]
     return section(
@@ -40,8 +43,10 @@ def curves(folder: Folder) -> Html:
 
 def row_title(row: TableRow) -> Html:
     """A row's name with its teachers and model in small print."""
-    teachers = f"from {', '.join(row.teachers)}" if row.teachers and row.kind in ("method", "branch") else ""
-    model = "all teachers" if row.kind == "ensemble" else " · ".join(filter(None, (row.student, row.part)))
+    teachers = (
+        f"from {', '.join(row.teachers)}" if row.teachers and row.kind in (RowKind.METHOD, RowKind.BRANCH) else ""
+    )
+    model = "all teachers" if row.kind == RowKind.ENSEMBLE else " · ".join(filter(None, (row.student, row.part)))
     return join(tag("b", row.method), tag("span", " · ".join(t for t in (teachers, model) if t), class_="sub"))
 
 
@@ -52,26 +57,51 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
         given = next((said for key in keys if (said := folder.given(key))), None)
         why = (given or "the rows of its epochs cannot be read") if keys else "no cell of this row is done"
         return details(row_title(row), note(f"No curves: {why}."), open_=opened)
-    best = []
+    best, watched = [], _watched(folder)
+    own = folder.task.terms if folder.task else ()
+    of_val = _score(watched, lambda row: row.val)
     for key, epochs in runs.items():
-        at = (folder.result(key) or {}).get("best_epoch")
-        best += [(float(r["epoch"]), 100 * r["val"]["accuracy"]) for r in epochs if r["epoch"] == at and "val" in r]
+        result = folder.result(key)
+        at = None if result is None else result.best_epoch
+        best += [(float(r.epoch), value) for r in epochs if r.epoch == at and (value := of_val(r)) is not None]
     count = plural(len(runs), "run")
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
-    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method)
+    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, watched, own)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
 
-def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: str, name: str) -> list[Html]:
-    terms = list(dict.fromkeys(term for run in runs for row in run for term in row["terms"]))
-    terms.sort(key=lambda term: term != "ce")
-    validation = _line("validation", runs, lambda row: 100 * row["val"]["accuracy"] if "val" in row else None, 0)
-    chosen = any("val" in row for run in runs for row in run)
-    training = _line("training", runs, lambda row: 100 * row["accuracy"], 1, dashed=True)
+def _watched(folder: Folder) -> Metric:
+    """What chooses the best epoch."""
+    return LOSS if folder.task is None else folder.task.WATCHED
+
+
+def _score(metric: Metric, of: Callable[[EpochRow], dict[str, float] | None]) -> Callable[[EpochRow], float | None]:
+    """A score of an epoch, as it is shown; None where it has none."""
+
+    def found(row: EpochRow) -> float | None:
+        value = (of(row) or {}).get(metric.key)
+        return None if value is None else metric.factor * value
+
+    return found
+
+
+def _panels(
+    runs: Sequence[Epochs],
+    best: list[tuple[float, float]],
+    identity: str,
+    name: str,
+    watched: Metric,
+    own: Sequence[str],
+) -> list[Html]:
+    terms = list(dict.fromkeys(term for run in runs for row in run for term in row.terms))
+    terms.sort(key=lambda term: term not in own)
+    validation = _line("validation", runs, _score(watched, lambda row: row.val), 0)
+    chosen = any(row.val is not None for run in runs for row in run)
+    training = _line("training", runs, _score(watched, lambda row: row.train), 1, dashed=True)
     plain = [_line(term, runs, _unweighted(term), n) for n, term in enumerate(terms)]
     weighted = [_line(term, runs, _weighted(term), n) for n, term in enumerate(terms)]
-    total = _line("total", runs, lambda row: row["total"], -1, band=False)
+    total = _line("total", runs, lambda row: row.total, -1, band=False)
 
     phases = _phases(runs[0])
     marks = [first - 0.5 for first, _, _ in phases[1:]]
@@ -79,25 +109,29 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
     def panel(suffix: str, y: str, what: str) -> Panel:
         return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
 
-    frame = panel("a", "accuracy, %", "Training and validation accuracy" if chosen else "Training accuracy")
-    drawn, dots = ([validation, training], [dot_key(validation, "best epoch")]) if chosen else ([training], [])
-    accuracy = line_panel(frame, drawn, best, whole_x=True, marks=marks)
-    found = [
-        figure_box("Accuracy", legend(drawn, dots), accuracy),
+    title = watched.title[:1].upper() + watched.title[1:]
+    frame = panel("a", watched.head, f"{'Training and validation' if chosen else 'Training'} {watched.title}")
+    trained = any(watched.key in row.train for run in runs for row in run)
+    drawn = [*([validation] if chosen else []), *([training] if trained else [])]
+    dots = [dot_key(validation, "best epoch")] if chosen else []
+    found = [figure_box(title, legend(drawn, dots), line_panel(frame, drawn, best, whole_x=True, marks=marks))] * bool(
+        drawn
+    )
+    found += [
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
             line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
         ),
     ]
-    # With cross-entropy alone at weight 1 this panel would repeat the one before.
-    if len(terms) > 1 or any(row["weights"].get(t) != 1 for run in runs for row in run for t in terms):
+    # With the task's own term alone at weight 1 this panel would repeat the one before.
+    if len(terms) > 1 or any(row.weights.get(t) != 1 for run in runs for row in run for t in terms):
         drawn = [*weighted, total]
         inner = line_panel(
             panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
         )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    scalars = list(dict.fromkeys(key for run in runs for row in run for key in row.get("scalars", {})))
+    scalars = list(dict.fromkeys(key for run in runs for row in run for key in row.scalars))
     if scalars:
         drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(scalars)]
         inner = line_panel(panel("g", "learned value", "Learned rates"), drawn, whole_x=True, marks=marks)
@@ -112,28 +146,28 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
     """First and last epoch and name of each phase; none where training had none."""
     found: list[tuple[int, int, str]] = []
     for row in run:
-        if "phase" not in row:
+        if row.phase is None:
             continue
-        if found and found[-1][2] == row["phase"]:
-            found[-1] = (found[-1][0], row["epoch"], row["phase"])
+        if found and found[-1][2] == row.phase:
+            found[-1] = (found[-1][0], row.epoch, row.phase)
         else:
-            found.append((row["epoch"], row["epoch"], row["phase"]))
+            found.append((row.epoch, row.epoch, row.phase))
     return found
 
 
-def _scalar(key: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda row: row.get("scalars", {}).get(key)
+def _scalar(key: str) -> Callable[[EpochRow], float | None]:
+    return lambda row: row.scalars.get(key)
 
 
-def _unweighted(term: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda row: row["terms"].get(term)
+def _unweighted(term: str) -> Callable[[EpochRow], float | None]:
+    return lambda row: row.terms.get(term)
 
 
-def _weighted(term: str) -> Callable[[dict[str, Any]], float | None]:
+def _weighted(term: str) -> Callable[[EpochRow], float | None]:
     """A term's share of the loss; None in epochs where it has no value."""
 
-    def of(row: dict[str, Any]) -> float | None:
-        weight, value = row["weights"].get(term), row["terms"].get(term)
+    def of(row: EpochRow) -> float | None:
+        weight, value = row.weights.get(term), row.terms.get(term)
         return None if weight is None or value is None else weight * value
 
     return of
@@ -142,19 +176,19 @@ def _weighted(term: str) -> Callable[[dict[str, Any]], float | None]:
 def _line(
     name: str,
     runs: Sequence[Epochs],
-    of: Callable[[dict[str, Any]], float | None],
+    of: Callable[[EpochRow], float | None],
     colour: int,
     dashed: bool = False,
     band: bool = True,
 ) -> Line:
     """Mean, lowest and highest value by epoch over runs; a value that is absent leaves a gap."""
-    epochs = sorted({row["epoch"] for run in runs for row in run})
+    epochs = sorted({row.epoch for run in runs for row in run})
     place = {epoch: n for n, epoch in enumerate(epochs)}
     values = np.full((len(runs), len(epochs)), np.nan)
     for number, run in enumerate(runs):
         for row in run:
             value = of(row)
-            values[number, place[row["epoch"]]] = np.nan if value is None else value
+            values[number, place[row.epoch]] = np.nan if value is None else value
     held = np.isfinite(values).any(0)
     mean, low, high = (np.full(len(epochs), np.nan) for _ in range(3))
     mean[held], low[held], high[held] = (f(values[:, held], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
@@ -163,56 +197,84 @@ def _line(
     return Line(name, x, mean, colour, dashed, low if wide else None, high if wide else None)
 
 
-def confusions(folder: Folder) -> Html:
-    """A confusion matrix for every row, summed over folds and seeds at best."""
-    many, large = len(folder.classes) > MANY_CLASSES, len(folder.classes) > MOST_CLASSES
+def drawn_by_task(folder: Folder) -> dict[str, Html]:
+    """What the task draws of every row, over folds and seeds, by its name; nothing where it draws nothing."""
+    drawn = [(row, folder.shown_of(row)) for row in folder.rows]
+    first = next((shown for _, shown in drawn if shown is not None), None)
+    if first is None:
+        return {}
+    if isinstance(first, Points):
+        return {first.name: _clouds(folder, first, [(row, own) for row, own in drawn if isinstance(own, Points)])}
+    return {
+        first.name: _matrices(
+            folder, first, [(row, own) for row, own in drawn if own is None or isinstance(own, Matrix)]
+        )
+    }
+
+
+def _clouds(folder: Folder, first: Points, drawn: list[tuple[TableRow, Points]]) -> Html:
+    every = np.concatenate([own.values for _, own in drawn])
+    low, high = (float(edge) for edge in (np.nanmin(every), np.nanmax(every)))
+    high = high if high > low else low + 1
+    boxes = [figure_box(row_title(row), _cloud(f"points-{n}", own, low, high)) for n, (row, own) in enumerate(drawn)]
+    about = f"{first.caption} {folder.at.capitalize()}."
+    return section(first.name, first.title, note(about), tag("div", *boxes, class_="panels"))
+
+
+def _cloud(identity: str, shown: Points, low: float, high: float) -> Html:
+    """How many points lie where, both axes alike, so that the diagonal is where both numbers are equal."""
+    counts, _, _ = np.histogram2d(shown.values[:, 1], shown.values[:, 0], bins=CELLS, range=[[low, high], [low, high]])
+    panel = Panel(identity, shown.x, shown.y, shown.title, (240, 232))
+    return image_panel(panel, counts, (low, high, low, high), "viridis", (0.0, max(1.0, float(counts.max()))), 0.5)
+
+
+def _matrices(folder: Folder, first: Matrix, drawn: list[tuple[TableRow, Matrix | None]]) -> Html:
+    """A matrix for every row; with many classes folded, with very many only the most frequent pairs."""
+    size = len(first.labels)
+    many, large = size > MANY_CLASSES, size > MOST_CLASSES
     boxes: list[Html] = []
-    for row in folder.rows:
-        counts = folder.confusion(row)
-        if counts is None:
+    for row, own in drawn:
+        if own is None:
             boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
             continue
         runs = tag("span", plural(len(row.values), "run"), class_="count")
-        shown = _most_confused if large else _matrix
-        matrix = scroll(shown(counts, folder.classes), f"Confusion matrix of {row.method}")
+        matrix = scroll((_most_frequent if large else _matrix)(own), f"{own.title} of {row.method}")
         if many:
             boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
         else:
             boxes.append(tag("figure", tag("figcaption", row_title(row), runs), matrix))
     side = f"{folder.noun}s"
-    about = (
-        f"With {len(folder.classes)} classes only the {MOST_CONFUSIONS} most frequent confusions are shown."
-        if large
-        else "Rows are true classes, columns predicted ones. The colour is the share of the row; the diagonal is right."
-    )
+    about = f"With {size} classes only {first.off_diagonal[0]} are shown." if large else first.caption
     return section(
-        "confusion",
-        "Confusion matrices",
+        first.name,
+        first.title,
         note(f"Numbers of test {side}, summed over folds and seeds, {folder.at}. {about}"),
-        tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{len(folder.classes)}"),
+        tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{size}"),
     )
 
 
-def _most_confused(counts: Array, classes: list[str]) -> Html:
-    """The most frequent confusions, where a whole matrix would be too large to read."""
+def _most_frequent(shown: Matrix) -> Html:
+    """The most frequent pairs beside the diagonal, where a whole matrix would be too large to read."""
+    counts, labels = shown.counts, shown.labels
     wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     lines = []
     for truth, guess in zip(*np.unravel_index(order, wrong.shape), strict=True):
         share = f"{100 * wrong[truth, guess] / max(int(counts[truth].sum()), 1):.0f} %"
-        cells = (classes[truth], classes[guess], int(wrong[truth, guess]), share)
+        cells = (labels[truth], labels[guess], int(wrong[truth, guess]), share)
         lines.append(tag("tr", *[tag("td", cell) for cell in cells]))
-    head = tag("tr", *[tag("th", name, scope="col") for name in ("class", "taken for", "number", "of its class")])
+    head = tag("tr", *[tag("th", name, scope="col") for name in shown.off_diagonal[1]])
     return tag("table", tag("thead", head), tag("tbody", *lines), class_="plain")
 
 
-def _matrix(counts: Array, classes: list[str]) -> Html:
+def _matrix(shown: Matrix) -> Html:
     """One matrix as a table; colours in eleven steps of the row's share."""
-    upright = max(len(name) for name in classes) <= 4 and len(classes) <= 12
-    heads = [tag("th", tag("span", name), scope="col", title=name) for name in classes]
+    counts, labels = shown.counts, shown.labels
+    upright = max(len(name) for name in labels) <= 4 and len(labels) <= 12
+    heads = [tag("th", tag("span", name), scope="col", title=name) for name in labels]
     lines = [tag("tr", tag("td"), *heads, class_="heads" if upright else "heads turned")]
     totals = counts.sum(1)
-    for number, name in enumerate(classes):
+    for number, name in enumerate(labels):
         shares = counts[number] / max(int(totals[number]), 1)
         cells = [
             tag("td", int(count), class_=f"c{round(10 * float(share))}" + " hit" * (number == column))

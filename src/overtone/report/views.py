@@ -45,12 +45,12 @@ def window(folder: Folder) -> Html:
     held = folder.example()
     if held is None:
         return section("window", "One window", note("There is no example window on disk (example.npz)."))
-    data = folder.study["data"]
+    data = folder.study.data
     if folder.of_images:
-        figure = figure_box(f"A test image of class {folder.classes[int(held['label'])]}", bitmap(held["window"]))
+        figure = figure_box(f"A test image: {held['called']}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
-    about = _Window([str(c) for c in data["channels"]], data["rate"], int(held["window"].shape[-1]))
-    given = folder.study["recipe"].get("views", {})
+    about = _Window(data.channels, data.rate, int(held["window"].shape[-1]))
+    given = folder.study.recipe.get("views", {})
     boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
     for number, (name, array) in enumerate(views.items()):
@@ -68,12 +68,12 @@ def window(folder: Folder) -> Html:
 
 
 def _which(folder: Folder, held: dict[str, Array]) -> str:
-    data = folder.study["data"]
-    label, start = int(held["label"]), int(held["start"])
-    since = f"{start / data['rate']:.2f} s" if data["rate"] else f"sample {start}"
+    data, start = folder.study.data, int(held["start"])
+    called = f"class {held['called']}" if data.targets.counts else str(held["called"])
+    since = f"{start / data.rate:.2f} s" if data.rate else f"sample {start}"
     return (
-        f"Person {held['group']}, class {folder.classes[label]}, recording {int(held['recording'])}, from {since} on; "
-        f"a test window of fold {folder.study['folds'][0]['number']}."
+        f"Person {held['group']}, {called}, recording {int(held['recording'])}, from {since} on; "
+        f"a test window of fold {folder.study.folds[0].number}."
     )
 
 

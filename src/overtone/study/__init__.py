@@ -6,24 +6,27 @@ from overtone.study.collect import (
     TableRow,
     collect,
     mixed_environments,
-    read_study,
     spread_over,
     write_tables,
 )
 from overtone.study.execute import claim, execute
 from overtone.study.inspect import OLD, damaged_cells
 from overtone.study.plan import Cell, Plan, Row, make_plan
+from overtone.study.records import CellResult, RowKind, StudyDescription, read_study
 from overtone.study.size import Size, large
 from overtone.study.workers import default_jobs
 
 __all__ = [
     "OLD",
     "Cell",
+    "CellResult",
     "Estimate",
     "Plan",
     "Row",
+    "RowKind",
     "Size",
     "StudyCallback",
+    "StudyDescription",
     "TableRow",
     "claim",
     "collect",

@@ -1,4 +1,4 @@
-"""What a cell is built of: the study's workshop, the cell's student, its methods and its teachers."""
+"""What a cell is built of, and building it: its student, its methods and its teachers."""
 
 from __future__ import annotations
 
@@ -6,35 +6,88 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from overtone.data import Fold, TableColumns, Windows, table_columns
 from overtone.distill import Distillation
 from overtone.engine import Samples
 from overtone.engine.phases import trained
 from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
-from overtone.files import read_json
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
 from overtone.study.plan import Cell, Plan, data_info
+from overtone.study.records import is_done, read_result
 from overtone.tap import Tap, probe
+from overtone.tasks import Task
 from overtone.teachers import Teacher
 from overtone.trial import auxiliary, rehearse, squashed
 from overtone.trust import named_in
 from overtone.types import DataInfo, Input, Seen, Spec, names_of, shape_of
 
-RESULT = "result.json"
-"""Written last (``write.py``), with the other files' hashes: a cell with one is done."""
-PREDICTIONS, RUN = "predictions.npz", "run.json"
-VISUALISATIONS = "visualisations.npz"
-"""What a cell's methods show of themselves on the example windows."""
 FEW_CHANNELS = 16
 WITHOUT_AUXILIARY = "arguments: {aux_logits: false, init_weights: true}"
 """What torchvision's googlenet and inception_v3 take."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a study's files are."""
+
+    folder: Path
+
+    def cell(self, key: str) -> Path:
+        """A cell's folder."""
+        return self.folder / "cells" / key
+
+    def weights(self, key: str, checkpoint: str) -> Path:
+        """The file of a cell's weights: best, last or epoch:N."""
+        name = {"best": "student", "last": "last"}.get(checkpoint, checkpoint.replace(":", "-"))
+        return self.cell(key) / f"{name}.safetensors"
+
+
+@dataclass(frozen=True)
+class CellInputs:
+    """All that a cell is built of, trained and tested on.
+
+    Attributes:
+        windows: the study's; only what they are called and made of is asked of these.
+        samples: the fold's, in every view.
+        fold: who is on which side.
+        paths: where files are.
+        accelerator: the device and the processes.
+        makers: the cells that made its teachers, by key.
+        trust: what a teacher's file may import: what the recipe names.
+        keep: epochs whose weights are wanted besides best and last.
+        columns: of text tables, for the student's header.
+        examples: windows that its methods show something of; none of most cells.
+    """
+
+    windows: Windows
+    samples: Samples
+    fold: Fold
+    paths: Paths
+    accelerator: Accelerator
+    makers: Mapping[str, Cell]
+    trust: frozenset[str]
+    keep: frozenset[int] = frozenset()
+    columns: TableColumns | None = None
+    examples: tuple[int, ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.accelerator.device
+
+    @property
+    def info(self) -> DataInfo:
+        """What methods may know of the fold's training side."""
+        return data_info(self.windows, self.fold)
 
 
 @dataclass
@@ -46,6 +99,11 @@ class StudyContext:
     accelerator: Accelerator
     _fold: int | None = None
     _samples: Samples | None = None
+
+    @property
+    def paths(self) -> Paths:
+        """Where files go."""
+        return Paths(self.folder)
 
     def samples(self, fold: int) -> Samples:
         """A fold's samples; only the latest fold's are kept."""
@@ -63,22 +121,43 @@ class StudyContext:
             self._fold = fold
         return self._samples
 
-    def cell_folder(self, key: str) -> Path:
-        """Where a cell's files are."""
-        return self.folder / "cells" / key
-
-    def weights_file(self, key: str, checkpoint: str) -> Path:
-        """The file of a cell's weights: best, last or epoch:N."""
-        name = {"best": "student", "last": "last"}.get(checkpoint, checkpoint.replace(":", "-"))
-        return self.cell_folder(key) / f"{name}.safetensors"
+    def inputs(self, cell: Cell) -> CellInputs:
+        """What one cell needs of the study."""
+        plan = self.plan
+        first = (next(iter(plan.folds)), plan.recipe.seeds[0])
+        return CellInputs(
+            windows=plan.windows,
+            samples=self.samples(cell.fold),
+            fold=plan.folds[cell.fold],
+            paths=self.paths,
+            accelerator=self.accelerator,
+            makers={link.key: plan.cells[link.key] for link in cell.teachers.values()},
+            trust=named_in(plan.recipe),
+            keep=plan.keep.get(cell.key, frozenset()),
+            columns=table_columns(plan.recipe.data),
+            examples=example_numbers(plan) if (cell.fold, cell.seed) == first else (),
+        )
 
     def done(self, key: str) -> bool:
         """Whether a cell has its result and all weights that somebody wants of it."""
-        if not (self.cell_folder(key) / RESULT).exists():
+        if not is_done(self.paths.cell(key)):
             return False
-        kept = [self.weights_file(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
-        verified = read_json(self.cell_folder(key) / RESULT).get("files") if kept else None
-        return all(path.exists() and (verified is None or path.name in verified) for path in kept)
+        kept = [self.paths.weights(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
+        verified = read_result(self.paths.cell(key)).files if kept else {}
+        return all(path.exists() and (not verified or path.name in verified) for path in kept)
+
+
+EXAMPLES = 3
+
+
+def example_numbers(plan: Plan) -> tuple[int, ...]:
+    """Test windows of the first fold to look at: the middle one of each of the first classes that it has."""
+    fold = next(iter(plan.folds.values()))
+    strata = plan.windows.strata[fold.test]
+    if len(np.unique(strata)) == 1:  # nothing but order tells them apart
+        return tuple(int(part[len(part) // 2]) for part in np.array_split(fold.test, EXAMPLES) if len(part))
+    found = [fold.test[strata == label] for label in np.unique(strata)[:EXAMPLES]]
+    return tuple(int(own[len(own) // 2]) for own in found)
 
 
 @dataclass(frozen=True)
@@ -95,46 +174,44 @@ class Built:
     """Sentences on how the student behaves, worth a warning."""
 
 
-def build_cell(context: StudyContext, cell: Cell, fresh_teachers: bool = False) -> Built:
+def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> Built:
     """Student, adapters and teachers of a cell, seeded.
 
     Args:
-        context: the study.
+        inputs: what it is built of.
         cell: which.
         fresh_teachers: teachers as they are before training instead of those on disk, for ``overtone check``.
     """
-    samples = context.samples(cell.fold)
-    classes = context.plan.windows.classes
-    first = torch.from_numpy(context.plan.folds[cell.fold].train[:2])
-    device = context.accelerator.device
+    samples, device = inputs.samples, inputs.device
+    task = samples.task
+    first = torch.from_numpy(inputs.fold.train[:2])
 
     def example(view: Seen) -> Input:
         return samples.batch(first, names_of(view)).input(view)
 
     def axes(view: Seen) -> list[tuple[str, ...]]:
-        return [context.plan.views[name].AXES for name in names_of(view)]
+        return [samples.views[name].view.AXES for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
-    student = Tap(placed(device, _initial(cell, example(cell.view), classes)), cell.at)
+    student = Tap(placed(device, _initial(cell, example(cell.view), task)), cell.at, task)
     if cell.start is not None and not fresh_teachers:
-        twin = load_student(context.weights_file(cell.start, "best"), named_in(context.plan.recipe))
+        twin = load_student(inputs.paths.weights(cell.start, "best"), inputs.trust)
         student.model.load_state_dict(twin.model.state_dict())
     teachers = {}
     for name, link in cell.teachers.items():
-        made = context.plan.cells[link.key]
+        made = inputs.makers[link.key]
         if fresh_teachers:
-            model = _initial(made, example(made.view), classes)
+            model = _initial(made, example(made.view), task)
         else:
             # A file may import no more than the recipe does.
-            model = load_student(context.weights_file(link.key, link.checkpoint), named_in(context.plan.recipe)).model
-        teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
+            model = load_student(inputs.paths.weights(link.key, link.checkpoint), inputs.trust).model
+        teachers[name] = Teacher(name, Tap(placed(device, model), made.at, task), made.view)
     spec, doubts = _probed(cell, student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
     for phase in cell.phases:
         trained(student.model, phase)  # a pattern that fits nothing is told now
-    info = data_info(context.plan.windows, context.plan.folds[cell.fold])
     try:
-        distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
+        distillation, needs = _distillation(cell, student, spec, teacher_specs, inputs.info)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
     return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view), doubts)
@@ -173,11 +250,11 @@ def _distillation(
     return Distillation(student, methods, cell.weights, cell.view), needs
 
 
-def _initial(cell: Cell, example: Input, classes: tuple[str, ...]) -> torch.nn.Module:
+def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:
     """A cell's model as it is before training, or with the weights that are given."""
-    model = build(cell.model, shape_of(example), len(classes), cell.options)
+    model = build(cell.model, shape_of(example), task.outputs, cell.options)
     if cell.given is not None:
-        cell.given.load_into(model, cell.model, classes)
+        cell.given.load_into(model, cell.model, task.names)
     return model
 
 

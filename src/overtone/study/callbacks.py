@@ -9,6 +9,7 @@ from torch import Tensor
 
 from overtone.engine import Callback
 from overtone.study.plan import Cell
+from overtone.study.records import CellResult
 from overtone.types import Progress
 
 
@@ -30,7 +31,7 @@ class StudyCallback:
     def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
         """A cell has ended an epoch."""
 
-    def cell_done(self, cell: Cell, result: Mapping[str, Any]) -> None:
+    def cell_done(self, cell: Cell, result: CellResult) -> None:
         """A cell is done."""
 
     def cell_failed(self, cell: Cell, message: str) -> None:

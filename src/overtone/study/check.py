@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,6 @@ from overtone.types import Input, Output, Progress, Spec, names_of
 
 NEARLY_ALL, NEARLY_NONE = 0.97, 0.005
 """Shares of the gradient that are worth a warning, where a row has several terms."""
-IMBALANCE = 5
 NEGATIVE = 0.01
 """Share of negative values in a teacher's map that is worth a warning, where a method's last ReLU cannot reach them."""
 
@@ -124,18 +122,18 @@ def check(plan: Plan) -> Check:
             if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
-            built = build_cell(context, cell, fresh_teachers=True)
+            built = build_cell(context.inputs(cell), cell, fresh_teachers=True)
             about_models += built.doubts
             role = row.label if row.kind == "teacher" else "student"
             if role not in models:
-                models[role] = _model(role, cell, built, plan.windows.classes)
+                models[role] = _model(role, cell, built, plan.windows.task.names)
             if row.kind == "method":
                 rows.append(_row(context, row.label, cell, built))
             measured[kind_of(cell)] = measure(context, cell, built)
         cost = _cost(context, measured)
     about_sides = doubts(plan.windows, list(plan.folds.values()), plan.recipe.split)
     about_rows = (warning for row in rows for warning in _warnings(row))
-    warnings = dict.fromkeys([*about_sides, *class_warnings(plan), *about_models, *about_rows])
+    warnings = dict.fromkeys([*about_sides, *plan.windows.task.warnings(plan.windows), *about_models, *about_rows])
     return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
 
 
@@ -149,26 +147,13 @@ def _cost(context: StudyContext, measured: dict[str, Measured]) -> Cost:
         steps = steps_in(len(plan.folds[cell.fold].train), cell.train)
         seconds += found.step * steps * cell.epochs
         disk += found.file * (2 + len(plan.keep.get(cell.key, ())))
-        disk += len(plan.folds[cell.fold].test) * len(plan.windows.classes) * 8
+        disk += len(plan.folds[cell.fold].test) * plan.windows.task.outputs * 8
     samples = context.samples(next(iter(plan.folds)))
     kept = [view.stored for view in samples.views.values() if not view.view.FOLLOWS]
     diagrams = sum(x.numel() * x.element_size() for x in kept if isinstance(x, Tensor))
     whole = plan.windows.x.nbytes
     windows = whole if whole <= plan.recipe.train.memory_mb * 2**20 else 0
     return Cost(seconds / jobs, jobs, windows, diagrams, max(m.outputs for m in measured.values()), disk)
-
-
-def class_warnings(plan: Plan) -> list[str]:
-    """Classes of very different size, over all windows."""
-    sizes = np.bincount(plan.windows.y, minlength=len(plan.windows.classes))
-    least, most = int(sizes.argmin()), int(sizes.argmax())
-    if sizes[most] < IMBALANCE * max(sizes[least], 1):
-        return []
-    names = plan.windows.classes
-    return [
-        f"classes differ in size: {names[most]} has {sizes[most]} {plan.windows.noun}s, {names[least]} {sizes[least]}; "
-        "accuracy hides small classes, macro-F1 does not"
-    ]
 
 
 def _warnings(row: RowCheck) -> list[str]:

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from overtone.engine import macro_f1, scores
-from overtone.errors import InputError
-from overtone.files import read_json, write_atomic, write_json
-from overtone.sealed import SEAL, DamagedError, read_sealed
+from overtone.files import write_atomic, write_json
 from overtone.sheets import csv_line
-from overtone.study.build import RESULT, RUN
 from overtone.study.inspect import damaged_cells
-from overtone.study.write import CHECKPOINTS, read_predictions
+from overtone.study.predictions import read_predictions
+from overtone.study.records import (
+    CHECKPOINTS,
+    CellResult,
+    Checkpoint,
+    Reference,
+    RowCells,
+    RowDescription,
+    RowKind,
+    is_done,
+    read_result,
+    read_run,
+    read_study,
+)
+from overtone.tasks import Metric, Task, from_arrays
+from overtone.trust import Trust
+
+V = TypeVar("V", bound="Counted")
+Scores = dict[Checkpoint, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean and sample standard deviation of values from 0 to 1.
+    """Mean and sample standard deviation of values.
 
     Seeds are averaged inside a fold, and the deviation is that of the folds' means: seeds of one fold share its test
     people and are no further samples of people. With a single fold the deviation is that of its seeds, which says how
@@ -48,9 +62,9 @@ class Estimate:
         std = statistics.stdev(found) if len(found) > 1 else None
         return cls(statistics.fmean(found), std, len(values), max(map(len, values.values())))
 
-    def __str__(self) -> str:
-        """In percent: ``81.2 ± 3.4``."""
-        return f"{100 * self.mean:.1f}" + (f" ± {100 * self.std:.1f}" if self.std is not None else "")
+    def text(self, metric: Metric) -> str:
+        """As the metric is shown: ``81.2 ± 3.4``."""
+        return metric.text(self.mean) + (f" ± {metric.text(self.std)}" if self.std is not None else "")
 
     @property
     def n(self) -> int:
@@ -70,11 +84,27 @@ def apart(values: Mapping[int, list[float]]) -> list[float]:
     return next(iter(values.values())) if len(values) == 1 else [statistics.fmean(own) for own in values.values()]
 
 
-def by_fold(values: Iterable[dict[str, Any]], number: Callable[[dict[str, Any]], float]) -> dict[int, list[float]]:
+@dataclass(frozen=True)
+class Counted:
+    """Something that a row has for a fold and seed; ``cells`` made it."""
+
+    fold: int
+    seed: int
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RowValue(Counted):
+    """A row's scores for a fold and seed, by checkpoint and metric."""
+
+    scores: Scores = field(default_factory=dict)
+
+
+def by_fold(values: Iterable[V], number: Callable[[V], float]) -> dict[int, list[float]]:
     """A number of each of a row's values, by fold; seeds that share their cells (given weights) are one value."""
     found: dict[int, dict[str, float]] = {}
     for value in values:
-        found.setdefault(value["fold"], {})["+".join(value["cells"])] = number(value)
+        found.setdefault(value.fold, {})["+".join(value.cells)] = number(value)
     return {fold: list(own.values()) for fold, own in found.items()}
 
 
@@ -82,164 +112,163 @@ def by_fold(values: Iterable[dict[str, Any]], number: Callable[[dict[str, Any]],
 class TableRow:
     """One line of the table; ``missing`` cells have no result (failed, or not run yet).
 
-    ``size_ratio``: parameters of the biggest teacher over this row's. ``adapters``: parameters that the methods train
-    besides the student, and that no student file holds. ``part``: of a two-branch student, what the row is about.
-    A cell that serves several seeds (a teacher of a fixed seed, or with given weights) counts once. Without a
-    validation side nothing is known at best.
-    ``reference``: what others published, ``accuracy`` in percent and ``source``.
-    ``values`` holds every fold and seed.
+    ``figures``: by metric and checkpoint. ``size_ratio``: parameters of the biggest teacher over this row's.
+    ``adapters``: parameters that the methods train besides the student, and that no student file holds. ``part``: of a
+    two-branch student, what the row is about. A cell that serves several seeds (a teacher of a fixed seed, or with
+    given weights) counts once. Without a validation side nothing is known at best.
+    ``reference``: what others published. ``values`` holds every fold and seed. ``metric`` heads the table.
     """
 
     id: str
-    kind: str
+    kind: RowKind
     method: str
     teachers: tuple[str, ...]
     student: str
-    accuracy_best: Estimate | None
-    macro_f1_best: Estimate | None
-    accuracy_last: Estimate | None
-    macro_f1_last: Estimate | None
+    figures: Mapping[tuple[str, Checkpoint], Estimate]
+    metric: Metric
     parameters: int | None
     macs: int | None
     adapters: int | None
     size_ratio: float | None
     missing: int
-    values: list[dict[str, Any]]
+    values: list[RowValue]
     part: str = ""
-    reference: dict[str, Any] | None = None
+    reference: Reference | None = None
 
     @property
     def n(self) -> int:
         """How many values its deviation is of."""
-        return self.accuracy_last.n if self.accuracy_last else 0
+        return self._last.n if self._last else 0
 
     @property
     def folds(self) -> int:
         """How many folds have a result."""
-        return self.accuracy_last.folds if self.accuracy_last else 0
-
-    @property
-    def shown(self) -> str:
-        """Which epoch stands for the row: ``best``, or ``last`` where no validation side chose one."""
-        return "best" if all("best" in value for value in self.values) else "last"
-
-    @property
-    def accuracy(self) -> Estimate | None:
-        """At that epoch."""
-        return self.accuracy_best if self.shown == "best" else self.accuracy_last
+        return self._last.folds if self._last else 0
 
     @property
     def seeds(self) -> int:
         """How many seeds were averaged in a fold; where some are missing, in the fold that has most."""
-        return self.accuracy_last.seeds if self.accuracy_last else 0
+        return self._last.seeds if self._last else 0
+
+    @property
+    def _last(self) -> Estimate | None:
+        return self.figures.get((self.metric.key, "last"))
+
+    @property
+    def shown(self) -> Checkpoint:
+        """Which epoch stands for the row: ``best``, or ``last`` where no validation side chose one."""
+        return "best" if all("best" in value.scores for value in self.values) else "last"
+
+    @property
+    def figure(self) -> Estimate | None:
+        """The headline metric, at that epoch."""
+        return self.figures.get((self.metric.key, self.shown))
+
+    @property
+    def merit(self) -> float:
+        """The larger, the better the row; of a row without a result less than of any other."""
+        return self.metric.gain(self.figure.mean) if self.figure else float("-inf")
+
+    def score(self, value: RowValue) -> float:
+        """The headline metric of one fold and seed, at that epoch."""
+        return value.scores[self.shown][self.metric.key]
 
 
-def read_study(out: Path) -> dict[str, Any]:
-    """What ``study.json`` says.
-
-    Raises:
-        InputError: if the folder holds no study, or it is damaged.
-    """
-    if not (out / "study.json").exists():
-        raise InputError(f"{out} holds no study (there is no study.json in it); give the folder of an overtone run")
-    try:
-        study = read_sealed(out / "study.json")[0]
-    except DamagedError as error:
-        raise InputError(f"{out}: {error}; run the study again, which writes it anew") from error
-    if lacking := {"name", "recipe", "data", "folds", "seeds", "rows", "cells"} - set(study):
-        raise InputError(f"{out / 'study.json'} is no study's, it lacks {min(lacking)!r}; run the study again")
-    return study
-
-
-def collect(out: Path, damaged: Container[str] | None = None) -> list[TableRow]:
+def collect(out: Path, damaged: Container[str] | None = None, trust: Trust = False) -> list[TableRow]:
     """The table of a study's folder, from ``study.json`` and the cells alone.
 
     Args:
         out: the folder.
         damaged: keys of cells that count as missing; every cell's files are looked at unless given.
+        trust: whether a task that is not built in may be imported; without it ensembles of one are missing.
 
     Raises:
         InputError: if the folder holds no study.
     """
     study = read_study(out)
     if damaged is None:
-        damaged = damaged_cells(out, study["cells"])[0]
-    rows = [_row(out, row, damaged) for row in study["rows"]]
-    biggest = max((r.parameters for r in rows if r.kind == "teacher" and r.parameters), default=None)
+        damaged = damaged_cells(out, study.cells)[0]
+    table = _Table(out, damaged, study.task.metrics, study.task.task(trust))
+    rows = [table.row(row) for row in study.rows]
+    biggest = max((r.parameters for r in rows if r.kind == RowKind.TEACHER and r.parameters), default=None)
     if biggest is None:
         return rows
-    return [
-        TableRow(**{**vars(row), "size_ratio": biggest / row.parameters if row.parameters else None}) for row in rows
-    ]
+    return [replace(row, size_ratio=biggest / row.parameters if row.parameters else None) for row in rows]
 
 
-def _row(out: Path, row: dict[str, Any], damaged: Container[str]) -> TableRow:
-    values, missing, part = [], 0, row.get("part", "")
-    parameters: int | None = None
-    macs: int | None = None
-    adapters: int | None = None
-    for entry in _once(row["cells"]):
-        folders = [out / "cells" / key for key in entry["keys"]]
-        if any(folder.name in damaged or not (folder / RESULT).exists() for folder in folders):
-            missing += 1
-            continue
-        results = [_of_part(read_json(folder / RESULT), part) for folder in folders]
-        parameters, macs = sum(r["parameters"] for r in results), sum(r["macs"] for r in results)
-        adapters = sum(r["adapters"] for r in results)
-        test = results[0]["test"] if len(results) == 1 else _ensemble(folders)
-        values.append({"fold": entry["fold"], "seed": entry["seed"], "cells": entry["keys"], **test})
+@dataclass(frozen=True)
+class _Table:
+    """What making rows needs to know."""
 
-    def figure(which: str, metric: str) -> Estimate | None:
-        return Estimate.of(by_fold([value for value in values if which in value], lambda value: value[which][metric]))
+    out: Path
+    damaged: Container[str]
+    metrics: Sequence[Metric]
+    task: Task | None
 
-    return TableRow(
-        id=row["id"],
-        kind=row["kind"],
-        method=row["label"],
-        teachers=tuple(row["teachers"]),
-        student=row["student"],
-        accuracy_best=figure("best", "accuracy"),
-        macro_f1_best=figure("best", "macro_f1"),
-        accuracy_last=figure("last", "accuracy"),
-        macro_f1_last=figure("last", "macro_f1"),
-        parameters=parameters,
-        macs=macs,
-        adapters=adapters,
-        size_ratio=None,
-        missing=missing,
-        values=values,
-        part=part,
-        reference=row.get("reference"),
-    )
+    def row(self, row: RowDescription) -> TableRow:
+        """A line, from the cells that are there."""
+        values: list[RowValue] = []
+        sizes: tuple[int | None, int | None, int | None] = (None, None, None)
+        missing = 0
+        for entry in _once(row.cells):
+            folders = [self.out / "cells" / key for key in entry.keys]
+            if any(folder.name in self.damaged or not is_done(folder) for folder in folders):
+                missing += 1
+                continue
+            results = [read_result(folder) for folder in folders]
+            parts = [result.part(row.part) for result in results]
+            test = dict(parts[0].test) if len(parts) == 1 else self._ensemble(folders, results)
+            if not test:
+                missing += 1
+                continue
+            sizes = (
+                _sum(part.parameters for part in parts),
+                _sum(part.macs for part in parts),
+                sum(result.adapters for result in results),
+            )
+            values.append(RowValue(entry.fold, entry.seed, tuple(entry.keys), test))
+        figures: dict[tuple[str, Checkpoint], Estimate] = {
+            (metric.key, which): figure
+            for which in CHECKPOINTS
+            for metric in self.metrics
+            if (figure := _figure(values, which, metric.key)) is not None
+        }
+        return TableRow(
+            row.id, row.kind, row.label, tuple(row.teachers), row.student, figures, self.metrics[0], *sizes,
+            size_ratio=None, missing=missing, values=values, part=row.part, reference=row.reference,
+        )  # fmt: skip
+
+    def _ensemble(self, folders: list[Path], results: list[CellResult]) -> Scores:
+        """Scores of the models together, each at its best epoch, if it has one, and each at its last."""
+        if self.task is None:
+            return {}
+        task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
+        held = [read_predictions(folder) for folder in folders]
+        truth = torch.from_numpy(held[0]["target"])
+        found: Scores = {}
+        for which in CHECKPOINTS:
+            several = [own for arrays in held if (own := from_arrays(arrays, which))]
+            if len(several) == len(held):
+                found[which] = task.scores(task.ensemble(several), truth)
+        return found
 
 
-def _once(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _figure(values: Sequence[RowValue], which: Checkpoint, metric: str) -> Estimate | None:
+    """Over the folds and seeds that have the checkpoint."""
+    held = [value for value in values if which in value.scores]
+    return Estimate.of(by_fold(held, lambda value: value.scores[which][metric]))
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """The sum, unknown where one of them is."""
+    held = list(numbers)
+    known = [number for number in held if number is not None]
+    return sum(known) if len(known) == len(held) else None
+
+
+def _once(entries: Sequence[RowCells]) -> list[RowCells]:
     """Without those that repeat an earlier one's cells."""
-    return list({tuple(entry["keys"]): entry for entry in reversed(entries)}.values())[::-1]
-
-
-def _of_part(result: dict[str, Any], part: str) -> dict[str, Any]:
-    """A cell's result, or that of a part of its two-branch student.
-
-    Macro-F1 is counted anew from the confusion: cells of earlier versions averaged over other classes.
-    """
-    found = {**result, **result["parts"][part]} if part else result
-    test = {
-        which: {**own, "macro_f1": macro_f1(torch.tensor(found["confusion"][which]))}
-        for which, own in found["test"].items()
-    }
-    return {**found, "test": test}
-
-
-def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
-    """Scores of the mean of the models' probabilities, each at its best epoch, if it has one, and each at its last."""
-    held = [read_predictions(folder) for folder in folders]
-    target = torch.from_numpy(held[0]["target"])
-    return {
-        which: scores(torch.stack([torch.from_numpy(h[which]).softmax(1) for h in held]).mean(0), target)
-        for which in CHECKPOINTS
-        if which in held[0]
-    }
+    return list({tuple(entry.keys): entry for entry in reversed(entries)}.values())[::-1]
 
 
 def spread_over(rows: list[TableRow]) -> str:
@@ -250,42 +279,49 @@ def spread_over(rows: list[TableRow]) -> str:
     return "over folds" + (", seeds averaged inside each" if seeds > 1 else "")
 
 
-METRICS = ("accuracy_best", "macro_f1_best", "accuracy_last", "macro_f1_last")
-
-
 def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) -> None:
     """``table.csv`` and ``table.json`` (no times in them), ``cells.csv`` and ``timing.json``."""
+    metrics = [(metric.key, which) for which in CHECKPOINTS for metric in read_study(out).task.metrics]
     head = ["method", "teachers", "student", "part", "folds", "seeds", "missing"]
-    head += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
+    head += [f"{metric}_{which}_{part}" for metric, which in metrics for part in ("mean", "std")]
     lines: list[list[Any]] = [[*head, "parameters", "macs", "adapters", "size_ratio", "published", "published_by"]]
     for row in rows:
         line: list[Any] = [*_named(row), row.folds, row.seeds, row.missing]
-        for metric in METRICS:
-            figure: Estimate | None = getattr(row, metric)
+        for column in metrics:
+            figure = row.figures.get(column)
             line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
         costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]
-        published = [row.reference["accuracy"], row.reference["source"]] if row.reference else ["", ""]
+        published = [row.reference.value, row.reference.source] if row.reference else ["", ""]
         lines.append([*line, *costs, ratio, *published])
     _write_csv(out / "table.csv", lines)
-    _write_csv(out / "cells.csv", _cell_lines(rows))
-    told = [{**asdict(row), "folds": row.folds, "seeds": row.seeds} for row in rows]
-    write_json(out / "table.json", told)
+    _write_csv(out / "cells.csv", _cell_lines(rows, metrics))
+    write_json(out / "table.json", [_told(row, metrics) for row in rows])
     write_json(out / "timing.json", timing(out, damaged))
 
 
-def _cell_lines(rows: list[TableRow]) -> list[list[Any]]:
+def _told(row: TableRow, metrics: Sequence[tuple[str, Checkpoint]]) -> dict[str, Any]:
+    """A row for ``table.json``."""
+    figures = {
+        f"{metric}_{which}": asdict(row.figures[metric, which]) if (metric, which) in row.figures else None
+        for metric, which in metrics
+    }
+    values = [{"fold": v.fold, "seed": v.seed, "cells": list(v.cells), **v.scores} for v in row.values]
+    rest = {
+        name: value for name, value in vars(row).items() if name not in ("figures", "values", "metric", "reference")
+    }
+    reference = None if row.reference is None else row.reference.model_dump()
+    return {**rest, **figures, "values": values, "reference": reference, "folds": row.folds, "seeds": row.seeds}
+
+
+def _cell_lines(rows: list[TableRow], metrics: Sequence[tuple[str, Checkpoint]]) -> list[list[Any]]:
     """What the table is made of: a line for each row, fold and seed."""
-    head = ["method", "teachers", "student", "part", "fold", "seed", *METRICS, "cells"]
+    head = ["method", "teachers", "student", "part", "fold", "seed", *(f"{m}_{w}" for m, w in metrics), "cells"]
     lines: list[list[Any]] = [list(head)]
     for row in rows:
         for value in row.values:
-            told = [
-                f"{value[which][metric]:.6f}" if which in value else ""
-                for which in CHECKPOINTS
-                for metric in ("accuracy", "macro_f1")
-            ]
-            lines.append([*_named(row), value["fold"], value["seed"], *told, "+".join(value["cells"])])
+            told = [f"{value.scores[which][m]:.6f}" if which in value.scores else "" for m, which in metrics]
+            lines.append([*_named(row), value.fold, value.seed, *told, "+".join(value.cells)])
     return lines
 
 
@@ -300,11 +336,11 @@ def _write_csv(path: Path, lines: list[list[Any]]) -> None:
 def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
     """Seconds of training and the environment by cell that is done and not damaged."""
     cells = {}
-    for key, cell in read_study(out)["cells"].items():
+    for key, cell in read_study(out).cells.items():
         folder = out / "cells" / key
-        if (folder / RESULT).exists() and key not in damaged:
-            held = {name: value for name, value in read_json(folder / RUN).items() if name not in (SEAL, "key")}
-            cells[key] = {"title": cell["title"], **held}
+        if is_done(folder) and key not in damaged:
+            ran = read_run(folder)
+            cells[key] = {"title": cell.title, **ran.environment, "seconds": ran.seconds}
     return {"seconds": round(sum(c["seconds"] for c in cells.values()), 2), "cells": cells}
 
 

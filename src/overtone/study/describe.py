@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,69 +14,97 @@ from overtone.lookup import view_settings
 from overtone.sealed import DamagedError, read_npz
 from overtone.study.build import StudyContext
 from overtone.study.plan import Plan
+from overtone.study.records import (
+    FORMAT,
+    CellDescription,
+    DataDescription,
+    FoldDescription,
+    Reference,
+    RowCells,
+    RowDescription,
+    Side,
+    StudyDescription,
+    TargetSummary,
+    TaskDescription,
+)
+from overtone.tasks import named
 from overtone.types import names_of
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe(plan: Plan) -> StudyDescription:
     """``study.json``: recipe, data, folds, rows and cells by name."""
-    windows = plan.windows
-    counts = np.zeros((len(windows.groups), len(windows.classes)), dtype=int)
-    np.add.at(counts, (windows.group, windows.y), 1)
-    return {
-        "name": plan.recipe.name,
-        "about": plan.recipe.about,
-        "recipe": plan.recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        "data": {
-            "where": windows.where,
-            "content": windows.content,
-            "windows": len(windows),
-            "window": windows.size[0] if len(windows.size) == 1 else windows.size,
-            "stride": windows.stride,
-            "rate": windows.rate,
-            "channels": windows.channels,
-            "classes": windows.classes,
-            "groups": windows.groups,
-            "counts": counts.tolist(),
-            "notes": [
-                *windows.notes,
-                *leaks(windows, plan.recipe.split),
-                *doubts(windows, list(plan.folds.values()), plan.recipe.split),
-            ],
-        },
-        "folds": [
-            {
-                "number": fold.number,
-                "train": {"groups": fold.train_groups, "windows": len(fold.train)},
-                "val": {"groups": fold.val_groups, "windows": len(fold.val)},
-                "test": {"groups": fold.test_groups, "windows": len(fold.test)},
-            }
+    return StudyDescription(
+        format=FORMAT,
+        name=plan.recipe.name,
+        about=plan.recipe.about,
+        recipe=plan.recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        task=TaskDescription(
+            name=named(plan.windows.task),
+            metrics=list(plan.windows.task.metrics),
+            facts=plan.windows.task.model_dump(mode="json", exclude_defaults=True),
+        ),
+        data=_data(plan),
+        folds=[
+            FoldDescription(
+                number=fold.number,
+                train=Side(groups=list(fold.train_groups), windows=len(fold.train)),
+                val=Side(groups=list(fold.val_groups), windows=len(fold.val)),
+                test=Side(groups=list(fold.test_groups), windows=len(fold.test)),
+            )
             for fold in plan.folds.values()
         ],
-        "seeds": plan.recipe.seeds,
-        "rows": [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "label": row.label,
-                "teachers": row.teachers,
-                "student": row.student,
-                "checkpoints": row.checkpoints,
-                "part": row.part,
-                "reference": None if row.reference is None else row.reference.model_dump(),
-                "cells": [{"fold": fold, "seed": seed, "keys": keys} for (fold, seed), keys in row.cells.items()],
-            }
+        seeds=plan.recipe.seeds,
+        rows=[
+            RowDescription(
+                id=row.id,
+                kind=row.kind,
+                label=row.label,
+                teachers=list(row.teachers),
+                student=row.student,
+                checkpoints=list(row.checkpoints),
+                part=row.part,
+                reference=None if row.reference is None else Reference(**row.reference.model_dump()),
+                cells=[RowCells(fold=fold, seed=seed, keys=list(keys)) for (fold, seed), keys in row.cells.items()],
+            )
             for row in plan.rows
         ],
-        "cells": {
-            key: {
-                "title": cell.title,
-                "needs": cell.needs,
-                "views": names_of(cell.view),
-                **({} if cell.given is None else {"given": cell.given.said}),
-            }
+        cells={
+            key: CellDescription(
+                title=cell.title,
+                needs=cell.needs,
+                views=list(names_of(cell.view)),
+                given=None if cell.given is None else cell.given.said,
+            )
             for key, cell in plan.cells.items()
         },
-    }
+    )
+
+
+def _data(plan: Plan) -> DataDescription:
+    windows, task = plan.windows, plan.windows.task
+    summary = task.summary(windows.y, windows.group, len(windows.groups))
+    return DataDescription(
+        where=windows.where,
+        content=windows.content,
+        windows=len(windows),
+        window=windows.size[0] if len(windows.size) == 1 else (windows.size[0], windows.size[1]),
+        stride=windows.stride,
+        rate=windows.rate,
+        channels=list(windows.channels),
+        groups=list(windows.groups),
+        targets=TargetSummary(
+            columns=list(summary.columns),
+            lines=[list(line) for line in summary.lines],
+            total=list(summary.total),
+            counts=summary.counts,
+            fact=task.fact(summary),
+        ),
+        notes=[
+            *windows.notes,
+            *leaks(windows, plan.recipe.split),
+            *doubts(windows, list(plan.folds.values()), plan.recipe.split),
+        ],
+    )
 
 
 def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
@@ -93,7 +120,7 @@ def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
     windows = plan.windows
     origin = {
         "window": windows.x[number],
-        "label": np.asarray(windows.y[number]),
+        "called": np.asarray(windows.task.called(windows.y[number])),
         "group": np.asarray(windows.groups[windows.group[number]]),
         "recording": np.asarray(windows.recording[number]),
         "start": np.asarray(windows.start[number]),

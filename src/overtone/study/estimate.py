@@ -27,7 +27,7 @@ def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
         if kind not in per_sample:
             samples = context.samples(cell.fold)
             example = samples.batch(torch.tensor([0]), names_of(cell.view)).input(cell.view)
-            model = build(cell.model, shape_of(example), len(context.plan.windows.classes), cell.options)
+            model = build(cell.model, shape_of(example), context.plan.windows.task.outputs, cell.options)
             model = model.to(samples.target.device)
             per_sample[kind] = macs(model, example)
         train = len(context.plan.folds[cell.fold].train)

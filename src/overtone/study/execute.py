@@ -13,8 +13,6 @@ from accelerate.utils import broadcast_object_list
 
 from overtone.engine import make_accelerator
 from overtone.errors import InputError, NotFiniteError
-from overtone.files import write_json
-from overtone.sealed import DamagedError, read_sealed, write_sealed
 from overtone.study.build import StudyContext, build_cell
 from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
@@ -22,9 +20,9 @@ from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.inspect import mend, sweep
 from overtone.study.plan import Cell, Plan
-from overtone.study.workers import Workers, message_of, result_of
+from overtone.study.records import STUDY, CellError, name_of_study, read_result, write_error, write_study
+from overtone.study.workers import Workers, message_of
 
-STUDY = "study.json"
 CELL = re.compile("[0-9a-f]{20}")
 OURS = {".lock", "cells", "cache", "example.npz", STUDY}
 """What a run that was killed at once may have left in its folder."""
@@ -68,7 +66,7 @@ def execute(
     todo = [cell for cell in wanted if cell.key not in done]
     doubts = _wire(context, todo)
     if accelerator.is_main_process:
-        write_sealed(out / STUDY, describe(plan))
+        write_study(out, describe(plan))
         write_example(plan, context, out)
     jobs = 1 if accelerator.num_processes > 1 else max(1, min(jobs, len(todo)))
     heard.study(wanted, done, costs(context, todo) if accelerator.is_main_process else {}, jobs)
@@ -105,12 +103,13 @@ class _Book:
         """Note how a cell ended; no message means that all went well."""
         main = self.context.accelerator.is_main_process
         if message is None:
-            self.heard.cell_done(cell, result_of(self.context, cell) if main else {})
+            if main:
+                self.heard.cell_done(cell, read_result(self.context.paths.cell(cell.key)))
             return
         self.failed[cell.key] = message
         if main:
-            error = {"title": cell.title, "message": message, "traceback": trace}
-            write_json(self.context.cell_folder(cell.key) / "error.json", error)
+            error = CellError(title=cell.title, message=message, traceback=trace)
+            write_error(self.context.paths.cell(cell.key), error)
         self.heard.cell_failed(cell, message)
 
 
@@ -121,7 +120,7 @@ def _run_here(context: StudyContext, todo: list[Cell], book: _Book) -> None:
             continue
         book.heard.cell_started(cell)
         try:
-            run_cell(context, cell, OneCell(cell, book.heard))
+            run_cell(context.inputs(cell), cell, OneCell(cell, book.heard))
         except InputError:
             raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
         except Exception as error:
@@ -166,10 +165,7 @@ def claim(out: Path, name: str) -> None:
         raise InputError(f"--out {str(out)!a} is no UTF-8, so no page could name it; choose another") from None
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    try:
-        held = read_sealed(out / STUDY)[0].get("name")
-    except DamagedError:
-        held = None
+    held = name_of_study(out)
     if held is not None and held != name:
         raise InputError(f"{out} holds the study {held!r}, not {name!r}; choose another --out")
     others = [path.name for path in (out.iterdir() if held is None and out.exists() else ()) if not _ours(path)]
@@ -193,7 +189,7 @@ def _wire(context: StudyContext, missing: list[Cell]) -> list[str]:
         what = (cell.view, cell.model, cell.options, cell.at, cell.methods, cell.weights, cell.phases, [*cell.teachers])
         if cell.fold == missing[0].fold and repr(what) not in kinds:
             kinds.add(repr(what))
-            doubts.update(dict.fromkeys(build_cell(context, cell, fresh_teachers=True).doubts))
+            doubts.update(dict.fromkeys(build_cell(context.inputs(cell), cell, fresh_teachers=True).doubts))
     return list(doubts)
 
 

@@ -7,9 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from overtone import disk
@@ -17,42 +15,16 @@ from overtone.engine import checkpoint
 from overtone.engine.loop import ROWS
 from overtone.engine.store import check_diagrams
 from overtone.errors import InputError
-from overtone.sealed import DamagedError, check_digests, read_npz, read_sealed
-from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, StudyContext
+from overtone.sealed import DamagedError, check_digests, read_npz
+from overtone.study.build import StudyContext
+from overtone.study.predictions import FILE as PREDICTIONS
+from overtone.study.records import RESULT, RUN, CellResult, CellRun, checked_record, is_done
+from overtone.study.write import VISUALISATIONS
 
 OLD = "came before files had hashes and cannot be verified"
-Which = Literal["best", "last"]
 
 
-class _Scored(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    test: dict[Which, dict[str, float]]
-    confusion: dict[Which, list[list[int]]]
-
-
-class _Result(_Scored):
-    """What ``result.json`` must hold."""
-
-    key: str
-    epochs: int
-    best_epoch: int | None = None
-    parameters: int
-    adapters: int
-    macs: int
-    files: dict[str, str] = {}
-    parts: dict[str, _Scored] = {}
-
-
-class _Run(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    key: str | None = None
-    """Of the cell; files from before there were hashes have none."""
-    seconds: float
-
-
-def read_result(folder: Path) -> tuple[dict[str, Any], bool] | None:
+def checked_result(folder: Path) -> tuple[CellResult, bool] | None:
     """What a done cell's ``result.json`` says, with every file that it names compared with its hash.
 
     Returns:
@@ -62,19 +34,12 @@ def read_result(folder: Path) -> tuple[dict[str, Any], bool] | None:
     Raises:
         DamagedError: for a file that is missing or not what was written.
     """
-    if not (folder / RESULT).exists():
+    if not is_done(folder):
         return None
-    value, verified = read_sealed(folder / RESULT)
-    try:
-        held = _Result.model_validate(value)
-    except ValidationError as error:
-        raise DamagedError(f"{RESULT} is not what was written") from error
+    held, verified = checked_record(folder / RESULT, CellResult)
     if held.key != folder.name:
         raise DamagedError(f"{RESULT} belongs to another cell")
-    try:
-        ran = _Run.model_validate(read_sealed(folder / RUN)[0])
-    except ValidationError as error:
-        raise DamagedError(f"{RUN} is not what was written") from error
+    ran, _ = checked_record(folder / RUN, CellRun)
     if verified:
         if ran.key != folder.name:
             raise DamagedError(f"{RUN} belongs to another cell")
@@ -83,7 +48,7 @@ def read_result(folder: Path) -> tuple[dict[str, Any], bool] | None:
         raise DamagedError(f"{RESULT} is not what was written")
     else:
         _look(folder)
-    return value, verified
+    return held, verified
 
 
 def _look(folder: Path) -> None:
@@ -111,7 +76,7 @@ def damaged_cells(out: Path, keys: Iterable[str]) -> tuple[dict[str, str], list[
     damaged, old = {}, []
     for key in keys:
         try:
-            found = read_result(out / "cells" / key)
+            found = checked_result(out / "cells" / key)
         except DamagedError as error:
             damaged[key] = str(error)
         else:
@@ -134,7 +99,7 @@ def mend(context: StudyContext) -> list[str]:
     notes = []
     for key, how in damaged.items():
         for name in (RESULT, VISUALISATIONS):  # the others are written anew by whoever runs it again
-            _remove(context.cell_folder(key) / name, out)
+            _remove(context.paths.cell(key) / name, out)
         notes.append(f"{plan.cells[key].title}: {how}; it is run again")
     notes += [note for key in plan.cells if key not in damaged for note in _mend_checkpoint(context, key)]
     notes += _mend_diagrams(out)
@@ -146,16 +111,16 @@ def _without_weights(context: StudyContext, damaged: Mapping[str, str]) -> dict[
     """Done cells whose weights are gone, where no hash tells."""
     found = {}
     for key in context.plan.cells:
-        files = [context.weights_file(key, checkpoint) for checkpoint in ("best", "last")]
-        if key not in damaged and (context.cell_folder(key) / RESULT).exists():
+        files = [context.paths.weights(key, checkpoint) for checkpoint in ("best", "last")]
+        if key not in damaged and is_done(context.paths.cell(key)):
             gone = [path.name for path in files if not path.exists()]
             found.update({key: f"{gone[0]} is missing"} if gone else {})
     return found
 
 
 def _mend_checkpoint(context: StudyContext, key: str) -> list[str]:
-    path = context.cell_folder(key) / checkpoint.FILE
-    if (context.cell_folder(key) / RESULT).exists():
+    path = context.paths.cell(key) / checkpoint.FILE
+    if is_done(context.paths.cell(key)):
         return []
     try:
         checkpoint.load(path, key)
@@ -211,6 +176,6 @@ def sweep(out: Path) -> None:
         disk.sweep(folder)
         for path in folder.glob("memory-*"):  # as they were called before
             shutil.rmtree(path, ignore_errors=True)
-        if (folder / RESULT).exists():
+        if is_done(folder):
             (folder / checkpoint.FILE).unlink(missing_ok=True)
     disk.sweep(out / "cache")

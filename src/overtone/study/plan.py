@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from overtone import engine, models, tap
-from overtone.data import Fold, Windows, check_classes, check_learnable, split
+from overtone.data import Fold, Windows, check_learnable, check_sides, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, view_type
 from overtone.methods import MethodConfig
@@ -34,7 +34,9 @@ from overtone.recipe import (
     validation_message,
 )
 from overtone.study.preflight import check_augment, check_batch, check_data, check_weights
+from overtone.study.records import RowKind
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
+from overtone.tasks import Classification, named
 from overtone.types import DataInfo, Seen, names_of
 from overtone.views import VIEWS, View
 from overtone.weights import GivenWeights
@@ -84,7 +86,7 @@ class Row:
     """
 
     id: str
-    kind: str
+    kind: RowKind
     label: str
     teachers: tuple[str, ...]
     student: str
@@ -131,7 +133,7 @@ class _Planner:
         self.recipe, self.windows = recipe, windows
         check_learnable(windows)
         self.folds = {fold.number: fold for fold in split(windows, recipe.split)}
-        check_classes(windows, list(self.folds.values()))
+        check_sides(windows, list(self.folds.values()))
         self.validated = all(len(fold.val) for fold in self.folds.values())
         self.infos = {number: data_info(windows, fold) for number, fold in self.folds.items()}
         self.views: dict[str, View] = {}
@@ -146,7 +148,7 @@ class _Planner:
         for name in recipe.views:
             self._view(name)
         self.used: set[str] = set()
-        self.rows = [resolve_row(row, self.names) for row in recipe.methods]
+        self.rows = [resolve_row(row, self.names, windows.task) for row in recipe.methods]
 
     def plan(self) -> Plan:
         methods = self._method_rows()
@@ -171,7 +173,7 @@ class _Planner:
             taken.add(identity)
             self.settings[identity] = settings
             student = self.recipe.student.model
-            rows.append(Row(identity, "method", label, settings.teachers, student, reference=settings.reference))
+            rows.append(Row(identity, RowKind.METHOD, label, settings.teachers, student, reference=settings.reference))
         return rows
 
     def _branch_rows(self, methods: list[Row]) -> list[Row]:
@@ -188,7 +190,13 @@ class _Planner:
             for row in methods:
                 rows.append(
                     replace(
-                        row, id=f"{row.id}.{part}", kind="branch", student=model, part=part, reference=None, cells={}
+                        row,
+                        id=f"{row.id}.{part}",
+                        kind=RowKind.BRANCH,
+                        student=model,
+                        part=part,
+                        reference=None,
+                        cells={},
                     )
                 )
                 self.settings[rows[-1].id] = self.settings[row.id]
@@ -200,7 +208,7 @@ class _Planner:
         rows = [
             Row(
                 f"teacher-{name}",
-                "teacher",
+                RowKind.TEACHER,
                 f"teacher {name}",
                 self._taught_by(name),
                 teachers[name].model,
@@ -211,7 +219,7 @@ class _Planner:
         ]
         if len(self.names) > 1:
             checkpoints = tuple(self._checkpoint(name) for name in self.names)
-            rows.append(Row("ensemble", "ensemble", "ensemble", tuple(self.names), "", checkpoints))
+            rows.append(Row("ensemble", RowKind.ENSEMBLE, "ensemble", tuple(self.names), "", checkpoints))
         return rows
 
     def _checkpoint(self, name: str, row: RowSettings | None = None) -> str:
@@ -228,15 +236,15 @@ class _Planner:
     def _taught_by(self, name: str) -> tuple[str, ...]:
         """The teachers of a teacher that is itself distilled."""
         method = self.recipe.teachers[name].method
-        return () if method is None else resolve_row(method, self._undistilled(name)).teachers
+        return () if method is None else resolve_row(method, self._undistilled(name), self.windows.task).teachers
 
     def _undistilled(self, name: str) -> list[str]:
         return [other for other in self.names if other != name and self.recipe.teachers[other].method is None]
 
     def _cells_of(self, row: Row, fold: Fold, seed: int) -> tuple[str, ...]:
-        if row.kind == "teacher":
+        if row.kind == RowKind.TEACHER:
             return (self._teacher(row.id.removeprefix("teacher-"), fold, seed, ()),)
-        if row.kind == "ensemble":
+        if row.kind == RowKind.ENSEMBLE:
             return tuple(self._teacher(name, fold, seed, ()) for name in row.teachers)
         student = self.recipe.student
         settings = self.settings[row.id]
@@ -254,7 +262,7 @@ class _Planner:
         if given is not None:
             teacher = teacher.model_copy(update={"epochs": 0})
         if teacher.method is not None:
-            settings = resolve_row(teacher.method, self._undistilled(name))
+            settings = resolve_row(teacher.method, self._undistilled(name), self.windows.task)
         warm = settings is not None and bool(settings.warm_start)
         start = self._cell(TWIN, teacher, None, fold, seed, (), None) if warm else None
         return self._cell(f"teacher {name}", teacher, settings, fold, seed, (*path, name), start, given)
@@ -275,7 +283,8 @@ class _Planner:
         self.used.update(seen)
         train = self._train(model)
         methods = dict(settings.methods) if settings else {}
-        weights = dict(settings.weights) if settings else {"ce": WeightSettings(value=1.0)}
+        alone = {term: WeightSettings(value=1.0) for term in self.windows.task.terms}
+        weights = dict(settings.weights) if settings else alone
         phases = settings.phases if settings else ()
         ends = [phase.ends(model.epochs) for phase in phases]
         if ends != sorted(set(ends)) or ends[:1] == [0]:
@@ -311,9 +320,12 @@ class _Planner:
             "start": start,
             **({"phases": [_own(phase) for phase in phases]} if phases else {}),
         }
+        if self.windows.task != Classification(classes=self.windows.classes):
+            task = self.windows.task
+            what["task"] = [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True)]
         if given is not None:  # whose numbers neither a seed nor training settings decide
-            decides = ("engine", "data", "split", "view", "model")
-            what = {**{part: what[part] for part in decides}, "given": given.content}
+            decides = ("engine", "data", "split", "view", "model", "task")
+            what = {**{part: what[part] for part in decides if part in what}, "given": given.content}
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.cells:
             self.cells[key] = Cell(

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from overtone.errors import InputError, close
-from overtone.methods import PRESETS, PUBLISHED_WEIGHTS, ROW_KEYS, MethodConfig, check_count, configure, default_weights
+from overtone.methods import (
+    PRESETS,
+    PUBLISHED_WEIGHTS,
+    ROW_KEYS,
+    MethodConfig,
+    check_count,
+    check_distillable,
+    configure,
+    default_weights,
+)
 from overtone.methods import find as find_method
 from overtone.recipe import MethodSettings, PhaseSettings, ReferenceSettings, WeightSettings
 from overtone.recipe.messages import FORMER
+from overtone.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -27,15 +37,17 @@ class RowSettings:
     reference: ReferenceSettings | None = None
 
 
-def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
+def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSettings:
     """Presets, default weights and default teachers filled in.
 
     Args:
         row: one item of ``methods``.
         teachers: every teacher there is.
+        task: what the student must do.
 
     Raises:
-        InputError: for an unknown method or setting, or a number of teachers the method cannot take.
+        InputError: for an unknown method or setting, a number of teachers the method cannot take, or a method that
+            compares what the task's outputs do not have.
     """
     named = [row.name, *(extra.name for extra in row.extras)]
     label, preset = row.label, row.name if row.name in PRESETS else None
@@ -47,10 +59,11 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
     for name in methods:
         _check_count(name, chosen, preset if name == row.name else None)
+        check_distillable(name, task)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + list(methods)),
         methods,
-        default_weights(methods, row.weights),
+        default_weights(methods, row.weights, task),
         tuple(chosen) if methods else (),
         row.checkpoint,
         row.warm_start,

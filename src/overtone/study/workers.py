@@ -21,10 +21,9 @@ from accelerate import Accelerator
 
 from overtone import data
 from overtone.errors import InputError, OvertoneError, told
-from overtone.files import read_json
 from overtone.processes import end_with_parent
 from overtone.recipe import Recipe
-from overtone.study.build import RESULT, StudyContext
+from overtone.study.build import StudyContext
 from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
 from overtone.study.plan import Cell, make_plan
@@ -70,7 +69,7 @@ def _work(pipe: Connection, recipe: dict[str, Any], folder: str) -> None:
                 return
             cell = context.plan.cells[key]
             try:
-                run_cell(context, cell, OneCell(cell, _Pipe(pipe)))
+                run_cell(context.inputs(cell), cell, OneCell(cell, _Pipe(pipe)))
             except (BrokenPipeError, ConnectionError):
                 return
             except InputError as error:
@@ -163,9 +162,3 @@ class Workers:
                 raise InputError(rest[0])
             ended.append((cell, None, "") if kind == "done" else (cell, rest[0], rest[1]))
         return ended
-
-
-def result_of(context: StudyContext, cell: Cell) -> dict[str, Any]:
-    """A done cell's ``result.json``."""
-    found: dict[str, Any] = read_json(context.cell_folder(cell.key) / RESULT)
-    return found

@@ -1,54 +1,51 @@
-"""What a cell leaves behind: its files, written and read again."""
+"""What a cell leaves behind: its files."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from overtone.data import table_columns
-from overtone.engine import Fitted, parts_of, scores, without
+from overtone.data import Windows
+from overtone.data.base import IntArray
+from overtone.engine import Fitted, parts_of, without
 from overtone.engine.checkpoint import FILE as CHECKPOINT
 from overtone.engine.loop import ROWS, StateDict
-from overtone.errors import InputError
 from overtone.files import remove, write_npz
+from overtone.header import SeenTask
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
-from overtone.sealed import DamagedError, digests, read_npz, write_sealed
+from overtone.sealed import digests
 from overtone.student import Header, SeenView, branch_header, save_student
-from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, Built, StudyContext, views_of
-from overtone.study.plan import Cell, Plan
+from overtone.study.build import Built, CellInputs, views_of
+from overtone.study.plan import Cell
+from overtone.study.predictions import FILE as PREDICTIONS
+from overtone.study.predictions import write_predictions
+from overtone.study.records import CHECKPOINTS, ERROR, CellResult, CellRun, Scored, write_result, write_run
 from overtone.tap import macs, parameters
+from overtone.tasks import Context, Predictions, Task
 from overtone.types import names_of
 
-EXAMPLES = 3
-CHECKPOINTS = ("best", "last")
+VISUALISATIONS = "visualisations.npz"
+"""What a cell's methods show of themselves on the example windows."""
 
 
-def example_numbers(plan: Plan) -> tuple[int, ...]:
-    """Test windows of the first fold for visualisations: the middle one of each of the first classes that it has."""
-    fold = next(iter(plan.folds.values()))
-    classes = plan.windows.y[fold.test]
-    found = [fold.test[classes == label] for label in np.unique(classes)[:EXAMPLES]]
-    return tuple(int(own[len(own) // 2]) for own in found)
-
-
-def write_visualisations(context: StudyContext, cell: Cell, built: Built, fitted: Fitted) -> None:
+def write_visualisations(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> None:
     """What methods show of themselves, in cells of the first fold and seed, with the student at its last epoch.
 
     The last, because adapters are kept at no other.
     """
-    if (cell.fold, cell.seed) != (next(iter(context.plan.folds)), context.plan.recipe.seeds[0]):
+    if not inputs.examples:
         return
     distillation = built.distillation.eval()
     distillation.student.model.load_state_dict(fitted.last)
-    batch = context.samples(cell.fold).batch(torch.tensor(example_numbers(context.plan)), views_of(cell, built))
+    batch = inputs.samples.batch(torch.tensor(inputs.examples), views_of(cell, built))
     teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
     with torch.no_grad():
         student = distillation.student(batch.input(cell.view)).float()
@@ -59,91 +56,104 @@ def write_visualisations(context: StudyContext, cell: Cell, built: Built, fitted
             shown = method.visualisations(part, teachers, batch)
             found.update({f"{name}.{key}": held.float().cpu().numpy() for key, held in shown.items()})
     if found:
-        write_npz(context.cell_folder(cell.key) / VISUALISATIONS, {"index": batch.index.cpu().numpy(), **found})
+        write_npz(inputs.paths.cell(cell.key) / VISUALISATIONS, {"index": batch.index.cpu().numpy(), **found})
 
 
-def write_cell(context: StudyContext, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:
+def write_cell(
+    inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted, predictions: Mapping[str, Predictions]
+) -> None:
     """Students, predictions, environment, and last the result, by which the cell is done."""
-    folder, windows = context.cell_folder(cell.key), context.plan.windows
-    test = context.plan.folds[cell.fold].test
-    header = _header(context, cell, built)
+    folder, test = inputs.paths.cell(cell.key), inputs.fold.test
+    files = [PREDICTIONS, *(name for name in (ROWS, VISUALISATIONS) if (folder / name).exists())]
+    files += _write_students(inputs, cell, built, fitted)
+    write_predictions(folder, test, inputs.windows.y[test], predictions)
+    seconds = round(fitted.seconds, 2)
+    write_run(folder, CellRun(key=cell.key, seconds=seconds, **environment(cell, inputs.accelerator)))
+    model, task = built.distillation.student.model, inputs.samples.task
+    truth, context = inputs.samples.truth(torch.from_numpy(test)), _context(inputs.windows, test)
+    last = fitted.rows[-1].get("val", {}).get(task.WATCHED.key) if fitted.rows else fitted.best_value
+    result = CellResult(
+        key=cell.key,
+        title=cell.title,
+        fold=cell.fold,
+        seed=cell.seed,
+        epochs=cell.epochs,
+        best_epoch=fitted.best_epoch if fitted.best else None,
+        told=None if cell.given is None else cell.given.told(model, cell.model, task.names),
+        val={"best": fitted.best_value, "last": last} if fitted.best else None,
+        **_scores(task, predictions, truth, context),
+        parameters=parameters(model),
+        adapters=parameters(built.distillation) - parameters(model),
+        macs=macs(model, built.example),
+        facts={} if task == inputs.windows.task else task.model_dump(mode="json", exclude_defaults=True),
+        files=digests(folder, files),
+        parts=_parts(built, task, predictions, truth, context) if "signal.last" in predictions else {},
+    )
+    write_result(folder, result)
+    for name in (CHECKPOINT, ERROR):
+        remove(folder / name, inputs.paths.folder)
+
+
+def _write_students(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> list[str]:
+    """The student at each checkpoint, and its branches beside it; the files' names."""
+    header = _header(inputs, cell, built)
     states: dict[str, StateDict] = {"best": fitted.chosen, "last": fitted.last}
     states.update({f"epoch:{epoch}": state for epoch, state in fitted.kept.items()})
-    files = [PREDICTIONS, *(name for name in (ROWS, VISUALISATIONS) if (folder / name).exists())]
+    names = []
     for checkpoint, state in states.items():
-        path = context.weights_file(cell.key, checkpoint)
+        path = inputs.paths.weights(cell.key, checkpoint)
         save_student(path, state, header)
-        files.append(path.name)
+        names.append(path.name)
         for number, branch in enumerate(built.distillation.student.branches):
             own = {k.removeprefix(f"{branch}."): v for k, v in state.items() if k.startswith(f"{branch}.")}
             beside = path.with_stem(f"{path.stem}-{branch}")
             save_student(beside, own, branch_header(header, number))
-            files.append(beside.name)
-    target = torch.from_numpy(windows.y[test])
-    arrays = {"index": test, "target": windows.y[test], **{name: x.numpy() for name, x in logits.items()}}
-    write_npz(folder / PREDICTIONS, arrays)
-    write_sealed(folder / RUN, {"key": cell.key, **environment(context, cell), "seconds": round(fitted.seconds, 2)})
-    model = built.distillation.student.model
-    write_sealed(
-        folder / RESULT,
-        {
-            "key": cell.key,
-            "title": cell.title,
-            "fold": cell.fold,
-            "seed": cell.seed,
-            "epochs": cell.epochs,
-            "best_epoch": fitted.best_epoch if fitted.best else None,
-            **({} if cell.given is None else {"told": cell.given.told(model, cell.model, windows.classes)}),
-            "val": {"best": fitted.best_accuracy, "last": fitted.last_accuracy} if fitted.best else None,
-            **_scores(logits, target, len(windows.classes)),
-            "parameters": parameters(model),
-            "adapters": parameters(built.distillation) - parameters(model),
-            "macs": macs(model, built.example),
-            "files": digests(folder, files),
-            **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.last" in logits else {}),
-        },
-    )
-    for name in (CHECKPOINT, "error.json"):
-        remove(folder / name, context.folder)
+            names.append(beside.name)
+    return names
 
 
-def _scores(logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
-    """Test scores and confusion at best, if there is one, and last."""
-    from sklearn.metrics import confusion_matrix  # slow to import
+def _context(windows: Windows, test: IntArray) -> Context:
+    """Where test samples come from."""
+    return Context(windows.recording[test], windows.start[test])
 
-    held = {name: logits[name] for name in CHECKPOINTS if name in logits}
+
+def _scores(task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context) -> dict[str, Any]:
+    """Test scores and details at best, if there is one, and last."""
+    held: dict[str, Predictions] = {name: predictions[name] for name in CHECKPOINTS if name in predictions}
     return {
-        "test": {name: scores(x, target) for name, x in held.items()},
-        "confusion": {
-            name: confusion_matrix(target, x.argmax(1), labels=range(classes)).tolist() for name, x in held.items()
-        },
+        "test": {name: task.scores(own, truth, context) for name, own in held.items()},
+        "details": {name: task.details(own, truth) for name, own in held.items()},
     }
 
 
-def _parts(built: Built, logits: Mapping[str, Tensor], target: Tensor, classes: int) -> dict[str, Any]:
+def _parts(
+    built: Built, task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context
+) -> dict[str, Scored]:
     """The same for every part of a two-branch student, with the size of the branches."""
     student = built.distillation.student
-    found: dict[str, Any] = {}
+    found: dict[str, Scored] = {}
     inputs = dict(zip(student.branches, built.example, strict=True))
     for part in parts_of(student):
-        own = {name: logits[f"{part}.{name}"] for name in CHECKPOINTS if f"{part}.{name}" in logits}
-        found[part] = _scores(own, target, classes)
+        own: dict[str, Predictions] = {
+            name: predictions[f"{part}.{name}"] for name in CHECKPOINTS if f"{part}.{name}" in predictions
+        }
         if part in student.branches:
             branch = getattr(student.model, part)
-            found[part] |= {"parameters": parameters(branch), "macs": macs(branch, inputs[part])}
+            sizes = {"parameters": parameters(branch), "macs": macs(branch, inputs[part])}
         else:
-            found[part]["macs"] = macs(student.model, without(student, built.example, part))
+            sizes = {"macs": macs(student.model, without(student, built.example, part))}
+        found[part] = Scored(**_scores(task, own, truth, context), **sizes)
     return found
 
 
-def _header(context: StudyContext, cell: Cell, built: Built) -> Header:
-    windows, samples = context.plan.windows, context.samples(cell.fold)
+def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
+    windows, samples = inputs.windows, inputs.samples
     fitted = [samples.views[name] for name in names_of(cell.view)]
     return Header(
         builder=cell.model,
         options=cell.options,
         input_shape=built.student_spec.input,
-        classes=windows.classes,
+        task=SeenTask.of(samples.task),
         channels=windows.channels,
         rate=windows.rate,
         window=windows.size[0] if len(windows.size) == 1 else windows.size,
@@ -152,13 +162,13 @@ def _header(context: StudyContext, cell: Cell, built: Built) -> Header:
         views=tuple(
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
-        columns=table_columns(context.plan.recipe.data),
+        columns=inputs.columns,
     )
 
 
-def environment(context: StudyContext, cell: Cell) -> dict[str, Any]:
+def environment(cell: Cell, accelerator: Accelerator) -> dict[str, Any]:
     """What a cell ran on; recorded, because numbers may differ between such environments."""
-    device = context.accelerator.device
+    device = accelerator.device
     # Sums are rounded otherwise by wider vectors, and a short training can end points apart.
     instructions = {"instructions": torch.backends.cpu.get_cpu_capability()} if device.type == "cpu" else {}
     return {
@@ -168,20 +178,8 @@ def environment(context: StudyContext, cell: Cell) -> dict[str, Any]:
         "accelerate": metadata.version("accelerate"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": cell.train.threads,
-        "processes": context.accelerator.num_processes,
+        "processes": accelerator.num_processes,
         "python": platform.python_version(),
         "machine": platform.machine(),
         **instructions,
     }
-
-
-def read_predictions(folder: Path) -> dict[str, Any]:
-    """A done cell's test logits at best, if there is one, and last, with sample numbers and classes.
-
-    Raises:
-        InputError: if the file is missing or damaged.
-    """
-    try:
-        return read_npz(folder / PREDICTIONS)
-    except DamagedError as error:
-        raise InputError(f"{folder}: {error}; run the study again, which runs this cell again") from error
