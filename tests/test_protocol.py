@@ -118,7 +118,10 @@ def test_progress_and_check_say_so(tiny: dict[str, Any], tmp_path: Path) -> None
     values["methods"], values["teachers"], values["seeds"] = ["none"], {}, [0]
     plan = plan_of(values)
     assert any("there is no validation side" in warning for warning in check(plan).warnings)
-    with (tmp_path / "said").open("w") as file, Display(Console(file=file, width=140), "study") as display:
+    with (
+        (tmp_path / "said").open("w") as file,
+        Display(Console(file=file, width=140), "study", plan.windows.task) as display,
+    ):
         assert execute(plan, tmp_path / "out", display) == {}
     assert "last epoch, 2" in (tmp_path / "said").read_text()
 
@@ -196,4 +199,4 @@ def test_a_last_batch_of_unequal_shares_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"keep leaves 2 samples for the last batch of 2 processes.*2 or more"):
         fit(kept, SimpleNamespace(num_processes=2), Callback())  # type: ignore[arg-type]
     rows = fit(replace(kept, epochs=1), Accelerator(cpu=True), Callback()).rows
-    assert [round(8 * row["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8
+    assert [round(8 * row["train"]["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8

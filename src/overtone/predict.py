@@ -204,7 +204,7 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
     """The targets in y (zeros without it), and a note on how they were read."""
     if y is None:
         return np.zeros(count, dtype=np.int64), []
-    if len(y) != count or (task.LOGITS and y.ndim != 1):
+    if y.shape[:1] != (count,) or (task.LOGITS and y.ndim != 1):
         raise InputError(f"{where}: X and y must be equally long, got {count} and {y.shape}")
     return task.targets_of(y, where)
 

@@ -18,10 +18,11 @@ from overtone.data.image_files import Crop
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
 from overtone.errors import InputError, own_place, told
-from overtone.tasks import Task
+from overtone.tasks import Classification, Task
 from overtone.types import Batch
 from overtone.views import State, View
 
+CLASSES = Classification()
 FIT_WINDOWS = 4096
 SCALE_PICTURES = 1024
 """Images that mean and standard deviation are taken from, where they are read from files."""
@@ -56,7 +57,7 @@ class Samples:
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
-    task: Task
+    task: Task = CLASSES
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
