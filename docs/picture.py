@@ -43,6 +43,11 @@ WINDOW, CHANNEL = 654, 1
 """Of the test windows of the first fold; the channel that the images show."""
 CORNER = 20
 """Pixels a side of the persistence image that are shown; the rest is empty here."""
+HIDDEN = (
+    "nav, .headline, .about, .note, #results, #cells, #curves details:not([open]), #curves details:first-of-type, "
+    "#curves figure:nth-of-type(n+3)"
+)
+"""Of the page, so that curves and confusions fit into the picture; its table is beside it already."""
 COLUMNS = {"accuracy_best": "best", "accuracy_last": "last epoch"}
 
 
@@ -83,14 +88,16 @@ def rows() -> tuple[list[tuple[str, ...]], dict[str, str]]:
 
 
 def screenshot(page: Path) -> Image.Image:
-    """The top of a study's page."""
+    """A study's page: its head, one row's curves, confusions."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("the page's picture needs chromium")
+    text = page.read_text(encoding="utf-8").replace("</head>", f"<style>{HIDDEN} {{display: none}}</style></head>", 1)
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "page.png"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1160,1400"]
-        subprocess.run([browser, *options, f"--screenshot={target}", page.resolve().as_uri()], check=True)
+        copy, target = Path(folder) / "page.html", Path(folder) / "page.png"
+        copy.write_text(text, encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=980,1400"]
+        subprocess.run([browser, *options, f"--screenshot={target}", copy.as_uri()], check=True, capture_output=True)
         return Image.open(target).convert("RGB")
 
 
@@ -142,7 +149,7 @@ def draw_table(figure: Figure) -> None:
     """The lower left part."""
     write(figure, 50, 640, "One table", 23, weight="bold")
     edges, top, step = (570, 725, 855), 742, 49
-    write(figure, 50, top - 45, "accuracy, people never seen", 16, QUIET)
+    write(figure, 50, top - 45, "accuracy in %, unseen people", 16, QUIET)
     for edge, name in zip(edges, (*COLUMNS.values(), "param."), strict=True):
         write(figure, edge, top - 45, name, 16, QUIET, ha="right")
     found, _ = rows()
@@ -195,7 +202,7 @@ def main(page: Path) -> None:
     target = HERE / "picture.png"
     drawn = Image.open(held).convert("RGBA")
     outside = np.asarray(drawn)[..., 3] < 128  # the card's corners
-    few = drawn.convert("RGB").quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = drawn.convert("RGB").quantize(255, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     pixels = np.where(outside, 255, np.asarray(few)).astype(np.uint8)
     small = Image.fromarray(pixels, "P")
     small.putpalette(few.getpalette() or [])
