@@ -89,6 +89,21 @@ def test_view_of_the_page() -> None:
     assert tuple(spectrum.shape) == (4, 6, 32)
 
 
+@pytest.mark.parametrize("check", ["check_method", "check_view", "check_source", "check_model", "check_task"])
+def test_parts_of_ones_own(check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    testing = pytest.importorskip("overtone.testing")
+    if not hasattr(testing, check):
+        pytest.skip(f"overtone.testing has no {check}")
+    shown = blocks("docs/extending.md", "python")
+    number = next(n for n, block in enumerate(shown) if f"import {check}" in block)
+    (name,) = re.findall(r"^class (\w+)", shown[number - 1], flags=re.MULTILINE)
+    (tmp_path / f"mine_{name}.py").write_text(shown[number - 1])
+    np.save(tmp_path / "gloves.npy", np.random.default_rng(0).normal(size=(40, 3, 200)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(f"from mine_{name} import {name}\n{shown[number]}", {})
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if "```yaml" in page.read_text(encoding="utf-8")])
 def test_yaml_is_yaml(page: Path) -> None:
     for block in blocks(str(page), "yaml"):
