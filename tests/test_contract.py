@@ -221,9 +221,9 @@ class StopAt(Callback):
             raise Stop
 
 
-def job(folder: Path, name: str, settings: dict[str, object]) -> Job:
+def job(folder: Path, name: str, settings: dict[str, object], student: str | None = None) -> Job:
     """Two epochs of four steps on random windows, the last step of each with fewer."""
-    case = make(name, settings)
+    case = make(name, settings, student)
     batch = batch_of(80)
     windows = Windows(
         x=batch.views["signal"].numpy(),

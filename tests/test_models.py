@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from test_contract import Stop, StopAt, job
 
+from overtone.costs import FLOPS
+from overtone.distill import Distillation
+from overtone.engine import Listener, loop
 from overtone.errors import InputError
-from overtone.models import FAMILIES, VERSION, Staged, WideResNet, build, fingerprint
+from overtone.models import FAMILIES, VERSION, Staged, WideResNet, build, fingerprint, sketch
+from overtone.recipe import ModelOptions
+from overtone.student import Header, SeenView, load_student, save_student
 from overtone.tap import Tap, macs, parameters, probe
 
+SHAPES = {1: (6, 37), 2: (3, 9, 12)}
+TINY = [(family.tiny, SHAPES[dims]) for family in FAMILIES.values() for dims in family.dims]
+"""A new family is in every test of this list, and of two-branch models and student files, without a word here."""
 MODELS = [
-    ("wrn10-0.5", (6, 100)),
+    *TINY,
     ("wrn16-1", (3, 37)),
     ("wrn10-0.25", (2, 1, 1)),
     ("wrn10-1", (3, 32, 32)),
     ("wrn16-0.5", (6, 17, 20)),
-    ("dscnn-8", (6, 100)),
     ("dscnn-1", (1, 9)),
-    ("resnet8", (6, 100)),
     ("resnet14-a", (3, 32, 32)),
-    ("vgg8-0.25", (6, 100)),
     ("vgg11-0.125", (3, 32, 32)),
-    ("mobilenetv2-0.25", (6, 100)),
-    ("mobilenetv2-0.5", (3, 32, 32)),
-    ("inceptiontime-4", (6, 100)),
     ("resnet8x2", (3, 16, 16)),
-    ("resnet50-b", (3, 9, 9)),
-    ("mobilenetv1-0.25", (3, 32, 32)),
-    ("mobilenetv1-0.125", (6, 100)),
     ("shufflenetv1", (3, 16, 16)),
-    ("shufflenetv2", (3, 16, 16)),
-    ("shufflenetv2", (6, 40)),
+    ("patch_transformer6-8-p3", (3, 16, 16)),
+    ("gru-1", (1, 9)),
 ]
-DEPTH = {"vgg": 5, "mobilenet": 4, "resnet50-b": 4}
-"""Stages, where there are not three."""
-HALVES = {"vgg": (2, 3, 4), "inceptiontime": ()}
-"""Stages of half the size of the one before, where those are not all."""
-NO_STEM = ("vgg", "inceptiontime")
 
 
-def of_family(name, known, otherwise):
-    return next((value for start, value in known.items() if name.startswith(start)), otherwise)
+def smaller(most, models):
+    """Those with more parameters are left to ``make slow``."""
+    count = {one: parameters(sketch(*one, 5, ModelOptions(), 10**4, 10**8)) for one in models}
+    marked = [pytest.param(*one, marks=[pytest.mark.slow] * (count[one] > most)) for one in models]
+    return pytest.mark.parametrize(("name", "shape"), marked)
 
 
+each_small_signal = smaller(5000, [one for one in TINY if len(one[1]) == 2])
+each_small = smaller(10**6, TINY)
+each_tiny = pytest.mark.parametrize(("name", "shape"), TINY)
 each_model = pytest.mark.parametrize(("name", "shape"), MODELS)
 
 
@@ -63,21 +67,18 @@ def test_a_model_declares_its_stages(name, shape):
     model = model_of(name, shape)
     assert isinstance(model, Staged)
     maps = model.features(example(shape))
-    depth = of_family(name, DEPTH, 3)
+    depth = len(model.STRIDES)
     stages = {f"stage{n}" for n in range(1, depth + 1)}
-    linear = name.startswith(("mobilenetv2", "shufflenetv2"))  # their stages end in front of no activation
-    others = {"final", "embedding"} | (set() if name.startswith(NO_STEM) else {"stem"})
-    points = () if linear else ("pre", "raw") if name.startswith("wrn") else ("pre",)
-    assert maps.keys() == others | stages | {f"{stage}.{point}" for stage in stages for point in points}
-    if not linear:
+    others = {"final", "embedding"} | ({"stem"} if model.STEM else set())
+    assert maps.keys() == others | stages | {f"{stage}.{point}" for stage in stages for point in model.POINTS}
+    if "pre" in model.POINTS:
         for stage in stages:
             assert torch.equal(maps[stage], maps[f"{stage}.pre"].relu())
         assert torch.equal(maps["final"], maps[f"stage{depth}"])
-    halves = of_family(name, HALVES, range(2, depth + 1))
-    for number, (larger, smaller) in enumerate(pairwise(maps[f"stage{n}"].shape[2:] for n in range(1, depth + 1)), 2):
-        up = 0 if name.startswith("vgg") else 1  # pooling rounds down, a strided convolution up
-        half = tuple((length + up) // 2 for length in larger)
-        assert tuple(smaller) == (half if number in halves else tuple(larger))
+    sizes = [maps[stage].shape[2:] for stage in (*["stem"] * model.STEM, *sorted(stages))]
+    for stride, (larger, smaller) in zip(model.STRIDES[not model.STEM :], pairwise(sizes), strict=True):
+        for long, short in zip(larger, smaller, strict=True):  # pooling rounds down, a strided convolution up
+            assert short in (max(1, long // stride), -(-long // stride))
     assert all(x.dim() == len(shape) + 1 for stage, x in maps.items() if stage != "embedding")
     assert maps["embedding"].shape == (3, maps["final"].shape[1])
 
@@ -119,8 +120,7 @@ def test_the_probe_finds_the_shapes(name, shape):
     assert {stage: s.shape for stage, s in spec.stages.items()} == {
         stage: tuple(x.shape[1:]) for stage, x in output.stages.items()
     }
-    first = 2 if name.startswith("vgg") else 1  # as published code counts
-    assert spec.depth_stages() == [f"stage{n}" for n in range(first, of_family(name, DEPTH, 3) + 1)]
+    assert spec.depth_stages() == [f"stage{n}" for n in range(tap.model.FIRST, len(tap.model.STRIDES) + 1)]
     assert spec.stages["stage2"].channels == output.stages["stage2"].shape[1]
     assert spec.stages["stage2"].size == tuple(output.stages["stage2"].shape[2:])
 
@@ -208,6 +208,21 @@ def test_dscnn_parameters_equal_the_count_by_hand():
     assert parameters(build("dscnn-8", (channels, 100), classes)) == expected
 
 
+class Asking(torch.nn.Module):
+    """Tokens that ask themselves, by torch's own attention."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.attention, self.weights = torch.nn.MultiheadAttention(8, 2, batch_first=True), weights
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=self.weights)
+
+
+ATTENDED = 4 * 10 * 8 * 8 + 2 * 10 * 10 * 8
+"""Four linear layers, scores and the weighted sum, of 10 tokens."""
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "expected"),
     [
@@ -215,12 +230,27 @@ def test_dscnn_parameters_equal_the_count_by_hand():
         (torch.nn.Conv1d(2, 4, 3, padding=1), (2, 20), 2 * 4 * 3 * 20),
         (torch.nn.Conv2d(4, 4, 3, groups=4), (4, 8, 8), 4 * 9 * 36),
         (torch.nn.BatchNorm1d(3), (3, 5), 0),
+        (torch.nn.RNN(6, 8), (10, 6), 10 * 8 * (6 + 8)),
+        (torch.nn.GRU(6, 8), (10, 6), 10 * 3 * 8 * (6 + 8)),
+        (torch.nn.LSTM(6, 8), (10, 6), 10 * 4 * 8 * (6 + 8)),
+        (torch.nn.LSTM(6, 8, 2, bidirectional=True, batch_first=True), (10, 6), 10 * 2 * 4 * 8 * (6 + 8 + 16 + 8)),
+        (Asking(True), (10, 8), ATTENDED),
+        (Asking(False), (10, 8), ATTENDED),
+        (torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (10, 8), ATTENDED + 2 * 10 * 8 * 16),
     ],
 )
 def test_macs_of_one_sample(module, shape, expected):
     module.train()
     assert macs(module, torch.randn(4, *shape)) == expected
     assert module.training
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_macs_of_recurrent_layers_as_a_gpu_runs_them():
+    """Its operation gets all weights of a layer in both directions, one after the other."""
+    layer = torch.nn.LSTM(6, 8, 2, bidirectional=True)
+    weights = [tuple(weight.shape) for weight in layer.parameters()]
+    assert FLOPS[torch.ops.aten._cudnn_rnn]((10, 1, 6), weights) == 2 * 10 * 2 * 4 * 8 * (6 + 8 + 16 + 8)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -247,6 +277,18 @@ def test_every_family_builds_its_example(family):
         ("dscnn-8", (6, 32, 32), r"'dscnn-8' takes a signal \(C, T\), but its view gives \(6, 32, 32\)"),
         ("wrn16-1", (6, 8, 8, 8), r"takes a signal \(C, T\) or images \(C, H, W\), but .*\(6, 8, 8, 8\)"),
         ("wrn16-1", (6,), "but its view gives"),
+        *(
+            (FAMILIES[name].tiny, (3, 16, 16), r"takes a signal \(C, T\), but its view gives \(3, 16, 16\)")
+            for name in ("gru", "deepconvlstm", "tinierhar")
+        ),
+        *((f"{name}-0", (6, 100), "width must be at least 1, got 0") for name in ("gru", "deepconvlstm", "tinierhar")),
+        ("patch_transformer4-8", (6, 100), r"depth is 3n \(3, 6, 9, 12, \.\.\.\), got 4"),
+        ("patch_transformer0-8", (6, 100), "got 0"),
+        ("patch_transformer3003-8", (6, 100), "a depth of at most 1000 is needed, got 3003"),
+        ("patch_transformer3-6", (6, 100), "width is a multiple of its 4 heads, got 6"),
+        ("patch_transformer3-8-p0", (6, 100), "patch must be at least 1, got 0"),
+        ("patch_transformer3-8", (3, 224, 224), "224 x 224 has 3136 patches of 4, .* is 1024; .*mer3-8-p8$"),
+        ("patch_transformer-8", (6, 100), "did you mean 'patch_transformer6-64'"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(name, shape, message):
@@ -283,3 +325,221 @@ def test_a_familys_version_is_part_of_what_decides_its_numbers():
     assert fingerprint("mobilenetv2-0.5") == str(VERSION + 1)
     assert fingerprint("two_branch-wrn16-1+mobilenetv2-0.5") == str(VERSION + 1)
     assert fingerprint("two_branch-mobilenetv2-0.5") == str(VERSION + 2)
+
+
+# --- what every family can
+
+
+@each_tiny
+def test_any_size_will_do(name, shape):
+    small = (2, *[1] * (len(shape) - 1))
+    assert bool(model_of(name, small)(example(small)).isfinite().all())
+
+
+@each_small_signal
+def test_compiled_equals_eager(name, shape):
+    model, x = model_of(name, shape).train(), example(shape)
+    twin = copy.deepcopy(model)
+    torch._dynamo.reset()
+    logits, compiled = model(x), torch.compile(twin, backend="aot_eager")(x)
+    torch.testing.assert_close(compiled, logits)
+    for loss in (logits, compiled):
+        loss.square().sum().backward()
+    for (key, one), (_, two) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-3, atol=1e-4, msg=lambda said, key=key: f"{key}: {said}")
+
+
+@each_tiny
+def test_finite_under_autocast(name, shape):
+    model = model_of(name, shape).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model.output(example(shape))
+    output.logits.float().square().sum().backward()
+    assert all(bool(x.isfinite().all()) for x in (output.logits, *output.stages.values()))
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+@each_tiny
+def test_evaluation_has_gradients_at_every_stage(name, shape):
+    """Which Grad-CAM asks for."""
+    output = model_of(name, shape).output(example(shape))
+    stages = [x for stage, x in output.stages.items() if "." not in stage]
+    assert all(bool(x.any()) for x in torch.autograd.grad(output.logits.square().sum(), stages))
+
+
+@each_small
+def test_a_student_file_holds_it(name, shape, tmp_path):
+    model, x = model_of(name, shape, 2), example(shape)
+    state = model.state_dict()
+    drawn = sketch(name, shape, 2, ModelOptions(), len(state), sum(tensor.numel() for tensor in state.values()))
+    assert all(tensor.is_meta for tensor in drawn.state_dict().values())
+    signal = len(shape) == 2
+    header = Header(
+        builder=name,
+        input_shape=shape,
+        classes=("a", "b"),
+        channels=tuple(map(str, range(shape[0]))),
+        rate=50.0 if signal else None,
+        window=shape[1] if signal else shape[1:],
+        mean=(0.0,) * shape[0],
+        std=(1.0,) * shape[0],
+        views=[SeenView(type="signal" if signal else "image", settings={}, state={})],
+    )
+    save_student(tmp_path / "s.safetensors", state, header)
+    loaded = load_student(tmp_path / "s.safetensors").model
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+    loaded.train()(x).sum().backward()
+
+
+@pytest.mark.parametrize("method", ["at", "review"])
+@each_small
+def test_it_teaches_and_learns(name, shape, method):
+    """Maps, stage by stage."""
+    torch.manual_seed(1)
+    student, teacher, x = build(name, shape, 5), model_of(name, shape), example(shape, 4)
+    step = Distillation.between(student, teacher, method, example=x)(x, torch.arange(4))
+    sum(value for term, value in step.terms.items() if term != "ce").backward()
+    assert all(bool(value.isfinite()) for value in step.terms.values())
+    assert all(p.grad is None for p in teacher.parameters())
+    assert any(p.grad is not None and bool(p.grad.any()) for p in student.parameters())
+
+
+@each_small_signal
+def test_resumed_equals_undisturbed(name, shape, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+    accelerator = Accelerator(cpu=True)
+    whole = loop.fit(job(tmp_path / "whole", "kd", {}, name), accelerator, Listener())
+    with pytest.raises(Stop):
+        loop.fit(job(tmp_path / "killed", "kd", {}, name), accelerator, StopAt(5))
+    resumed = loop.fit(job(tmp_path / "killed", "kd", {}, name), accelerator, Listener())
+    assert resumed.rows == whole.rows
+    assert all(torch.equal(resumed.last[key], whole.last[key]) for key in whole.last)
+
+
+# --- patch transformer
+
+
+@pytest.mark.parametrize("shape", [(6, 37), (3, 9, 12)])
+def test_patches_lie_where_they_were_cut(shape):
+    """One patch of the input reaches one position of the stem, the last ones filled up with zeros."""
+    model, x = model_of("patch_transformer3-8", shape), example(shape, 1)
+    stem = model.features(x)["stem"]
+    assert stem.shape[2:] == ((5,) if len(shape) == 2 else (3, 3))
+    moved = x.clone()
+    moved[..., -1] += 1
+    changed = (model.features(moved)["stem"] != stem).any(1).squeeze(0)
+    assert changed[..., -1].all()
+    assert not changed[..., :-1].any()
+    whole = F.pad(x, [0, 3] if len(shape) == 2 else [0, 0, 0, 3])
+    last = whole[0, :, -8:] if len(shape) == 2 else whole[0, :, -4:, -4:]
+    found = torch.einsum("d...,...->d", model.embed.weight, last) + model.embed.bias
+    torch.testing.assert_close(stem.flatten(2)[0, :, -1], found + model.positions.flatten(1)[:, -1])
+
+
+def test_positions_are_learned():
+    model, x = model_of("patch_transformer3-8", (2, 32)), example((2, 32))
+    turned = x.unflatten(2, (4, 8)).flip(2).flatten(2)
+    assert not torch.allclose(model(turned), model(x), atol=1e-5)
+    model.positions.data.zero_()
+    torch.testing.assert_close(model(turned), model(x))
+    with pytest.raises(ValueError, match=r"made for inputs of \(32,\), got \(40,\)"):
+        model(torch.zeros(1, 2, 40))
+
+
+def test_its_blocks_are_those_of_torch():
+    block, x = model_of("patch_transformer3-8", (2, 32)).stages[0][0], example((4, 8))
+    theirs = torch.nn.TransformerEncoderLayer(8, 4, 32, 0.0, "gelu", batch_first=True, norm_first=True)
+    own, ask = theirs.state_dict(), block.attention
+    for kind in ("weight", "bias"):
+        own[f"self_attn.in_proj_{kind}"] = torch.cat([getattr(m, kind) for m in (ask.query, ask.key, ask.value)])
+        own[f"self_attn.out_proj.{kind}"] = getattr(ask.out, kind)
+        for number in (1, 2):
+            own[f"norm{number}.{kind}"] = getattr(getattr(block, f"norm{number}"), kind)
+            own[f"linear{number}.{kind}"] = getattr(block.mlp[2 * number - 2], kind)
+    theirs.load_state_dict(own)
+    torch.testing.assert_close(block(x), theirs(x))
+
+
+# --- recurrent models
+
+
+def test_a_gru_looks_back_only():
+    model, x = model_of("gru-8", (3, 20)), example((3, 20))
+    later = x.clone()
+    later[:, :, 12:] += 1
+    for stage, held in model.features(later).items():
+        if stage != "embedding":
+            torch.testing.assert_close(held[..., :12], model.features(x)[stage][..., :12])
+            assert not torch.allclose(held[..., 12:], model.features(x)[stage][..., 12:])
+
+
+CHANNELWISE = [("deepconvlstm-4", ["stem", "stage1"]), ("tinierhar-2", ["stem", "stage1", "stage2"])]
+
+
+@pytest.mark.parametrize(("name", "stages"), CHANNELWISE)
+def test_channels_share_their_filters(name, stages):
+    """Channels in another order give the same maps in that order."""
+    model, x = model_of(name, (3, 20)), example((3, 20))
+    maps, turned = model.features(x), model.features(x[:, [2, 0, 1]])
+    for stage in stages:
+        apart = maps[stage].unflatten(1, (3, -1))
+        torch.testing.assert_close(turned[stage].unflatten(1, (3, -1)), apart[:, [2, 0, 1]])
+
+
+def recurrent(inputs, width, gates):
+    return gates * width * (inputs + width + 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("patch_transformer6-64", (304_582, 4_964_736)),
+        ("gru-64", (64_134, 8_012_160)),
+        ("deepconvlstm-64", (458_054, 47_432_448)),
+        ("tinierhar-8", (12_563, 611_520)),
+    ],
+)
+def test_figures_are_those_of_the_docstrings(name, expected):
+    model = build(name, (6, 128), 6)
+    assert (parameters(model), macs(model, example((6, 128)))) == expected
+    said = sys.modules[type(model).__module__].__doc__
+    assert f"``{name}`` has {expected[0]:,} parameters and {expected[1]:,} MACs" in said
+
+
+def test_parameters_and_macs_equal_the_count_by_hand():
+    channels, length, classes = 6, 20, 7
+    w, layers = 8, [(channels, 8), (8, 8), (8, 8)]
+    linear = (w + 1) * classes
+    macs_of = {"gru-8": length * sum(3 * b * (a + b) for a, b in layers) + w * classes}
+    of = {"gru-8": sum(recurrent(a, b, 3) for a, b in layers) + linear}
+    convolutions, rest = (5 * w + w) + 3 * (5 * w * w + w), [(channels * w, 2 * w), (2 * w, 2 * w)]
+    of["deepconvlstm-8"] = convolutions + sum(recurrent(a, b, 4) for a, b in rest) + (2 * w + 1) * classes
+    macs_of["deepconvlstm-8"] = (
+        channels * length * (5 * w + 3 * 5 * w * w) + length * sum(4 * b * (a + b) for a, b in rest) + 2 * w * classes
+    )
+    blocks = [(1, w, 20), (w, 2 * w, 10), (2 * w, 2 * w, 5), (2 * w, 2 * w, 5)]
+    width, hidden = 4 * w, w  # attention's hidden layer is a quarter
+    of["tinierhar-8"] = (
+        sum(5 * a + a * b + 2 * b + (a * b + 2 * b) * (a != b) for a, b, _ in blocks)
+        + 2 * recurrent(channels * 2 * w, 2 * w, 3)
+        + (width + 1) * hidden
+        + hidden
+        + (width + 1) * classes
+    )
+    macs_of["tinierhar-8"] = (
+        channels * sum(time * (5 * a + a * b * (1 + (a != b))) for a, b, time in blocks)
+        + 5 * 2 * 3 * 2 * w * (channels * 2 * w + 2 * w)
+        + 5 * (width * hidden + hidden)
+        + width * classes
+    )
+    tokens = 3  # of 8 samples each, the last filled up
+    of["patch_transformer3-8"] = (
+        8 * channels * w + w + tokens * w + 3 * (4 * (w * w + w) + 8 * w * w + 5 * w + 4 * w) + 2 * w + linear
+    )
+    macs_of["patch_transformer3-8"] = (
+        tokens * 8 * channels * w + 3 * (tokens * 12 * w * w + 2 * tokens * tokens * w) + w * classes
+    )
+    for name in of:
+        model = build(name, (channels, length), classes)
+        assert (name, parameters(model), macs(model, example((channels, length)))) == (name, of[name], macs_of[name])

@@ -24,7 +24,7 @@ from overtone import data, load_student, recipe
 from overtone.cli import app
 from overtone.errors import InputError
 from overtone.lookup import import_library, import_object
-from overtone.models import build, sketch
+from overtone.models import FAMILIES, build, sketch
 from overtone.recipe import ModelOptions
 from overtone.study import execute, make_plan
 from overtone.trust import check_recipe
@@ -317,6 +317,8 @@ GIANTS = [
         *("wrn10-500", "wrn6000000004-1", "resnet6000000002", "resnet6000002x9-a", "dscnn-100000"),
         *("dscnn-" + "9" * 150, "wrn10-" + "9" * 190, "wrn10-" + "9" * 400, "inceptiontime-99999999", "resnet50-b"),
         *("vgg19-5000", "mobilenetv2-99999", "mobilenetv1-99999", "shufflenetv1", "shufflenetv2"),
+        *("gru-99999", "deepconvlstm-99999", "tinierhar-99999", "patch_transformer999-9996"),
+        *("patch_transformer3000003-8", "patch_transformer3-9996"),
     )
 ]
 GIANTS += [OF_SIGNALS | {"classes": [str(n) for n in range(100_000)]}]
@@ -379,7 +381,7 @@ def test_giants_in_small_files_cost_nothing(tmp_path: Path) -> None:
     assert parts["real"] == 0
 
 
-@pytest.mark.parametrize("name", ["wrn10-1", "resnet8", "dscnn-16", "inceptiontime-8", "vgg8-0.25", "mobilenetv2-0.5"])
+@pytest.mark.parametrize("name", [family.tiny for family in FAMILIES.values() if 1 in family.dims])
 def test_a_sketch_has_the_models_shapes_and_no_memory(name: str) -> None:
     real = build(name, (3, 40), 5).state_dict()
     size = sum(tensor.numel() for tensor in real.values())

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from overtone.costs import macs as macs
+from overtone.costs import parameters as parameters
 from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
@@ -395,21 +396,3 @@ def _has_cam(output: Output) -> bool:
     logits = maps.flatten(2).mean(2) + bias
     largest = float(output.logits.abs().max())
     return math.isfinite(largest) and bool(torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3 * (largest + 1)))
-
-
-def parameters(module: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(p.numel() for p in module.parameters())
-
-
-def macs(model: nn.Module, example: Input) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one sample (half of torch's FLOP count)."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(example[:1] if isinstance(example, Tensor) else tuple(None if x is None else x[:1] for x in example))
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-    return int(counter.get_total_flops()) // 2

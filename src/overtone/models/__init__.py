@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,16 +10,29 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from overtone.errors import InputError, nearest
+from overtone.models import (
+    bottleneck_resnet,
+    cifar_resnet,
+    deep_conv_lstm,
+    ds_cnn,
+    gru,
+    inception_time,
+    mobilenet_v1,
+    mobilenet_v2,
+    patch_transformer,
+    shufflenet,
+    tinier_har,
+    vgg,
+    wide_resnet,
+)
 from overtone.models.base import AttentionPool, Staged, Tapped
-from overtone.models.bottleneck_resnet import BottleneckResNet
-from overtone.models.cifar_resnet import CifarResNet, Shortcut
+from overtone.models.cifar_resnet import CifarResNet
 from overtone.models.ds_cnn import DSCNN
+from overtone.models.family import Family
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
 from overtone.models.inception_time import InceptionTime
-from overtone.models.mobilenet_v1 import MobileNetV1
 from overtone.models.mobilenet_v2 import MobileNetV2
-from overtone.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 from overtone.models.sketch import sketching
 from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
@@ -37,100 +48,23 @@ MOST_PARAMETERS, DEEPEST, DIGITS = 10**9, 1000, 9
 """Of a built-in model: with its gradients and an optimiser's state, a billion take 16 GB."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family of models: the pattern of its names and how to make one; ``version`` is raised with its definition."""
-
-    pattern: str
-    example: str
-    dims: tuple[int, ...]
-    source: str
-    make: Callable[[re.Match[str], int, int, int], Staged]
-    version: int = 1
-
-
-def _wrn(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return WideResNet(channels, classes, dims, depth=int(match[1]), width=float(match[2]))
-
-
-def _dscnn(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return DSCNN(channels, classes, width=int(match[1]))
-
-
-def _resnet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    shortcut: Shortcut = "padding" if match[3] else "projection"
-    return CifarResNet(channels, classes, dims, int(match[1]), shortcut, int(match[2] or 1))
-
-
-def _bottleneck(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return BottleneckResNet(channels, classes, dims)
-
-
-def _shuffle(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return (ShuffleNetV1 if match[1] == "1" else ShuffleNetV2)(channels, classes, dims)
-
-
-def _mobilenet_v1(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return MobileNetV1(channels, classes, dims, float(match[1] or 1))
-
-
-def _vgg(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return VGG(channels, classes, dims, int(match[1]), float(match[2] or 1))
-
-
-def _mobilenet(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return MobileNetV2(channels, classes, dims, float(match[1]), relu6=bool(match[2]))
-
-
-def _inception(match: re.Match[str], channels: int, classes: int, dims: int) -> Staged:
-    return InceptionTime(channels, classes, int(match[1] or 32))
-
-
 FAMILIES: dict[str, Family] = {
-    "wrn": Family(r"wrn(\d+)-(\d+(?:\.\d+)?)", "wrn16-3", (1, 2), "Zagoruyko & Komodakis 2016: depth, width", _wrn),
-    "resnet": Family(
-        r"resnet(\d+)(?:x([2-9]))?(-a)?",
-        "resnet20",
-        (1, 2),
-        "He et al. 2016 for CIFAR: depth 8 to 110; resnet8x4 is four times as wide; -a: shortcuts without parameters",
-        _resnet,
-    ),
-    "bottleneck": Family(
-        r"resnet50-b", "resnet50-b", (1, 2), "He et al. 2016: ResNet-50 of bottlenecks, for small images", _bottleneck
-    ),
-    "vgg": Family(
-        r"vgg(\d+)(?:-(\d+(?:\.\d+)?))?",
-        "vgg8",
-        (1, 2),
-        "Simonyan & Zisserman 2015: depth 8, 11, 13, 16 or 19; vgg8-0.25 for a quarter of the width",
-        _vgg,
-    ),
-    "mobilenetv2": Family(
-        r"mobilenetv2-(\d+(?:\.\d+)?)(-relu6)?",
-        "mobilenetv2-0.5",
-        (1, 2),
-        "Sandler et al. 2018: width; plain ReLUs as in the distillation literature, -relu6: ReLU6 as in the paper",
-        _mobilenet,
-        version=2,
-    ),
-    "mobilenetv1": Family(
-        r"mobilenetv1(?:-(\d+(?:\.\d+)?))?",
-        "mobilenetv1",
-        (1, 2),
-        "Howard et al. 2017: width, 1 unless given",
-        _mobilenet_v1,
-    ),
-    "shufflenet": Family(
-        r"shufflenetv([12])",
-        "shufflenetv2",
-        (1, 2),
-        "Zhang et al. 2018 (v1), Ma et al. 2018 (v2), for small images",
-        _shuffle,
-    ),
-    "inceptiontime": Family(
-        r"inceptiontime(?:-(\d+))?", "inceptiontime-32", (1,), "Ismail Fawaz et al. 2020: filters", _inception
-    ),
-    "dscnn": Family(r"dscnn-(\d+)", "dscnn-16", (1,), "Zhang et al. 2017 (Hello Edge), in 1-D: width", _dscnn),
+    module.FAMILY.name: module.FAMILY
+    for module in (
+        wide_resnet,
+        cifar_resnet,
+        bottleneck_resnet,
+        vgg,
+        mobilenet_v2,
+        mobilenet_v1,
+        shufflenet,
+        inception_time,
+        ds_cnn,
+        patch_transformer,
+        gru,
+        deep_conv_lstm,
+        tinier_har,
+    )
 }
 
 
@@ -172,7 +106,7 @@ def build(
     if options.arguments:
         raise InputError(f"model {name!r}: arguments are for models that are not built in; its name says all")
     model = _built_in(name, shapes[0], classes)
-    if options.pool == "attention":
+    if options.pool == "attention" and model.attend is None:
         with torch.no_grad():
             final = model.eval().features(torch.zeros(1, *shapes[0]))["final"]
         model.train().attend = AttentionPool(final.shape[1])
@@ -220,8 +154,8 @@ def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
             takes = " or ".join({1: "a signal (C, T)", 2: "images (C, H, W)"}[d] for d in family.dims)
             raise InputError(f"model {name!r} takes {takes}, but its view gives {input_shape}")
         try:
-            _check_size(family, match, input_shape[0], classes, dims)
-            return family.make(match, input_shape[0], classes, dims)
+            _check_size(family, match, input_shape, classes)
+            return family.make(match, input_shape, classes)
         except (ValueError, RuntimeError, OverflowError) as error:  # torch overflows on sizes that nothing has
             raise InputError(f"model {name[:60]!r}: {error}") from error
     known = [*(f.example for f in FAMILIES.values()), "two_branch-wrn16-1", "torchvision:NAME", "timm:NAME"]
@@ -237,7 +171,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _check_size(family: Family, match: re.Match[str], channels: int, classes: int, dims: int) -> None:
+def _check_size(family: Family, match: re.Match[str], input_shape: tuple[int, ...], classes: int) -> None:
     """Count a model's parameters before it takes memory; a few milliseconds.
 
     Raises:
@@ -246,10 +180,10 @@ def _check_size(family: Family, match: re.Match[str], channels: int, classes: in
     numbers = re.findall(r"\d+", " ".join(group or "" for group in match.groups()))
     if any(len(number) > DIGITS for number in numbers):
         raise ValueError(f"it holds a number of more than {DIGITS} digits")
-    if family.pattern.startswith(("wrn", "resnet")) and int([*numbers, 0][0]) > DEEPEST:
+    if family.deep and int([*numbers, 0][0]) > DEEPEST:
         raise ValueError(f"a depth of at most {DEEPEST} is needed, got {numbers[0]}")
     with torch.device("meta"), _Unfilled():
-        count = sum(parameter.numel() for parameter in family.make(match, channels, classes, dims).parameters())
+        count = sum(parameter.numel() for parameter in family.make(match, input_shape, classes).parameters())
     if count > MOST_PARAMETERS:
         raise ValueError(f"{count:.3g} parameters; the most that is built is {MOST_PARAMETERS:.3g}")
 

@@ -76,10 +76,16 @@ class Staged(Tapped):
     (the pooled vector, (B, D)).
 
     Attributes:
+        STRIDES: by what each of stage1 .. stageN divides the size of the stage before it; their number is N.
+        STEM: whether there is a stem.
+        POINTS: what else there is of every stage, ``pre`` and ``raw``.
         FIRST: number of the first stage that published code compares: 2 where the first one stands for the stem.
         attend: in place of the average, if it is set; its weights are the model's ``attention``.
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (1, 2, 2)
+    STEM: ClassVar[bool] = True
+    POINTS: ClassVar[tuple[str, ...]] = ("pre",)
     FIRST: ClassVar[int] = 1
     attend: AttentionPool | None
 

@@ -6,11 +6,13 @@ pooling for small images, as in the distillation literature (RepDistiller).
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from overtone.models.base import Staged, through
+from overtone.models.family import Family
 from overtone.models.layers import CONV, NORM
 
 WIDTHS, BLOCKS, EXPANSION = (64, 128, 256, 512), (3, 4, 6, 3), 4
@@ -45,6 +47,8 @@ class BottleneckResNet(Staged):
         dims: 1 for (B, C, T), 2 for (B, C, H, W).
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (1, 2, 2, 2)
+
     def __init__(self, channels: int, classes: int, dims: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -72,3 +76,17 @@ class BottleneckResNet(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return BottleneckResNet(shape[0], classes, len(shape) - 1)
+
+
+FAMILY = Family(
+    "bottleneck",
+    r"resnet50-b",
+    "resnet50-b",
+    "resnet50-b",
+    "He et al. 2016: ResNet-50 of bottlenecks, for small images",
+    _make,
+)

@@ -5,12 +5,14 @@ Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVP
 
 from __future__ import annotations
 
+import re
 from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.models.base import Staged, through
+from overtone.models.family import Family
 from overtone.models.layers import CONV, NORM
 
 Shortcut = Literal["projection", "padding"]
@@ -113,3 +115,19 @@ class CifarResNet(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.linear(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    shortcut: Shortcut = "padding" if match[3] else "projection"
+    return CifarResNet(shape[0], classes, len(shape) - 1, int(match[1]), shortcut, int(match[2] or 1))
+
+
+FAMILY = Family(
+    "resnet",
+    r"resnet(\d+)(?:x([2-9]))?(-a)?",
+    "resnet20",
+    "resnet8",
+    "He et al. 2016 for CIFAR: depth 8 to 110; resnet8x4 is four times as wide; -a: shortcuts without parameters",
+    _make,
+    deep=True,
+)

@@ -6,9 +6,12 @@ only axis. Every operation (convolution, folded batch norm, ReLU, average, linea
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
+from overtone.models.family import Family
 
 
 class _Separable(nn.Module):
@@ -67,3 +70,18 @@ class DSCNN(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return DSCNN(shape[0], classes, width=int(match[1]))
+
+
+FAMILY = Family(
+    "dscnn",
+    r"dscnn-(\d+)",
+    "dscnn-16",
+    "dscnn-4",
+    "Zhang et al. 2017 (Hello Edge), in 1-D: width",
+    _make,
+    dims=(1,),
+)

@@ -6,12 +6,14 @@ Discovery 2020 (one network of its ensemble).
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
+from overtone.models.family import Family
 
 KERNELS = (39, 19, 9)
 """Odd, so that padding is the same on both sides; the paper has 40, 20 and 10."""
@@ -52,6 +54,9 @@ class InceptionTime(Staged):
         ValueError: for fewer than one filter.
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (1, 1, 1)
+    STEM: ClassVar[bool] = False
+
     def __init__(self, channels: int, classes: int, filters: int = 32) -> None:
         super().__init__()
         if filters < 1:
@@ -84,3 +89,18 @@ class InceptionTime(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return InceptionTime(shape[0], classes, int(match[1] or 32))
+
+
+FAMILY = Family(
+    "inceptiontime",
+    r"inceptiontime(?:-(\d+))?",
+    "inceptiontime-32",
+    "inceptiontime-4",
+    "Ismail Fawaz et al. 2020: filters",
+    _make,
+    dims=(1,),
+)

@@ -5,11 +5,13 @@ Source: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for 
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from overtone.models.base import Staged, through
+from overtone.models.family import Family
 from overtone.models.layers import CONV, NORM
 
 STEM = 32
@@ -45,6 +47,8 @@ class MobileNetV1(Staged):
         ValueError: for a width that is not positive.
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
+
     def __init__(self, channels: int, classes: int, dims: int, width: float = 1) -> None:
         super().__init__()
         if width <= 0:
@@ -75,3 +79,17 @@ class MobileNetV1(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return MobileNetV1(shape[0], classes, len(shape) - 1, float(match[1] or 1))
+
+
+FAMILY = Family(
+    "mobilenetv1",
+    r"mobilenetv1(?:-(\d+(?:\.\d+)?))?",
+    "mobilenetv1",
+    "mobilenetv1-0.125",
+    "Howard et al. 2017: width, 1 unless given",
+    _make,
+)

@@ -6,11 +6,13 @@ strides for small images as in the distillation literature (RepDistiller).
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
+from overtone.models.family import Family
 from overtone.models.layers import CONV, NORM
 
 STAGES = (
@@ -58,6 +60,9 @@ class MobileNetV2(Staged):
         ValueError: for a width that is not positive.
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (1, 2, 2, 2)
+    POINTS: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, channels: int, classes: int, dims: int, width: float = 0.5, relu6: bool = False) -> None:
         super().__init__()
         if width <= 0:
@@ -96,3 +101,18 @@ class MobileNetV2(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return MobileNetV2(shape[0], classes, len(shape) - 1, float(match[1]), relu6=bool(match[2]))
+
+
+FAMILY = Family(
+    "mobilenetv2",
+    r"mobilenetv2-(\d+(?:\.\d+)?)(-relu6)?",
+    "mobilenetv2-0.5",
+    "mobilenetv2-0.25",
+    "Sandler et al. 2018: width; plain ReLUs as in the distillation literature, -relu6: ReLU6 as in the paper",
+    _make,
+    version=2,
+)

@@ -6,13 +6,15 @@ strides for small images as in the distillation literature (RepDistiller).
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.models.base import Staged, through
+from overtone.models.family import Family
 from overtone.models.layers import AVERAGE_POOL, CONV, NORM
 
 STEM = 24
@@ -61,6 +63,8 @@ class ShuffleNetV1(Staged):
         classes: number of classes.
         dims: 1 for (B, C, T), 2 for (B, C, H, W).
     """
+
+    STRIDES: ClassVar[tuple[int, ...]] = (2, 2, 2)
 
     def __init__(self, channels: int, classes: int, dims: int) -> None:
         super().__init__()
@@ -114,6 +118,9 @@ class ShuffleNetV2(Staged):
         dims: 1 for (B, C, T), 2 for (B, C, H, W).
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (2, 2, 2)
+    POINTS: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, channels: int, classes: int, dims: int) -> None:
         super().__init__()
         self.stem = _pointwise(channels, STEM, dims)
@@ -140,3 +147,17 @@ class ShuffleNetV2(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return (ShuffleNetV1 if match[1] == "1" else ShuffleNetV2)(shape[0], classes, len(shape) - 1)
+
+
+FAMILY = Family(
+    "shufflenet",
+    r"shufflenetv([12])",
+    "shufflenetv2",
+    "shufflenetv2",
+    "Zhang et al. 2018 (v1), Ma et al. 2018 (v2), for small images",
+    _make,
+)

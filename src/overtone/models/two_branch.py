@@ -8,35 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from overtone.models.base import Staged, Tapped
+from overtone.models.layers import HEADS, CrossAttention
 from overtone.types import Output
-
-HEADS = 4
-
-
-class CrossAttention(nn.Module):
-    """One kind of tokens asks the other: ``softmax(q k^T / sqrt(d / heads)) v``, and a last linear map.
-
-    Written out rather than ``nn.MultiheadAttention``, whose fast path escapes the counting of multiplications.
-
-    Args:
-        width: of the tokens, a multiple of ``heads``.
-        heads: how many.
-    """
-
-    def __init__(self, width: int, heads: int = HEADS) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-
-    def forward(self, asking: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, P, d) and (B, Q, d) to what was found, (B, P, d), and the weights' mean over heads, (B, P, Q)."""
-        q, k, v = (
-            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, P or Q, d / heads)
-            for layer, x in ((self.query, asking), (self.key, asked), (self.value, asked))
-        )
-        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(3)  # (B, heads, P, Q)
-        found = (weights @ v).transpose(1, 2).flatten(2)  # (B, P, d)
-        return self.out(found), weights.mean(1)
 
 
 class TwoBranch(Tapped):

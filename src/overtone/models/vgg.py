@@ -6,11 +6,13 @@ pooling and the single linear layer as in the distillation literature (RepDistil
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
+from overtone.models.family import Family
 from overtone.models.layers import CONV, MAX_POOL, NORM
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -34,6 +36,8 @@ class VGG(Staged):
         ValueError: for another depth, or a width that is not positive.
     """
 
+    STRIDES: ClassVar[tuple[int, ...]] = (1, 2, 2, 2, 1)
+    STEM: ClassVar[bool] = False
     FIRST: ClassVar[int] = 2
 
     def __init__(self, channels: int, classes: int, dims: int, depth: int = 8, width: float = 1) -> None:
@@ -75,3 +79,17 @@ class VGG(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return VGG(shape[0], classes, len(shape) - 1, int(match[1]), float(match[2] or 1))
+
+
+FAMILY = Family(
+    "vgg",
+    r"vgg(\d+)(?:-(\d+(?:\.\d+)?))?",
+    "vgg8",
+    "vgg8-0.125",
+    "Simonyan & Zisserman 2015: depth 8, 11, 13, 16 or 19; vgg8-0.25 for a quarter of the width",
+    _make,
+)

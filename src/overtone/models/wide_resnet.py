@@ -6,12 +6,14 @@ Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016; strides an
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import ClassVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.models.base import Staged
+from overtone.models.family import Family
 from overtone.models.layers import CONV, NORM
 
 
@@ -51,6 +53,8 @@ class WideResNet(Staged):
     Raises:
         ValueError: for a depth that is not 6n + 4.
     """
+
+    POINTS: ClassVar[tuple[str, ...]] = ("pre", "raw")
 
     def __init__(self, channels: int, classes: int, dims: int, depth: int = 16, width: float = 1) -> None:
         super().__init__()
@@ -100,3 +104,18 @@ class WideResNet(Staged):
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, c) -> (B, C)."""
         return self.classifier(embedding)
+
+
+def _make(match: re.Match[str], shape: tuple[int, ...], classes: int) -> Staged:
+    return WideResNet(shape[0], classes, len(shape) - 1, depth=int(match[1]), width=float(match[2]))
+
+
+FAMILY = Family(
+    "wrn",
+    r"wrn(\d+)-(\d+(?:\.\d+)?)",
+    "wrn16-3",
+    "wrn10-0.25",
+    "Zagoruyko & Komodakis 2016: depth, width",
+    _make,
+    deep=True,
+)
