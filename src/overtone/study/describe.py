@@ -53,6 +53,10 @@ def describe(plan: Plan) -> dict[str, Any]:
             }
             for fold in plan.folds.values()
         ],
+        "views": {
+            name: {"axes": view.AXES, "shown": view.SHOWN.model_dump(exclude_defaults=True)}
+            for name, view in plan.views.items()
+        },
         "seeds": plan.recipe.seeds,
         "rows": [
             {
@@ -99,12 +103,8 @@ def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
         "start": np.asarray(windows.start[number]),
         "made_from": np.asarray(made_from),
     }
-    states = {name: fitted.state for name, fitted in samples.views.items()}
-    extents = {
-        f"extent.{name}": np.concatenate([state["birth_range"], state["persistence_range"]], axis=-1)
-        for name, state in states.items()
-        if "birth_range" in state
-    }
+    spans = {name: fitted.view.extents(fitted.state) for name, fitted in samples.views.items()}
+    extents = {f"extent.{name}": np.asarray(span) for name, span in spans.items() if span}
     write_npz(out / "example.npz", {**origin, **views, **extents})
 
 

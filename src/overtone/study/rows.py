@@ -40,7 +40,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     named = [row.name, *(extra.name for extra in row.extras)]
     label, preset = row.label, row.name if row.name in PRESETS else None
     if preset is not None:
-        label = label or " + ".join(named)
+        label = label or " + ".join([preset, *(_short(name) for name in named[1:])])
         row = _expanded(row)
     parts = _parts(row, named)
     methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
@@ -48,7 +48,7 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
     for name in methods:
         _check_count(name, chosen, preset if name == row.name else None)
     return RowSettings(
-        label or " + ".join(["none"] * (row.name == "none") + list(methods)),
+        label or " + ".join(["none"] * (row.name == "none") + [_short(name) for name in methods]),
         methods,
         default_weights(methods, row.weights),
         tuple(chosen) if methods else (),
@@ -57,6 +57,11 @@ def resolve_row(row: MethodSettings, teachers: list[str]) -> RowSettings:
         tuple(row.phases) if row.phases is not None else _phases(methods),
         row.reference,
     )
+
+
+def _short(name: str) -> str:
+    """A method as its row and its terms are called: its class's ``NAME``."""
+    return find_method(name).NAME if ":" in name else name
 
 
 def _expanded(row: MethodSettings) -> MethodSettings:
@@ -90,7 +95,7 @@ def _parts(row: MethodSettings, named: list[str]) -> dict[str, dict[str, Any]]:
         settings["teachers"] = row.teachers
     if "none" in names[1:]:
         raise InputError("extras: 'none' is no method but the student alone; leave it out")
-    if len(set(names)) < len(names):
+    if len({_short(name) for name in names}) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
     own = {extra.name: extra.settings for extra in row.extras}
     if row.name == "none":
