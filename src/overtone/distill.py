@@ -172,6 +172,8 @@ class Distillation(nn.Module):
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
                 found = method(part, theirs, batch, progress)
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
+            if more := terms.keys() - weights.keys():
+                raise InputError(f"{', '.join(sorted(more))}: not among the terms that the method declares")
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
 

@@ -40,6 +40,7 @@ class Method(nn.Module):
         SEES: what of student and teachers it compares, for ``overtone list methods``.
         READS: the same as a fact: logits, embeddings, maps of stages, or class activation maps. Methods on maps know
             nothing of a two-branch student as a whole, which has none.
+        two_branches: True where the student must have a signal and an image branch.
         one_kind: True where positions are compared, so that student and teachers must see the same kind of view:
             signals, or images.
         zero_when_equal: True where every term is 0 for a student that gives what its teachers give. Not where adapters
@@ -65,6 +66,7 @@ class Method(nn.Module):
     SUMMARY: ClassVar[str] = ""
     SEES: ClassVar[str] = "logits"
     READS: ClassVar[Part] = "logits"
+    two_branches: ClassVar[bool] = False
     one_kind: ClassVar[bool] = False
     zero_when_equal: ClassVar[bool] = True
     BRANCH: ClassVar[str | None] = "fused"

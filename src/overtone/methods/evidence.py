@@ -43,6 +43,7 @@ class Evidence(Method):
     SEES: ClassVar[str] = "attention and class activation maps"
     READS: ClassVar[Part] = "class maps"
     zero_when_equal: ClassVar[bool] = False
+    two_branches: ClassVar[bool] = True
     SUMMARY: ClassVar[str] = "the student's attention between its branches matches the teachers' fused evidence"
     BRANCH: ClassVar[str | None] = None
     STUDENT: ClassVar[str] = "a student of two branches"

@@ -30,6 +30,7 @@ class Progressive(Method):
     SEES: ClassVar[str] = "embeddings"
     READS: ClassVar[Part] = "embedding"
     zero_when_equal: ClassVar[bool] = False
+    two_branches: ClassVar[bool] = True
     SUMMARY: ClassVar[str] = "in phases: signal teacher to image branch, image teacher to signal branch, then the task"
     BRANCH: ClassVar[str | None] = None
     STUDENT: ClassVar[str] = "a student of two branches"
