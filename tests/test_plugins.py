@@ -8,32 +8,30 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import broken
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
 from cases import batch_of
-from pydantic import Field
 from test_image_files import draw
 from test_images import write_archive
-from torch import Tensor, nn
+from torch import nn
 
 from overtone import data, recipe
-from overtone.data import SOURCES, Recordings, Source
+from overtone.data import SOURCES, Source
 from overtone.distill import Distillation
 from overtone.errors import InputError
 from overtone.lookup import import_class, make_view, source_hash
-from overtone.methods import Method, MethodConfig, find
+from overtone.methods import Method, find
 from overtone.methods.kd import KD
 from overtone.models import FAMILIES, build
 from overtone.study import make_plan
 from overtone.testing import check_method, check_model, check_source, check_view
-from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 from overtone.views import View
 
 HERE = Path(__file__).parent
@@ -47,7 +45,7 @@ from torch import nn
 
 from overtone.data import Recordings, Source
 from overtone.methods import Method, MethodConfig
-from overtone.views import View
+from overtone.views import Shown, View
 
 
 class Settings(MethodConfig):
@@ -74,6 +72,7 @@ class Steps(View):
 
     AXES = ("time",)
     STATE = {"scale": 1}
+    SHOWN = Shown(caption="differences of neighbours", unit="steps")
 
     size: int = Field(default=8, ge=2)
 
@@ -180,7 +179,7 @@ def test_strangers_run_in_one_recipe_side_by_side(stranger: Path) -> None:
     overtone("run", "r.yaml", "--out", "out", "--jobs", "2")
     rows = list(csv.DictReader((stranger / "out" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows][:2] == ["mine", "kd + mine"]
-    assert (stranger / "out" / "report.html").exists()
+    assert "differences of neighbours" in (stranger / "out" / "report.html").read_text(encoding="utf-8")
     results = [json.loads(path.read_text()) for path in (stranger / "out" / "cells").glob("*/result.json")]
     assert len(results) == 4
     cell = next(r["key"] for r in results if r["title"].startswith("mine from net"))
@@ -427,168 +426,7 @@ def test_a_family_holds_the_contract(family: Any) -> None:
 # --- each check can fail: methods
 
 
-class Fine(Method):
-    """What the broken ones below are made from."""
-
-    NAME = "fine"
-    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gap": 1.0}
-    terms = ("gap",)
-
-    def forward(
-        self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
-    ) -> dict[str, Tensor]:
-        return {"gap": self.gap(student, next(iter(teachers.values())), batch)}
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return F.mse_loss(student.logits, teacher.logits)
-
-
-class Undeclared(Fine):
-    def forward(self, *given: Any) -> dict[str, Tensor]:
-        return {**super().forward(*given), "more": torch.zeros(())}
-
-
-class Weightless(Fine):
-    WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "other": 1.0}
-
-
-class Vector(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return (student.logits - teacher.logits).square().mean(1)
-
-
-class Detached(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return super().gap(student.map(torch.detach), teacher, batch)
-
-
-class Hiding(Fine):
-    """Keeps a parameter where torch does not see it."""
-
-    keep: Callable[..., Any] = list
-
-    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], info: DataInfo) -> None:
-        super().__init__(config, student, teachers, info)
-        self.hidden = type(self).keep([nn.Parameter(torch.ones(student.classes))])
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return (self.hidden[0] * (student.logits - teacher.logits)).square().mean()
-
-
-class HidingInADict(Hiding):
-    def keep(values: Any) -> Any:
-        return dict(enumerate(values))
-
-
-class NotHiding(Hiding):
-    keep = nn.ParameterList
-
-
-class Idle(Fine):
-    """Has a parameter that no term reaches."""
-
-    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], info: DataInfo) -> None:
-        super().__init__(config, student, teachers, info)
-        self.idle = nn.Parameter(torch.ones(1))
-
-
-class Keeping(Fine):
-    """Makes a teacher's module its own, as soon as it sees one."""
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        assert teacher.head is not None
-        self.teacher = teacher.head.__self__  # type: ignore[attr-defined]
-        return super().gap(student, teacher, batch)
-
-
-class Greedy(Fine):
-    """Reads maps without saying so."""
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return super().gap(student, teacher, batch) + teacher.stages["final"].mean() * student.logits.mean()
-
-
-class Honest(Greedy):
-    zero_when_equal = False
-
-    @classmethod
-    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
-        return Needs(frozenset({"logits"}), dict.fromkeys(teachers, frozenset({"logits", "final"})))
-
-
-class Coupled(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return (student.logits.std(0) - teacher.logits.std(0)).square().mean()
-
-
-class Numbered(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        weigh = 1.0 + batch.index[:, None]
-        return (weigh * (student.logits - teacher.logits).square()).mean()
-
-
-class Restless(Fine):
-    """Counts in evaluation too."""
-
-    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], info: DataInfo) -> None:
-        super().__init__(config, student, teachers, info)
-        self.register_buffer("count", torch.zeros(()))
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        self.count += 1
-        return super().gap(student, teacher, batch)
-
-
-class Forgetful(Fine):
-    """Remembers what is in no state."""
-
-    seen = 0
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        self.seen += self.training
-        return (1 + self.seen) * super().gap(student, teacher, batch)
-
-
-class Late(Fine):
-    """Makes a buffer when it is first called."""
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        if self.training and not hasattr(self, "late"):
-            self.register_buffer("late", torch.zeros(()))
-        return super().gap(student, teacher, batch)
-
-
-class Random(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        factor = 1.0 + self.training * float(np.random.default_rng().random())
-        return factor * super().gap(student, teacher, batch)
-
-
-class Never(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return 1 + super().gap(student, teacher, batch)
-
-
-class Infinite(Fine):
-    """Does not know what to do with two samples."""
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return super().gap(student, teacher, batch) / (1.0 if len(batch.index) > 2 else float("nan"))
-
-
-class Narrow(Fine):
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return super().gap(student, teacher, batch).to(torch.bfloat16)
-
-
-class Half(Fine):
-    """The square root of 0 has no gradient."""
-
-    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return (student.logits - student.logits).square().sum().sqrt() + super().gap(student, teacher, batch)
-
-
-@pytest.mark.parametrize("kind", [Fine, NotHiding, Honest])
+@pytest.mark.parametrize("kind", [broken.Fine, broken.NotHiding, broken.Honest])
 def test_what_is_right_passes(kind: type[Method]) -> None:
     check_method(kind)
 
@@ -596,25 +434,25 @@ def test_what_is_right_passes(kind: type[Method]) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Undeclared, r"must return one value for each of its terms.*got \('gap', 'more'\)"),
-        (Weightless, "the term gap has no default weight"),
-        (Vector, r"the term gap must be a tensor of one real number.*got \(8,\)"),
-        (Detached, "terms give no gradient"),
-        (Hiding, r"trains tensors of shapes \[\(5,\)\] that are no parameters of it"),
-        (HidingInADict, r"trains tensors of shapes \[\(5,\)\]"),
-        (Idle, "no term reaches its parameter idle"),
-        (Keeping, "of teacher 'signal', which would be trained and saved with it"),
-        (Greedy, "reads more of its teachers than needs\\(\\) names"),
-        (Coupled, "so samples interact; say couples_batch = True"),
-        (Numbered, "say has_memory_bank = True"),
-        (Restless, "changes its state in evaluation"),
-        (Forgetful, "other numbers after its state was saved and loaded"),
-        (Late, "make all parameters and buffers in __init__"),
-        (Random, "draw random numbers with torch only"),
-        (Never, "say zero_when_equal = False"),
-        (Infinite, "not finite on a batch of 2; say how many samples it needs as min_batch"),
-        (Narrow, "under autocast the term fine.gap is torch.bfloat16"),
-        (Half, "the gradient of .* is not finite"),
+        (broken.Undeclared, r"must return one value for each of its terms.*got \('gap', 'more'\)"),
+        (broken.Weightless, "the term gap has no default weight"),
+        (broken.Vector, r"the term gap must be a tensor of one real number.*got \(8,\)"),
+        (broken.Detached, "terms give no gradient"),
+        (broken.Hiding, r"trains tensors of shapes \[\(5,\)\] that are no parameters of it"),
+        (broken.HidingInADict, r"trains tensors of shapes \[\(5,\)\]"),
+        (broken.Idle, "no term reaches its parameter idle"),
+        (broken.Keeping, "of teacher 'signal', which would be trained and saved with it"),
+        (broken.Greedy, "reads more of its teachers than needs\\(\\) names"),
+        (broken.Coupled, "so samples interact; say couples_batch = True"),
+        (broken.Numbered, "say has_memory_bank = True"),
+        (broken.Restless, "changes its state in evaluation"),
+        (broken.Forgetful, "other numbers after its state was saved and loaded"),
+        (broken.Late, "make all parameters and buffers in __init__"),
+        (broken.Random, "draw random numbers with torch only"),
+        (broken.Never, "say zero_when_equal = False"),
+        (broken.Infinite, "not finite on a batch of 2; say how many samples it needs as min_batch"),
+        (broken.Narrow, "under autocast the term fine.gap is torch.bfloat16"),
+        (broken.Half, "the gradient of .* is not finite"),
     ],
 )
 def test_a_broken_method_is_caught(kind: type[Method], message: str) -> None:
@@ -624,119 +462,34 @@ def test_a_broken_method_is_caught(kind: type[Method], message: str) -> None:
 
 def test_a_method_that_resumes_with_other_numbers_is_caught() -> None:
     """Its count of steps begins anew in each process: only training that was stopped shows it."""
-
-    class Counting(Fine):
-        NAME = "counting"
-        steps = 0
-
-        def forward(
-            self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
-        ) -> dict[str, Tensor]:
-            self.steps += self.training and batch.index[0].item() >= 0 and progress.steps > 4
-            later = self.steps if progress.epochs == 2 and len(batch.index) > 8 else 0
-            return {"gap": (1 + later) * super().forward(student, teachers, batch, progress)["gap"]}
-
     with pytest.raises(AssertionError, match="killed and resumed ends with other numbers"):
-        check_method(Counting)
+        check_method(broken.Counting)
 
 
 # --- views
 
 
-class Plain(View):
-    """What the broken ones below are made from."""
-
-    AXES = ("time",)
-
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored.abs()
-
-
-class Deaf(Plain):
-    def fit(self, stored: Tensor) -> dict[str, Any]:
-        return {"mean": float(stored.mean())}
-
-
-class Tensors(Plain):
-    def fit(self, stored: Tensor) -> dict[str, Any]:
-        return {"mean": stored.mean()}
-
-
-class Nosy(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored - stored.mean(0)
-
-
-class Dice(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored + torch.rand(1)
-
-
-class Widened(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored.double()
-
-
-class Logarithm(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return (stored - stored.mean(2, keepdim=True)) / stored.std(2, keepdim=True)
-
-
-class Writing(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored.mul_(2)
-
-
-class Image(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored[..., None] * stored[..., None, :]
-
-
-class Short(Plain):
-    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        return (7,)
-
-
-class Prepared(Plain):
-    def prepare(self, windows: Tensor) -> Tensor:
-        return windows.diff(dim=2)
-
-
-class Stateless(Plain):
-    STATE: ClassVar[Mapping[str, int]] = {"scale": 1}
-
-
-class Mean(Plain):
-    def render(self, stored: Tensor, state: dict[str, Any]) -> Tensor:
-        return stored.mean((1, 2))
-
-
-class Backwards(Plain):
-    def extents(self, state: dict[str, Any]) -> list[list[float]]:
-        return [[1.0, 0.0, 0.0, 1.0]]
-
-
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Deaf, "render gives the same whatever fit found"),
-        (Tensors, "fit must return plain numbers and lists"),
-        (Nosy, "another view alone than in a batch"),
-        (Dice, "draw no random numbers"),
-        (Widened, "makes torch.float64 of windows of torch.float32"),
-        (Logarithm, "not finite for flat windows"),
-        (Writing, "writes into the windows it is given"),
-        (Image, "AXES must name each of its maps' 2 axes"),
-        (Short, r"shape says \(7,\), but render gives \(64,\)"),
-        (Prepared, "say FOLLOWS = False"),
-        (Stateless, "STATE names scale, which fit does not return"),
-        (Mean, r"must return signals .* got \(12,\)"),
-        (Backwards, "extents must give .* each pair rising"),
+        (broken.Deaf, "render gives the same whatever fit found"),
+        (broken.Tensors, "fit must return plain numbers and lists"),
+        (broken.Nosy, "another view alone than in a batch"),
+        (broken.Dice, "draw no random numbers"),
+        (broken.Widened, "makes torch.float64 of windows of torch.float32"),
+        (broken.Logarithm, "not finite for flat windows"),
+        (broken.Writing, "writes into the windows it is given"),
+        (broken.Image, "AXES must name each of its maps' 2 axes"),
+        (broken.Short, r"shape says \(7,\), but render gives \(64,\)"),
+        (broken.Prepared, "say FOLLOWS = False"),
+        (broken.Stateless, "STATE names scale, which fit does not return"),
+        (broken.Mean, r"must return signals .* got \(12,\)"),
+        (broken.Backwards, "extents must give .* each pair rising"),
         (Source, "Source is no View"),
     ],
 )
 def test_a_broken_view_is_caught(kind: Any, message: str) -> None:
-    check_view(Plain)
+    check_view(broken.Plain)
     with pytest.raises(AssertionError, match=message):
         check_view(kind)
 
@@ -744,140 +497,44 @@ def test_a_broken_view_is_caught(kind: Any, message: str) -> None:
 # --- sources
 
 
-class Few(Source):
-    """What the broken ones below are made from."""
-
-    count: int = Field(default=4, ge=1)
-
-    def load(self) -> Recordings:
-        signals = [np.random.default_rng(n).normal(size=(2, 10)).astype(np.float32) for n in range(self.count)]
-        return self.of(signals, [n % 2 for n in range(self.count)], ["a", "b", "a", "b"])
-
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return Recordings(signals, np.asarray(labels), groups, ("x", "y"), ("u", "v"), None, "few")
-
-
-class Lost(Few):
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return super().of(signals, labels[:-1], groups)
-
-
-class Unnamed(Few):
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return super().of(signals, [label + 1 for label in labels], groups)
-
-
-class Unsteady(Few):
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return super().of([s + np.random.default_rng().random() for s in signals], labels, groups)
-
-
-class Wide(Few):
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return super().of([s[:1] for s in signals], labels, groups)
-
-
-class Holed(Few):
-    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
-        return super().of([np.where(s > 0, s, np.nan) for s in signals], labels, groups)
-
-
-class Nothing(Few):
-    def load(self) -> Any:
-        return None
-
-
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Lost, "4 recordings, but 3 in labels"),
-        (Unnamed, "y must count from 0 to 1"),
-        (Unsteady, "gives other windows when it is loaded again"),
-        (Wide, r"must be \(channels, samples\).*got \(1, 10\)"),
-        (Holed, "values are not finite"),
-        (Nothing, "load must return Recordings, or Windows .* got NoneType"),
-        (Plain, "Plain is no Source"),
+        (broken.Lost, "4 recordings, but 3 in labels"),
+        (broken.Unnamed, "y must count from 0 to 1"),
+        (broken.Unsteady, "gives other windows when it is loaded again"),
+        (broken.Wide, r"must be \(channels, samples\).*got \(1, 10\)"),
+        (broken.Holed, "values are not finite"),
+        (broken.Nothing, "load must return Recordings, or Windows .* got NoneType"),
+        (broken.Plain, "Plain is no Source"),
     ],
 )
 def test_a_broken_source_is_caught(kind: Any, message: str) -> None:
-    check_source(Few)
+    check_source(broken.Few)
     with pytest.raises(AssertionError, match=message):
         check_source(kind)
 
 
 def test_settings_that_no_recipe_can_hold_are_caught() -> None:
     with pytest.raises(AssertionError, match="must be such as a recipe can hold"):
-        check_source(Few, {"count": object()})
+        check_source(broken.Few, {"count": object()})
     with pytest.raises(AssertionError, match="settings of Few: count: a whole number of at least 1 is needed, got 0"):
-        check_source(Few, {"count": 0})
+        check_source(broken.Few, {"count": 0})
 
 
 # --- models
 
 
-class Net(nn.Module):
-    """What the broken ones below are made from."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv1d(channels, 4, 3, padding=1), nn.Linear(4, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv(x).relu().mean(2))
-
-
-class Unseeded(Net):
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes)
-        self.fc.bias.data[:] = float(np.random.default_rng().random())
-
-
-class Soft(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).softmax(1)
-
-
-class Unused(Net):
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes)
-        self.unused = nn.Linear(3, 3)
-
-
-class Awake(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(super().forward(x), 0.5, training=True)
-
-
-class Crowd(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x - x.mean(0))
-
-
-class Outside(Net):
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes)
-        self.shift = torch.randn(classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.shift
-
-
-class Auxiliary(Net):
-    def forward(self, x: Tensor) -> Any:
-        logits = super().forward(x)
-        return (logits, logits) if self.training else logits
-
-
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Unseeded, "begins with other weights for the same seed"),
-        (Soft, "ends in a softmax"),
-        (Unused, "no logit depends on its parameter unused"),
-        (Awake, "other logits for the same input in evaluation"),
-        (Crowd, "other logits alone than in a batch"),
-        (Outside, "once its state is loaded into a new one"),
-        (Auxiliary, "in training; only its logits are trained.*return logits only"),
+        (broken.Unseeded, "begins with other weights for the same seed"),
+        (broken.Soft, "ends in a softmax"),
+        (broken.Unused, "no logit depends on its parameter unused"),
+        (broken.Awake, "other logits for the same input in evaluation"),
+        (broken.Crowd, "other logits alone than in a batch"),
+        (broken.Outside, "once its state is loaded into a new one"),
+        (broken.Auxiliary, "in training; only its logits are trained.*return logits only"),
         ("wrn17-1", "wrn17-1"),
     ],
 )
@@ -889,5 +546,5 @@ def test_a_broken_model_is_caught(kind: Any, message: str, monkeypatch: pytest.M
 
 def test_a_sound_model_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
-    check_model(Net)
+    check_model(broken.Net)
     check_model("my_models:Plain")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from overtone.lookup import view_settings
 from overtone.testing.require import made, require, same
-from overtone.views import State, View
+from overtone.views import Shown, State, View
 
 COUNT, CHANNELS, LENGTH, SIDE = 12, 3, 64, 16
 MEAN, STD = (0.5, 1.0, 2.0), (2.0, 1.0, 0.5)
@@ -131,6 +131,7 @@ def _facts(view: View, windows: Tensor, stored: Tensor, state: State, rendered: 
         len(kind.AXES) in (0, len(size)),
         f"{name}.AXES must name each of its maps' {len(size)} axes, or none; got {kind.AXES}",
     )
+    require(isinstance(kind.SHOWN, Shown), f"{name}.SHOWN must be a Shown, from overtone.views; got {kind.SHOWN!r}")
     require(view.cost(tuple(windows.shape[2:])) > 0, f"{name}.cost must be a number of values above 0")
     missing = [key for key in kind.STATE if key not in state]
     require(not missing, f"{name}.STATE names {', '.join(missing)}, which fit does not return")
