@@ -186,8 +186,9 @@ def test_check_tells_the_time_sensibly(
     seconds: float, text: str, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from overtone.study import check
+    from overtone.study.cost import Cost
 
-    monkeypatch.setattr(check, "_cost", lambda *_: check.Cost(seconds, 2, 0, 0, 0, 0))
+    monkeypatch.setattr(check, "cost_of", lambda *_: Cost(seconds, 2, 0, 0, 0, 0))
     assert f"{text} training with 2 side by side" in everything(overtone("check", recipe_file))
 
 

@@ -464,7 +464,10 @@ def test_an_example_that_cannot_be(example: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": overtone.losses.kd}, "method: a name, a list of names or a mapping .* got function"),
+        (
+            {"method": overtone.losses.kd},
+            "method: a name, a class of your own, a list of them or a mapping .* got function",
+        ),
         ({"data": Y}, "data: DataInfo is needed"),
         ({"weights": [1, 2]}, "weights: Mapping is needed, got list"),
         ({"view": "y"}, "view: the example holds no view 'y'; known: x"),

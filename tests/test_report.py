@@ -36,6 +36,7 @@ from overtone.report.sections import recipe_text
 from overtone.study import Estimate, collect, write_tables
 from overtone.study.records import FORMAT
 from overtone.tasks import Classification
+from overtone.views import VIEWS
 
 HOSTILE = "<script>alert('x')</script> \"&$_{1}$ 걷기 \x1b[31m"
 SECTIONS = ("results", "cells", "curves", "confusion", "agreement", "looks", "window", "split", "environment", "recipe")
@@ -151,6 +152,10 @@ class Fake:
                 "notes": ["two recordings were too short"],
             },
             "folds": sides,
+            "views": {
+                name: {"axes": kind.AXES, "shown": kind.SHOWN.model_dump()}
+                for name, kind in {"signal": VIEWS["signal"], "gaf": VIEWS["gaf"], "image": VIEWS["pi"]}.items()
+            },
             "seeds": self.seeds,
             "rows": rows,
             "cells": cells,

@@ -515,6 +515,10 @@ EMPTY: dict[str, Any] = {"name": "study", "rows": [], "cells": {}, "data": {}, "
         {"student": {"model": "dscnn-4"}, "views": {"unused": {"type": "payload:view"}}},
         {"student": {"model": "dscnn-4"}, "teachers": {"t": {"model": "payload:Net"}}},
         {"student": {"model": "dscnn-4"}, "views": {"v": {"type": "timm:create_model"}}},
+        {"student": {"model": "dscnn-4"}, "methods": ["none", "payload:Mine"]},
+        {"student": {"model": "dscnn-4"}, "methods": [{"name": ["kd", "payload:Mine"]}]},
+        {"student": {"model": "dscnn-4"}, "teachers": {"t": {"model": "dscnn-4", "method": "payload:Mine"}}},
+        {"student": {"model": "dscnn-4"}, "data": {"name": "payload:Data"}},
     ],
     ids=str,
 )

@@ -26,7 +26,7 @@ from overtone.errors import InputError
 from overtone.models import build
 from overtone.study import Plan, StudyCallback, collect, execute, make_plan, write_tables
 from overtone.study.build import placed
-from overtone.study.check import coupled
+from overtone.study.doubts import coupled
 
 # The command with progress committed ten times a second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"

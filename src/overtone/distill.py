@@ -25,7 +25,17 @@ from overtone.given import (
     models_of,
     views_of,
 )
-from overtone.methods import METHODS, PRESETS, Method, check_distillable, configure, default_weights, make
+from overtone.methods import (
+    METHODS,
+    PRESETS,
+    Method,
+    check_distillable,
+    configure,
+    default_weights,
+    find,
+    make,
+    said,
+)
 from overtone.recipe import WeightSettings, validation_message
 from overtone.tap import Tap, probe
 from overtone.tasks import Classification, Task
@@ -33,6 +43,9 @@ from overtone.teachers import Teacher
 from overtone.trial import rehearse, squashed
 from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of
 from overtone.views import VIEWS
+
+MethodName = str | type[Method]
+"""A built-in method's name, ``package.module:Class``, or a class of one's own."""
 
 Views = Tensor | Mapping[str, Tensor]
 """A batch of inputs, or several views of it by name."""
@@ -83,7 +96,7 @@ class Distillation(nn.Module):
     def between(
         student: nn.Module,
         teachers: nn.Module | Mapping[str, nn.Module],
-        method: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = "kd",
+        method: MethodName | Sequence[MethodName] | Mapping[Any, Mapping[str, Any]] = "kd",
         *,
         example: Views,
         view: str | Sequence[str] | None = None,
@@ -97,8 +110,9 @@ class Distillation(nn.Module):
         Args:
             student: any classifier.
             teachers: one, or several by name; frozen and in evaluation mode from here on, at each call.
-            method: a method's name; ``settings`` are its own (``temperature=2``). Several together as a list of names,
-                or as a mapping from names to settings: ``{"kd": {"temperature": 2}, "sp": {"teachers": "merged"}}``.
+            method: a method's name, or a class of your own; ``settings`` are its own (``temperature=2``). Several
+                together as a list of them, or as a mapping from them to settings: ``{"kd": {"temperature": 2}, "sp":
+                {"teachers": "merged"}}``.
             example: a batch of inputs, from which every shape is found. A mapping of views where teachers see other
                 views than the student: a teacher sees the view of its own name if there is one, else the student's,
                 which is the first.
@@ -146,7 +160,7 @@ class Distillation(nn.Module):
         configs = {name: configure(name, own) for name, own in chosen.items()}
         for name in configs:
             check_distillable(name, task)
-        modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
+        modules = {find(name).NAME: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {}), task), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
         return OwnLoop(distillation.to(first.device), made, spec.classes, kinds)
@@ -178,6 +192,8 @@ class Distillation(nn.Module):
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
                 found = method(*self._compared(part, theirs, batch), progress)
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
+            if more := terms.keys() - weights.keys():
+                raise InputError(f"{', '.join(sorted(more))}: not among the terms that the method declares")
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
 
@@ -340,29 +356,30 @@ def _weights_of(given: Mapping[str, float | WeightSettings]) -> dict[str, Weight
 
 
 def _settings_of(
-    method: str | Sequence[str] | Mapping[str, Mapping[str, Any]], settings: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Methods by name with their settings.
+    method: MethodName | Sequence[MethodName] | Mapping[Any, Mapping[str, Any]], settings: dict[str, Any]
+) -> dict[MethodName, dict[str, Any]]:
+    """Methods by name or class with their settings.
 
     Raises:
         InputError: for a row's name instead of a method's, no method, one named twice, or settings beside several.
     """
-    if not isinstance(method, (str, Mapping, list, tuple)):
+    if not isinstance(method, (str, type, Mapping, list, tuple)):
         raise InputError(
-            f"method: a name, a list of names or a mapping from names to settings, got {described(method)}"
+            "method: a name, a class of your own, a list of them or a mapping from them to settings, got "
+            f"{described(method)}"
         )
-    names = [method] if isinstance(method, str) else list(method)
+    names = [method] if isinstance(method, (str, type)) else list(method)
     for name in names:
         if name in PRESETS or name == "none":
             raise InputError(f"method {name!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"method: name at least one, and each once; got {names}")
-    if isinstance(method, str):
+    if not names or len({find(name).NAME for name in names}) < len(names):
+        raise InputError(f"method: name at least one, and each once; got {', '.join(map(said, names)) or 'none'}")
+    if isinstance(method, (str, type)):
         return {method: settings}
     if settings:
         raise InputError(
             f"{', '.join(settings)}: settings stand beside one method's name; beside a list or a mapping give each "
-            f"method its own, method={{{names[0]!r}: {{...}}, ...}}"
+            f"method its own, method={{{said(names[0])!r}: {{...}}, ...}}"
         )
     given = method if isinstance(method, Mapping) else {name: {} for name in names}
     return {name: dict(own or {}) for name, own in given.items()}

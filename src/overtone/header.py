@@ -20,7 +20,7 @@ from overtone.errors import InputError
 from overtone.models import branch_names
 from overtone.recipe import ModelOptions, TaskSettings
 from overtone.tasks import Classification, Task, make, named
-from overtone.views import CustomView, View
+from overtone.views import View
 
 HEADER = "overtone"
 """The key of the header in a safetensors file's metadata."""
@@ -222,7 +222,7 @@ def _check_view(view: View, seen: SeenView, shape: tuple[int, ...], header: Head
     chosen = range(count) if view.channels is None else view.channels
     if not chosen or len(chosen) > count or not all(0 <= channel < count for channel in chosen):
         raise ValueError(f"there are {count} channels, got {list(chosen)[:8]}")
-    if isinstance(view, CustomView):
+    if ":" in seen.type:  # somebody's own, which was trusted: only it knows
         return
     if len(header.size) != view.DIMS:
         raise ValueError(f"it is not made from a window of {' x '.join(map(str, header.size))}")

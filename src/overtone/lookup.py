@@ -1,8 +1,9 @@
-"""Things by name: the user's own by ``package.module:name``, and views by their type."""
+"""Things by name: the user's own by ``package.module:name``, whatever they are, and views by their type."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,49 @@ def import_object(name: str, what: str) -> Any:
     return getattr(module, attribute)
 
 
+def import_class(name: str, wanted: type, what: str) -> Any:
+    """The class that ``package.module:Class`` points to, where it is of the wanted kind.
+
+    Args:
+        name: such as ``mypackage.methods:Mine``.
+        wanted: the class that it must inherit from.
+        what: what it is for, for messages.
+
+    Raises:
+        InputError: as :func:`import_object`, and for what is not of that kind, or lacks what its kind must have.
+    """
+    found = import_object(name, what)
+    check_class(found, wanted, f"{what} {name!r}")
+    return found
+
+
+def check_class(found: Any, wanted: type, where: str) -> None:
+    """Refuse what is no class of the wanted kind, or leaves out what such a class must write.
+
+    Raises:
+        InputError: in one sentence that begins with ``where``.
+    """
+    if not isinstance(found, type) or not issubclass(found, wanted):
+        what = "" if isinstance(found, type) else f", got {type(found).__name__}"
+        raise InputError(
+            f"{where} is no {wanted.__name__}: a class that inherits from {wanted.__module__}.{wanted.__name__} is "
+            f"needed{what}"
+        )
+    lacking = [name for name in dir(found) if getattr(getattr(found, name, None), "__isabstractmethod__", False)]
+    if lacking:
+        raise InputError(f"{where} lacks {', '.join(lacking)}, which every {wanted.__name__} must have")
+
+
+def source_hash(kind: type) -> str:
+    """A hash of the file that defines a class of somebody's own, so that changing that file makes new cells.
+
+    Other files that it imports are not looked at: a change there is told by the class's ``VERSION``.
+    """
+    file = getattr(sys.modules[kind.__module__], "__file__", None)
+    source = Path(file).read_bytes() if file else kind.__qualname__.encode()  # a prompt has no file
+    return hashlib.sha256(source).hexdigest()[:16]
+
+
 @contextlib.contextmanager
 def _here_first(here: str) -> Iterator[None]:
     """The current folder before every other place; afterwards behind all, so that no later import of ours finds a
@@ -79,29 +123,35 @@ def import_library(name: str) -> ModuleType:
 
 
 def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
-    """A view object by its type (or ``package.module:function``) and settings.
+    """A view object by its type and settings.
+
+    The type is a built-in view's name, or ``package.module:name`` of a :class:`View` or a function of one's own.
 
     Raises:
         InputError: for an unknown type or setting, or a wrong value.
     """
-    if ":" in kind:
-        import_object(kind, where)
-        own = {name: value for name, value in settings.items() if name != "channels"}
-        return CustomView(function=kind, settings=own, channels=settings.get("channels"))
-    if kind not in VIEWS:
-        known = [*VIEWS, "package.module:function"]
+    own = import_object(kind, where) if ":" in kind else None
+    if own is not None and not isinstance(own, type):
+        given = {name: value for name, value in settings.items() if name != "channels"}
+        return CustomView(function=kind, settings=given, channels=settings.get("channels"))
+    if own is not None:
+        check_class(own, View, f"{where}: {kind}")
+    elif kind not in VIEWS:
+        known = [*VIEWS, "package.module:Class", "package.module:function"]
         raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, known)}")
+    made: type[View] = own or VIEWS[kind]
     try:
-        return VIEWS[kind].model_validate(settings)
+        view = made.model_validate(settings)
     except ValidationError as error:
-        raise InputError(validation_message(error, VIEWS[kind], where)) from error
+        raise InputError(validation_message(error, made, where)) from error
+    return view if own is None else view.found_as(kind, source_hash(own))
 
 
 def view_type(view: View) -> str:
     """The name that :func:`make_view` takes for this view."""
     if isinstance(view, CustomView):
         return view.function
-    return next(name for name, kind in VIEWS.items() if type(view) is kind)
+    return view.own_name or next(name for name, kind in VIEWS.items() if type(view) is kind)
 
 
 def view_settings(view: View) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.predict import Evaluation
 from overtone.study import Plan, Size
-from overtone.study.check import Check, Cost, check
+from overtone.study.check import Check, check
+from overtone.study.cost import Cost
 from overtone.study.size import LONG
 from overtone.tasks import Matrix, Task
 from overtone.types import Spec
@@ -40,6 +41,7 @@ def _methods() -> list[tuple[str, str]]:
     for name, (settings, about, source) in methods.PRESETS.items():
         kind = methods.METHODS[settings["name"]]
         found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT} · {source}"))
+    found.append(("package.module:Class", "your own, a class that inherits from overtone.methods.Method"))
     about = "the teachers' mean probabilities, in every study with several teachers"
     return [*found, ("ensemble", f"{about}\nno method but a row of its own · no student")]
 
@@ -51,10 +53,14 @@ def _needed(least: int, most: int | None) -> str:
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "recipes": _recipes,
-    "data": lambda: [(name, kind.SOURCE) for name, kind in data.SOURCES.items()],
+    "data": lambda: [
+        *((name, kind.SOURCE) for name, kind in data.SOURCES.items()),
+        ("package.module:Class", "your own, a class that inherits from overtone.data.Source"),
+    ],
     "views": lambda: [
         *((name, kind.SOURCE) for name, kind in views.VIEWS.items()),
         ("package.module:function", views.CustomView.SOURCE),
+        ("package.module:Class", "your own, a class that inherits from overtone.views.View"),
     ],
     "models": lambda: [
         *((family.example, family.source) for family in models.FAMILIES.values()),

@@ -43,9 +43,17 @@ def tasks_in(recipe: Recipe) -> frozenset[str]:
     return frozenset([name] if ":" in name else [])
 
 
+def parts_in(recipe: Recipe) -> frozenset[str]:
+    """The methods and the source of data that a recipe names and that are not ours."""
+    rows = [*recipe.methods, *(teacher.method for teacher in recipe.teachers.values() if teacher.method)]
+    names = [name for row in rows for name in (row.name, *(extra.name for extra in row.extras))]
+    names += [recipe.data.name] if recipe.data.name.partition(":")[0] != "aeon" else []
+    return frozenset(name for name in names if ":" in name)
+
+
 def named_in(recipe: Recipe) -> frozenset[str]:
     """What running a recipe may import, and the libraries' models to which it may give any arguments."""
-    return models_in(recipe) | views_in(recipe) | tasks_in(recipe)
+    return models_in(recipe) | views_in(recipe) | parts_in(recipe) | tasks_in(recipe)
 
 
 def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
@@ -54,7 +62,7 @@ def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
     Raises:
         InputError: saying what would be imported.
     """
-    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe) | tasks_in(recipe)
+    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe) | parts_in(recipe) | tasks_in(recipe)
     if own and not trust:
         raise _refusal(where, sorted(own), "")
 

@@ -19,6 +19,7 @@ from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
 from overtone.data.windows import cut
 from overtone.errors import InputError, nearest, told
+from overtone.lookup import import_class
 from overtone.recipe import DataSettings, validation_message
 
 SOURCES: dict[str, type[Source]] = {
@@ -38,11 +39,15 @@ SOURCES: dict[str, type[Source]] = {
 
 def _source(settings: DataSettings) -> Source:
     name, colon, of = settings.name.partition(":")
-    if name not in SOURCES or (colon and name != "aeon"):
-        raise InputError(f"unknown data {settings.name!r}; {nearest(settings.name, SOURCES)}")
-    kind = SOURCES[name]
+    aeon = bool(colon) and name == "aeon"
+    if colon and not aeon:
+        kind: type[Source] = import_class(settings.name, Source, "data")
+    elif name in SOURCES:
+        kind = SOURCES[name]
+    else:
+        raise InputError(f"unknown data {name!r}; {nearest(name, [*SOURCES, 'package.module:Class'])}")
     try:
-        return kind.model_validate({**settings.settings, **({"set": of} if colon else {})})
+        return kind.model_validate({**settings.settings, **({"set": of} if aeon else {})})
     except ValidationError as error:
         raise InputError(validation_message(error, kind, "data")) from error
 

@@ -195,7 +195,8 @@ def _prepared(
     channels = windows.x.shape[1] if view.channels is None else len(view.channels)
     if cache is None or len(windows) * channels * most * 8 <= budget:
         return _joined([first, *chunks])
-    key = repr((windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json")))
+    named = (view.own_name, view.fingerprint) if view.own_name else ()
+    key = repr((windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json"), *named))
     folder = cache / sha256(key.encode()).hexdigest()[:20]
     if not folder.exists():
         write_diagrams(folder, chain([first], chunks), len(windows), channels, most)

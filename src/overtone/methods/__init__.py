@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from torch import nn
 
 from overtone.errors import InputError, nearest
+from overtone.lookup import check_class, import_class
 from overtone.methods.aekd import AEKD
 from overtone.methods.at import AT
 from overtone.methods.aver import Aver
@@ -33,7 +36,7 @@ from overtone.methods.rkd import RKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, validation_message
-from overtone.tasks import Classification, Task
+from overtone.tasks import Classification, Regression, Task
 from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
@@ -44,6 +47,11 @@ _ALL: tuple[type[Method], ...] = (
     *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
+
+Name = TypeVar("Name", bound="str | type[Method]")
+
+RESERVED = ("none", "ensemble", *Classification.TERMS, *Regression.TERMS)
+"""Words for rows and terms that are no method's."""
 
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
 """What a row may hold besides its method's own settings; offered where a key is unknown."""
@@ -74,29 +82,63 @@ PRESETS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-def find(name: str) -> type[Method]:
-    """A method's class by name.
+def find(name: str | type[Method]) -> type[Method]:
+    """A method's class by name: a built-in one's, or ``package.module:Class``; a class is its own name.
 
     Raises:
-        InputError: for an unknown name; the nearest is given.
+        InputError: for an unknown name (the nearest is given), or a class of one's own that is no complete method.
     """
+    if isinstance(name, type) or ":" in name:
+        where = f"method {said(name)!r}"
+        kind: type[Method] = name if isinstance(name, type) else import_class(name, Method, "method")
+        check_class(kind, Method, where)
+        _check_own(kind, where)
+        return kind
     if name in PRESETS:
         raise InputError(
             f"method {name!r} is a preset, which names a whole row: put it first, and other methods in extras"
         )
     if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; {nearest(name, ['none', *METHODS, *PRESETS])}")
+        known = ["none", *METHODS, *PRESETS, "package.module:Class"]
+        raise InputError(f"unknown method {name!r}; {nearest(name, known)}")
     return METHODS[name]
 
 
-def check_count(name: str, teachers: Sequence[str], shown: str | None = None) -> None:
+def said(name: str | type) -> str:
+    """A method's name as messages say it."""
+    return name if isinstance(name, str) else name.__name__
+
+
+def _check_own(kind: type[Method], where: str) -> None:
+    """Refuse a class of one's own whose name, settings or weights cannot be used.
+
+    Raises:
+        InputError: in one sentence that begins with ``where``.
+    """
+    if kind in METHODS.values():
+        return
+    name, config = getattr(kind, "NAME", None), getattr(kind, "Config", None)
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w-]*", name):
+        raise InputError(
+            f"{where} needs a NAME of letters, digits, underscores and dashes, which begins its terms; got {name!r}"
+        )
+    if name in RESERVED or name in METHODS or name in PRESETS or hasattr(nn.ModuleDict, name):
+        raise InputError(f"{where}: NAME {name!r} is taken by Overtone; choose another")
+    if not isinstance(config, type) or not issubclass(config, MethodConfig):
+        got = config.__name__ if isinstance(config, type) else repr(config)
+        raise InputError(f"{where}: its Config is no MethodConfig, whose fields are a method's settings; got {got}")
+    if not isinstance(getattr(kind, "WEIGHTS", None), Mapping):
+        raise InputError(f"{where} lacks WEIGHTS, the default weight of each term: {{'ce': 1.0, 'term': 1.0}}")
+
+
+def check_count(name: str | type[Method], teachers: Sequence[str], shown: str | None = None) -> None:
     """Refuse fewer or more teachers than a method takes; ``shown`` is its name in the message, a preset's perhaps.
 
     Raises:
         InputError: with the teachers that were named.
     """
     least, most = find(name).TEACHERS
-    shown = shown or name
+    shown = shown or said(name)
     if len(teachers) < least:
         what = "teacher" if least == 1 else "teachers"
         got = f"{len(teachers)} ({', '.join(teachers)})" if teachers else "none"
@@ -108,26 +150,22 @@ def check_count(name: str, teachers: Sequence[str], shown: str | None = None) ->
         )
 
 
-def check_distillable(name: str, task: Task) -> None:
-    """Refuse a method that reads what a task's outputs do not have.
+def check_distillable(name: Name, task: Task) -> None:
+    """Refuse a method that compares what a task's outputs do not have.
 
     Raises:
         InputError: with methods that fit.
     """
-    reads = _reads(find(name))
+    reads = find(name).READS
     if reads in task.DISTILLABLE:
         return
-    fit = [other for other, kind in METHODS.items() if _reads(kind) in task.DISTILLABLE]
+    fit = [other for other, kind in METHODS.items() if kind.READS in task.DISTILLABLE]
     raise InputError(
-        f"method {name!r} compares {reads}, and task {task.NAME} has none; methods that fit: {', '.join(fit)}"
+        f"method {said(name)!r} compares {reads}, and task {task.NAME} has none; methods that fit: {', '.join(fit)}"
     )
 
 
-def _reads(kind: type[Method]) -> str:
-    return next((part for part in ("embedding", "maps") if kind.SEES.startswith(part)), "logits")
-
-
-def configure(name: str, settings: dict[str, Any], known: Sequence[str] = ROW_KEYS) -> MethodConfig:
+def configure(name: str | type[Method], settings: dict[str, Any], known: Sequence[str] = ROW_KEYS) -> MethodConfig:
     """A method's validated settings; ``known`` are further keys of the same place, offered where one is unknown.
 
     Raises:
@@ -137,11 +175,11 @@ def configure(name: str, settings: dict[str, Any], known: Sequence[str] = ROW_KE
     try:
         return config.model_validate(settings)
     except ValidationError as error:
-        raise InputError(validation_message(error, config, f"method {name!r}", list(known))) from error
+        raise InputError(validation_message(error, config, f"method {said(name)!r}", list(known))) from error
 
 
 def make(
-    name: str, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
+    name: str | type[Method], config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo
 ) -> tuple[Method, Needs]:
     """A method's module, made for the part of the student that it trains, and what it reads.
 
@@ -153,13 +191,15 @@ def make(
     check_count(name, list(teachers))
     branch = None if kind.BRANCH is None else config.branch or (kind.BRANCH if student.branches else None)
     if branch is not None and not student.branches and branch != "fused":
-        raise InputError(f"method {name!r}: branch {branch!r}: the student has no branches; a two_branch model has")
+        raise InputError(
+            f"method {said(name)!r}: branch {branch!r}: the student has no branches; a two_branch model has"
+        )
     branch = None if branch == "fused" else branch
     part = student.branches[branch] if branch else student
-    if student.branches and branch is None and kind.SEES.startswith("maps"):
+    if student.branches and branch is None and kind.READS == "maps":
         raise InputError(
-            f"method {name!r} compares maps, and a two-branch student's are in its branches; add branch: signal or "
-            "branch: image"
+            f"method {said(name)!r} compares maps, and a two-branch student's are in its branches; add branch: signal "
+            "or branch: image"
         )
     method = kind(config, part, teachers, data)
     method.branch = branch
@@ -167,7 +207,7 @@ def make(
 
 
 def default_weights(
-    methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings], task: Task
+    methods: Mapping[Name, MethodConfig], given: Mapping[str, WeightSettings], task: Task
 ) -> dict[str, WeightSettings]:
     """The methods' default weights, replaced where ``given`` has the term or the beginning of its name.
 
@@ -175,11 +215,12 @@ def default_weights(
     """
     defaults: dict[str, float | WeightSettings] = {}
     for name, config in methods.items():
-        own = find(name).default_weights(config)
+        kind = find(name)
+        own = kind.default_weights(config)
         for term in task.terms:
             defaults.setdefault(term, own.get(term, 1.0))
         tasks_own = {*task.terms, *Classification.TERMS}
-        defaults.update({f"{name}.{term}": w for term, w in own.items() if term not in tasks_own})
+        defaults.update({f"{kind.NAME}.{term}": w for term, w in own.items() if term not in tasks_own})
     for term in task.terms:
         defaults.setdefault(term, 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
@@ -202,4 +243,5 @@ __all__ = [
     "find",
     "make",
     "pair_stages",
+    "said",
 ]

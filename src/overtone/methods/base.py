@@ -12,6 +12,8 @@ from overtone.errors import InputError, nearest
 from overtone.recipe import PhaseSettings, Section, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
+Part = Literal["logits", "embedding", "maps", "class maps"]
+
 
 class MethodConfig(Section):
     """A method's own settings in the recipe.
@@ -36,6 +38,13 @@ class Method(nn.Module):
         SOURCE: the paper, for ``overtone list methods``.
         SUMMARY: one line on what it does.
         SEES: what of student and teachers it compares, for ``overtone list methods``.
+        READS: the same as a fact: logits, embeddings, maps of stages, or class activation maps. Methods on maps know
+            nothing of a two-branch student as a whole, which has none.
+        two_branches: True where the student must have a signal and an image branch.
+        one_kind: True where positions are compared, so that student and teachers must see the same kind of view:
+            signals, or images.
+        zero_when_equal: True where every term is 0 for a student that gives what its teachers give. Not where adapters
+            that begin untrained stand between them.
         BRANCH: the part of a two-branch student that learns unless the recipe names one; None for a method of two
             branches, which sees all.
         TEACHERS: the least and the largest number of teachers (None: no limit).
@@ -53,9 +62,13 @@ class Method(nn.Module):
 
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 1
-    SOURCE: ClassVar[str]
-    SUMMARY: ClassVar[str]
+    SOURCE: ClassVar[str] = ""
+    SUMMARY: ClassVar[str] = ""
     SEES: ClassVar[str] = "logits"
+    READS: ClassVar[Part] = "logits"
+    two_branches: ClassVar[bool] = False
+    one_kind: ClassVar[bool] = False
+    zero_when_equal: ClassVar[bool] = True
     BRANCH: ClassVar[str | None] = "fused"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     STUDENT: ClassVar[str] = "any student"
@@ -87,7 +100,6 @@ class Method(nn.Module):
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
 
-    @abstractmethod
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()
 
@@ -101,6 +113,10 @@ class Method(nn.Module):
 
     def notes(self) -> tuple[str, ...]:
         """Settings that the training samples decided, a sentence each, for ``overtone check``."""
+        return ()
+
+    def doubts(self, teachers: Mapping[str, Output]) -> tuple[str, ...]:
+        """What of these teachers' outputs the method cannot match, a sentence each, for ``overtone check``."""
         return ()
 
     def scalars(self) -> dict[str, float]:

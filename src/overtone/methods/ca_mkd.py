@@ -39,6 +39,8 @@ class CAMKD(MultiTeacherKD):
     SOURCE: ClassVar[str] = "Zhang et al. 2022 (CA-MKD, confidence-aware)"
     STUDENT: ClassVar[str] = "any student, for features a built-in one"
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
+    one_kind: ClassVar[bool] = True  # with features
+    zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
     min_batch: ClassVar[int] = 2

@@ -33,6 +33,7 @@ class FamLayer(FrequencyMethod):
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Pham et al. 2024 (FAM-KD), layer to layer"
     SEES: ClassVar[str] = "maps; an image teacher's too for a signal student"
+    one_kind: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "each stage, seen through frequency attention, matches the teacher's stage"
     Config: ClassVar[type[MethodConfig]] = FamLayerConfig
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from overtone.errors import InputError, nearest
 from overtone.frequency import radial_spectrum
 from overtone.losses import hierarchical_context, spectrum_distance
-from overtone.methods.base import Method, MethodConfig, pair_stages
+from overtone.methods.base import Method, MethodConfig, Part, pair_stages
 from overtone.methods.points import Point, PointsConfig, has_point, published_point, read_at
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
@@ -182,6 +182,8 @@ class LevelMethod(Method):
 
     STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of one kind, signals' or images'"
+    READS: ClassVar[Part] = "maps"
+    one_kind: ClassVar[bool] = True
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     min_batch: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
     TEACHER_AT: ClassVar[Point | None] = None

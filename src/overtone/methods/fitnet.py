@@ -34,6 +34,7 @@ class FitNet(LevelMethod):
     NAME: ClassVar[str] = "fitnet"
     VERSION: ClassVar[int] = 4
     SOURCE: ClassVar[str] = "Romero et al. 2015 (FitNets), in one stage"
+    zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "the second stage, behind a learned convolution, is the teacher's (a hint)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 100.0}
     EMBEDDING: ClassVar[bool] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -32,6 +32,9 @@ from overtone.types import Batch, Output
 
 BYTES = 12
 """A parameter's memory in training: itself, its gradient and its momentum, in float32."""
+
+NEGATIVE = 0.01
+"""Share of negative values in a teacher's map that is worth a warning, where a last ReLU cannot reach them."""
 
 
 class FrequencyConfig(DistanceConfig):
@@ -186,6 +189,28 @@ def _fitting_forms(config: FrequencyConfig, own: list[Level]) -> dict[str, int]:
 
 class FrequencyMethod(LevelMethod):
     """A method whose adapters end in a :class:`Head`, called ``head``."""
+
+    zero_when_equal: ClassVar[bool] = False
+
+    def doubts(self, teachers: Mapping[str, Output]) -> tuple[str, ...]:
+        """Maps with negative values, which heads that end in a ReLU cannot reach."""
+        found = []
+        for name, own in self.levels.items():
+            shares = {
+                level.teacher: float((level.map_of_teacher(teachers[name]) < 0).float().mean())
+                for level, adapter in reversed(list(zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True)))
+                if level.compared and isinstance(cast(Head, adapter.head).relu, nn.ReLU)
+            }
+            shares = {stage: share for stage, share in shares.items() if share > NEGATIVE}
+            if shares:
+                one = len(shares) == 1
+                percent = ", ".join(f"{100 * share:.0f}" for share in shares.values())
+                found.append(
+                    f"{', '.join(shares)} of teacher {name} {'is' if one else 'are'} negative in {percent} % of "
+                    f"{'its' if one else 'their'} values, which the last ReLU of {self.NAME} cannot reach; use "
+                    "final_relu: false"
+                )
+        return tuple(found)
 
     def scalars(self) -> dict[str, float]:
         """How much the global and the local branch count: ``TEACHER/STAGE/g1`` and ``g2``."""

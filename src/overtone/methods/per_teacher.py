@@ -18,11 +18,10 @@ class PerTeacher(Method):
 
     Attributes:
         PARTS: what the parts are called.
-        READS: ``logits`` or ``embedding``.
+        READS: ``logits`` or ``embedding``, which are compared.
     """
 
     PARTS: ClassVar[tuple[str, ...]]
-    READS: ClassVar[str] = "logits"
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:

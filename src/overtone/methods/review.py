@@ -31,6 +31,7 @@ class Review(LevelMethod):
     NAME: ClassVar[str] = "review"
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Chen et al. 2021 (ReviewKD)"
+    zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "stages are fused deep to shallow by learned gates and match the teacher's"
     TEACHER_AT: ClassVar[Point | None] = "before"
     Config: ClassVar[type[MethodConfig]] = ReviewConfig

@@ -10,16 +10,37 @@ import numpy as np
 from overtone.report.figures import Line, Panel, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Array, Folder
 from overtone.report.html import Html, join, note, section, tag
+from overtone.study import StudyDescription
+from overtone.study.records import ViewDescription
+from overtone.views import Shown
 
 MOST_IMAGES = 6
 MOST_LINES = 8
-ABOUT = {
-    "signal": "standardised with the training people’s mean and deviation",
-    "gaf": "Gramian angular field: cosine of the sum (or sine of the difference) of two moments’ angles",
-    "pi": "persistence image: how low valleys of the signal start (birth) and how long they last (persistence)",
-    "mtf": "Markov transition field: how likely the step from one moment’s level to another’s is",
-    "recurrence": "recurrence plot: which two moments look alike",
-}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A view as its class says it is drawn, and what its example's axes span."""
+
+    name: str
+    kind: str
+    axes: tuple[str, ...]
+    shown: Shown
+    extents: Array | None
+
+    @classmethod
+    def of(cls, name: str, study: StudyDescription, extents: Array | None) -> _Seen:
+        """From what the study says of it."""
+        given = study.recipe.get("views", {}).get(name) or {}
+        held = study.views.get(name) or ViewDescription()
+        return cls(name, str(given.get("type") or name), tuple(held.axes), held.shown, extents)
+
+    def extent(self, channel: int) -> Array | None:
+        """Of one channel, or of all."""
+        if self.extents is None:
+            return None
+        spans = np.atleast_2d(self.extents)
+        return spans[channel if len(spans) > 1 else 0]
 
 
 @dataclass(frozen=True)
@@ -50,12 +71,11 @@ def window(folder: Folder) -> Html:
         figure = figure_box(f"A test image: {held['called']}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
     about = _Window(data.channels, data.rate, int(held["window"].shape[-1]))
-    given = folder.study.recipe.get("views", {})
     boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
     for number, (name, array) in enumerate(views.items()):
-        kind = str((given.get(name) or {}).get("type") or name)
-        boxes.append(_view(f"view-{number}", name, kind, array, about, held.get(f"extent.{name}")))
+        seen = _Seen.of(name, folder.study, held.get(f"extent.{name}"))
+        boxes.append(_view(f"view-{number}", seen, array, about))
     wide = [box for box, is_wide in boxes if is_wide]
     narrow = [box for box, is_wide in boxes if not is_wide]
     return section(
@@ -77,15 +97,14 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     )
 
 
-def _view(identity: str, name: str, kind: str, array: Array, about: _Window, extent: Array | None) -> tuple[Html, bool]:
+def _view(identity: str, seen: _Seen, array: Array, about: _Window) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
-    title = join(
-        "View ", tag("b", name), tag("span", ABOUT.get(kind, f"of type {kind}" * (kind != name)), class_="sub")
-    )
+    caption = seen.shown.caption or f"of type {seen.kind}" * (seen.kind != seen.name)
+    title = join("View ", tag("b", seen.name), tag("span", caption, class_="sub"))
     if array.ndim in (1, 2):
-        return _lines(identity, title, "standardised" if kind == "signal" else "value", np.atleast_2d(array), about)
+        return _lines(identity, title, seen.shown.unit, np.atleast_2d(array), about)
     if array.ndim == 3:
-        return _images(identity, title, kind, array, about, extent), True
+        return _images(identity, title, seen, array, about), True
     shape = " × ".join(str(size) for size in array.shape)
     return tag("figure", tag("figcaption", title), note(f"Not drawn: its shape is {shape}.")), True
 
@@ -103,45 +122,50 @@ def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Windo
     return figure_box(title, *parts), False
 
 
-def _images(identity: str, title: Html, kind: str, array: Array, about: _Window, fitted: Array | None) -> Html:
+def _images(identity: str, title: Html, seen: _Seen, array: Array, about: _Window) -> Html:
     """One image a channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
     finite = array[np.isfinite(array)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    colours: Literal["RdBu_r", "viridis"] = "viridis"
-    if kind == "gaf":
-        low, high, colours = -1.0, 1.0, "RdBu_r"
-    elif kind == "pi":
-        low = 0.0
+    low = low if seen.shown.low is None else seen.shown.low
+    high = high if seen.shown.high is None else seen.shown.high
+    colours: Literal["RdBu_r", "viridis"] = "RdBu_r" if seen.shown.low == -high else "viridis"
     if high <= low:
         high = low + 1.0
     boxes: list[Any] = []
     for number in range(min(len(array), MOST_IMAGES)):
-        own = fitted[number] if fitted is not None and fitted.ndim == 2 else fitted  # ranges of each channel, or of all
-        x, y, extent = _image_axes(kind, array, about, own)
-        panel = Panel(f"{identity}-{number}", x, y, f"{kind} of channel {names[number]}", (190, 182))
-        image = image_panel(panel, array[number], extent, colours, (low, high), 0.5 if kind == "pi" else 1.0)
+        x, y, extent = _image_axes(seen, array, about, number)
+        panel = Panel(f"{identity}-{number}", x, y, f"{seen.kind} of channel {names[number]}", (190, 182))
+        image = image_panel(panel, array[number], extent, colours, (low, high), seen.shown.gamma)
         boxes.append(tag("figure", tag("figcaption", names[number]), image))
     limited = f"The first {len(boxes)} of {len(array)} channels." if len(array) > len(boxes) else None
     scale = colour_scale(colours, f"{low:.3g}".replace("-", "−"), f"{high:.3g}")
-    root = "Colours follow the square root, so that weak spots show. " if kind == "pi" else None
+    root = "Colours follow the square root, so that weak spots show. " if seen.shown.gamma == 0.5 else None
     foot = tag("p", scale, root, limited, class_="note")
     return tag("div", tag("h3", title), tag("div", *boxes, class_="images"), foot, class_="view")
 
 
 def _image_axes(
-    kind: str, array: Array, about: _Window, fitted: Array | None
+    seen: _Seen, array: Array, about: _Window, channel: int
 ) -> tuple[str, str, tuple[float, float, float, float]]:
-    """Axis names and extent (the view's own ranges, where it fitted some); row 0 is at the bottom."""
+    """Names of columns and rows, and their extent: the view's own, time, or pixels; row 0 is at the bottom."""
     height, width = array.shape[1:]
-    if kind in ("gaf", "mtf", "recurrence"):
-        axis, end = about.time
-        return f"time, {axis}", f"time, {axis}", (0.0, end, 0.0, end)
-    pixels = (0.0, float(width), 0.0, float(height))
-    if kind == "pi" and fitted is not None:
-        left, right, bottom, top = (float(edge) for edge in fitted)
-        return "birth, standard deviations", "persistence", (left, right, bottom, top)
-    if kind == "pi":
-        return "birth, pixels", "persistence, pixels", pixels
-    return "column", "row", pixels
+    span = seen.extent(channel)
+    axes = seen.axes if len(seen.axes) == 2 else ("row", "column")
+    if span is not None:
+        left, right, bottom, top = (float(edge) for edge in span)
+        rows, columns = seen.shown.labels or axes
+        return columns, rows, (left, right, bottom, top)
+    (rows, top), (columns, right) = (
+        _axis(name, length, about) for name, length in zip(axes, (height, width), strict=True)
+    )
+    return columns, rows, (0.0, right, 0.0, top)
+
+
+def _axis(name: str, length: int, about: _Window) -> tuple[str, float]:
+    """An axis that counts pixels, or is time: its name with the unit, and where it ends."""
+    if name == "time":
+        unit, end = about.time
+        return f"time, {unit}", end
+    return (name if name in ("row", "column") else f"{name}, pixels"), float(length)

@@ -244,7 +244,8 @@ def _distillation(
     reseed(cell.seed, "adapters")
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
-        methods[name], read = make_method(name, config, spec, teachers, info)
+        method, read = make_method(name, config, spec, teachers, info)
+        methods[method.NAME] = method
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
     return Distillation(student, methods, cell.weights, cell.view), needs

@@ -26,6 +26,7 @@ from overtone.study.records import (
     StudyDescription,
     TargetSummary,
     TaskDescription,
+    ViewDescription,
 )
 from overtone.tasks import named
 from overtone.types import names_of
@@ -53,6 +54,7 @@ def describe(plan: Plan) -> StudyDescription:
             )
             for fold in plan.folds.values()
         ],
+        views={name: ViewDescription(axes=list(view.AXES), shown=view.SHOWN) for name, view in plan.views.items()},
         seeds=plan.recipe.seeds,
         rows=[
             RowDescription(
@@ -126,12 +128,8 @@ def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
         "start": np.asarray(windows.start[number]),
         "made_from": np.asarray(made_from),
     }
-    states = {name: fitted.state for name, fitted in samples.views.items()}
-    extents = {
-        f"extent.{name}": np.concatenate([state["birth_range"], state["persistence_range"]], axis=-1)
-        for name, state in states.items()
-        if "birth_range" in state
-    }
+    spans = {name: fitted.view.extents(fitted.state) for name, fitted in samples.views.items()}
+    extents = {f"extent.{name}": np.asarray(span) for name, span in spans.items() if span}
     write_npz(out / "example.npz", {**origin, **views, **extents})
 
 

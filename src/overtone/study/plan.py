@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from overtone import engine, models, tap
 from overtone.data import Fold, Windows, check_learnable, check_sides, split
 from overtone.errors import InputError, nearest
-from overtone.lookup import make_view, view_type
+from overtone.lookup import make_view, source_hash, view_type
 from overtone.methods import MethodConfig
 from overtone.methods import find as find_method
 from overtone.recipe import (
@@ -314,7 +314,7 @@ class _Planner:
             "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
             "train": _own(train, exclude={"threads", "num_workers"}),
-            "methods": [[n, find_method(n).VERSION, _own(c)] for n, c in methods.items()],
+            "methods": [[n, find_method(n).VERSION, _own(c), *_source(n)] for n, c in methods.items()],
             "weights": {term: _own(w) for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
             "start": start,
@@ -365,7 +365,7 @@ class _Planner:
             given = self.recipe.views.get(name)
             kind = (given.type if given else None) or name
             if kind not in VIEWS and ":" not in kind:
-                raise InputError(f"unknown view {kind!r}; {nearest(kind, VIEWS)}")
+                raise InputError(f"unknown view {kind!r}; {nearest(kind, [*VIEWS, 'package.module:Class'])}")
             settings = given.settings if given else {}
             if given and given.channels:
                 settings["channels"] = self._channels(given.channels, f"views.{name}.channels")
@@ -402,6 +402,11 @@ def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]
     A default that changes raises the VERSION beside it, the engine's or that of a view or method.
     """
     return settings.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+
+
+def _source(method: str) -> list[str]:
+    """Of a method of somebody's own, what stands for its source."""
+    return [source_hash(find_method(method))] if ":" in method else []
 
 
 def _varied(model: ModelSettings) -> list[Any]:

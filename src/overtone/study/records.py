@@ -16,6 +16,7 @@ from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
 from overtone.tasks import Metric, Task
 from overtone.tasks import find as find_task
 from overtone.trust import Trust
+from overtone.views import Shown
 
 STUDY, RESULT, RUN, ERROR = "study.json", "result.json", "run.json", "error.json"
 """``result.json`` is written last, with the other files' hashes: a cell with one is done."""
@@ -236,6 +237,13 @@ class CellDescription(Record):
     given: str | None = None
 
 
+class ViewDescription(Record):
+    """What a view's axes mean, and how its class says that it is drawn."""
+
+    axes: list[str] = []
+    shown: Shown = Shown()
+
+
 class StudyDescription(Record):
     """``study.json``: enough to remake tables and page without the recipe, the data or a model."""
 
@@ -246,6 +254,7 @@ class StudyDescription(Record):
     task: TaskDescription
     data: DataDescription
     folds: list[FoldDescription]
+    views: dict[str, ViewDescription] = {}
     seeds: list[int]
     rows: list[RowDescription]
     cells: dict[str, CellDescription]

@@ -52,7 +52,7 @@ def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSett
     named = [row.name, *(extra.name for extra in row.extras)]
     label, preset = row.label, row.name if row.name in PRESETS else None
     if preset is not None:
-        label = label or " + ".join(named)
+        label = label or " + ".join([preset, *(_short(name) for name in named[1:])])
         row = _expanded(row)
     parts = _parts(row, named)
     methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
@@ -61,7 +61,7 @@ def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSett
         _check_count(name, chosen, preset if name == row.name else None)
         check_distillable(name, task)
     return RowSettings(
-        label or " + ".join(["none"] * (row.name == "none") + list(methods)),
+        label or " + ".join(["none"] * (row.name == "none") + [_short(name) for name in methods]),
         methods,
         default_weights(methods, row.weights, task),
         tuple(chosen) if methods else (),
@@ -70,6 +70,11 @@ def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSett
         tuple(row.phases) if row.phases is not None else _phases(methods),
         row.reference,
     )
+
+
+def _short(name: str) -> str:
+    """A method as its row and its terms are called: its class's ``NAME``."""
+    return find_method(name).NAME if ":" in name else name
 
 
 def _expanded(row: MethodSettings) -> MethodSettings:
@@ -103,7 +108,7 @@ def _parts(row: MethodSettings, named: list[str]) -> dict[str, dict[str, Any]]:
         settings["teachers"] = row.teachers
     if "none" in names[1:]:
         raise InputError("extras: 'none' is no method but the student alone; leave it out")
-    if len(set(names)) < len(names):
+    if len({_short(name) for name in names}) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
     own = {extra.name: extra.settings for extra in row.extras}
     if row.name == "none":

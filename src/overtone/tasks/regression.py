@@ -51,6 +51,7 @@ class Regression(Task):
     NAME: ClassVar[str] = "regression"
     METRICS: ClassVar[tuple[Metric, ...]] = (MAE, RMSE, R2)
     WATCHED: ClassVar[Metric] = MAE
+    TERMS: ClassVar[tuple[str, ...]] = ("mse", "mae")
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "embedding", "maps"})
 
     term: Literal["mse", "mae"] = "mse"
@@ -61,7 +62,7 @@ class Regression(Task):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """``mse`` or ``mae``."""
+        """``mse`` or ``mae``, as :attr:`term` says."""
         return (self.term,)
 
     @property

@@ -3,7 +3,7 @@
 Leaves of the house: they import torch and nothing else of Overtone.
 """
 
-from overtone.views.base import State, View
+from overtone.views.base import Shown, State, View
 from overtone.views.custom import CustomView
 from overtone.views.gaf import GAF, gramian_angular_field, paa
 from overtone.views.image import Image
@@ -31,6 +31,7 @@ __all__ = [
     "Image",
     "PersistenceImage",
     "Recurrence",
+    "Shown",
     "Signal",
     "Spectrogram",
     "State",

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from torch import Tensor
 
 State = dict[str, Any]
@@ -16,6 +16,28 @@ State = dict[str, Any]
 
 LARGEST = 2048
 """Pixels of an image's side: one of 100,000 would take 40 GB."""
+
+
+class Shown(BaseModel):
+    """How the page draws a view.
+
+    Attributes:
+        caption: what it shows, in one line.
+        unit: what a line's values are.
+        labels: of an image's axes where :meth:`View.extents` says what they span; otherwise they are called as in
+            ``AXES``.
+        low, high: ends of the colour scale; found from the values unless given. A range around 0 has two colours.
+        gamma: colours follow the values to this power; 0.5 shows weak spots.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    caption: str = ""
+    unit: str = "value"
+    labels: tuple[str, str] | None = None
+    low: float | None = None
+    high: float | None = None
+    gamma: float = Field(default=1.0, gt=0)
 
 
 class View(BaseModel):
@@ -33,6 +55,7 @@ class View(BaseModel):
             window. Maps whose axes mean the same can be compared.
         STATE: what :meth:`render` reads of a state: how many finite numbers by name.
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
+        SHOWN: how the page draws it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,8 +66,21 @@ class View(BaseModel):
     AXES: ClassVar[tuple[str, ...]] = ()
     STATE: ClassVar[Mapping[str, int]] = {}
     SOURCE: ClassVar[str] = ""
+    SHOWN: ClassVar[Shown] = Shown()
 
     channels: tuple[int, ...] | None = None
+    _name: str = PrivateAttr("")
+    _source: str = PrivateAttr("")
+
+    def found_as(self, name: str, source: str) -> View:
+        """This view, of somebody's own class: it remembers by which name that is found, and a hash of its source."""
+        self._name, self._source = name, source
+        return self
+
+    @property
+    def own_name(self) -> str:
+        """``package.module:Class`` of a view of somebody's own; empty for a built-in one."""
+        return self._name
 
     def pick(self, windows: Tensor) -> Tensor:
         """The channels that this view sees: (N, C, T) -> (N, C', T)."""
@@ -53,10 +89,12 @@ class View(BaseModel):
     @property
     def fingerprint(self) -> str:
         """What decides the numbers besides settings and ``VERSION``; part of a cell's key."""
-        return ""
+        return self._source
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
         """What one channel of a window becomes, by arithmetic alone; None where only running it tells.
+
+        A student file of a built-in view is held to it, so that a view from somebody else cannot take much memory.
 
         Args:
             size: of a window without its channels, (T,) or (H, W).
@@ -64,7 +102,7 @@ class View(BaseModel):
         Raises:
             ValueError: for settings that such a window cannot give.
         """
-        return size
+        return None
 
     def cost(self, size: tuple[int, ...]) -> int:
         """Values of the largest tensor on the way there."""
@@ -84,6 +122,13 @@ class View(BaseModel):
             rises = name.endswith("_range")
             if (rises and not numbers[0] < numbers[1]) or (name in ("scale", "std") and not numbers[0] > 0):
                 raise ValueError(f"its state's {name} must {'rise' if rises else 'be positive'}, got {held}")
+
+    def extents(self, state: State) -> list[list[float]]:
+        """What an image's axes span, for the page: [left, right, bottom, top], once for all channels or one a channel.
+
+        Nothing where they count pixels, or are time.
+        """
+        return []
 
     def prepare(self, windows: Tensor) -> Tensor:
         """What is kept per window, computed once: the windows themselves, or something slow to compute."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import LARGEST, State, View
+from overtone.views.base import LARGEST, Shown, State, View
 
 
 def paa(x: Tensor, size: int) -> Tensor:
@@ -107,6 +107,11 @@ class GAF(View):
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Wang & Oates 2015; conventions of pyts"
+    SHOWN: ClassVar[Shown] = Shown(
+        caption="Gramian angular field: cosine of the sum (or sine of the difference) of two moments’ angles",
+        low=-1.0,
+        high=1.0,
+    )
 
     size: int = Field(default=32, ge=2, le=LARGEST)
     kind: Literal["summation", "difference"] = "summation"

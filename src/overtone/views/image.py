@@ -48,6 +48,10 @@ class Image(View):
             "shift": [(m - own_m) / own_s for (m, _), (own_m, own_s) in zip(data, own, strict=True)],
         }
 
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The same."""
+        return size
+
     def render(self, stored: Tensor, state: State) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         if "factor" not in state:

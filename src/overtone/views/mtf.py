@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import LARGEST, State, View
+from overtone.views.base import LARGEST, Shown, State, View
 from overtone.views.gaf import averaging, check_size
 
 
@@ -58,6 +58,9 @@ class MTF(View):
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "Markov transition field, Wang & Oates 2015; conventions of pyts"
+    SHOWN: ClassVar[Shown] = Shown(
+        caption="Markov transition field: how likely the step from one moment’s level to another’s is"
+    )
 
     size: int = Field(default=32, ge=2, le=LARGEST)
     bins: int = Field(default=8, ge=2, le=LARGEST)

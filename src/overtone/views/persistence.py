@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import LARGEST, State, View
+from overtone.views.base import LARGEST, Shown, State, View
 
 
 def sublevel_diagram(x: Tensor) -> Tensor:
@@ -159,6 +159,12 @@ class PersistenceImage(View):
     AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
     STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
+    SHOWN: ClassVar[Shown] = Shown(
+        caption="persistence image: how low valleys of the signal start (birth) and how long they last (persistence)",
+        labels=("persistence", "birth, standard deviations"),
+        low=0.0,
+        gamma=0.5,
+    )
 
     size: int = Field(default=32, ge=2, le=LARGEST)
     sigma: float = Field(default=1.0, gt=0, le=1e9, description="in pixels")
@@ -172,6 +178,13 @@ class PersistenceImage(View):
     def cost(self, size: tuple[int, ...]) -> int:
         """A factor for each pair of the diagram, of which there are half as many as samples, and the image."""
         return self.size * (size[0] // 2 + self.size)
+
+    def extents(self, state: State) -> list[list[float]]:
+        """Ranges of birth and persistence, of all channels or of each."""
+        births, lives = state["birth_range"], state["persistence_range"]
+        return (
+            [[*b, *p] for b, p in zip(births, lives, strict=True)] if isinstance(births[0], list) else [births + lives]
+        )
 
     def check_state(self, state: State, channels: int) -> None:
         """Ranges and scale of each channel, or of all together.

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import LARGEST, State, View
+from overtone.views.base import LARGEST, Shown, State, View
 from overtone.views.gaf import averaging, check_size
 
 
@@ -61,6 +61,7 @@ class Recurrence(View):
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
     SOURCE: ClassVar[str] = "recurrence plot (distances), Eckmann et al. 1987; conventions of pyts"
+    SHOWN: ClassVar[Shown] = Shown(caption="recurrence plot: which two moments look alike")
 
     dimension: int = Field(default=1, ge=1)
     delay: int = Field(default=1, ge=1)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import Shown, State, View
 
 
 class Signal(View):
@@ -14,6 +14,13 @@ class Signal(View):
 
     AXES: ClassVar[tuple[str, ...]] = ("time",)
     SOURCE: ClassVar[str] = "the raw window"
+    SHOWN: ClassVar[Shown] = Shown(
+        caption="standardised with the training people’s mean and deviation", unit="standardised"
+    )
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The same."""
+        return size
 
     def render(self, stored: Tensor, state: State) -> Tensor:
         """(B, C, T) -> (B, C, T)."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import State, View
+from overtone.views.base import Shown, State, View
 
 
 def spectrogram(x: Tensor, length: int = 32, hop: int = 4) -> Tensor:
@@ -51,6 +51,7 @@ class Spectrogram(View):
     AXES: ClassVar[tuple[str, ...]] = ("frequency", "time")
     STATE: ClassVar[Mapping[str, int]] = {"mean": 1, "std": 1}
     SOURCE: ClassVar[str] = "log power of torch.stft, Hann window"
+    SHOWN: ClassVar[Shown] = Shown(caption="spectrogram: which frequencies are strong, moment by moment")
 
     length: int = Field(default=32, ge=4, multiple_of=2)
     hop: int = Field(default=4, ge=1)

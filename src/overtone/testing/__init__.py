@@ -1,0 +1,19 @@
+"""What every method, view, source and model must hold, checked on anyone's class, ours included.
+
+.. code-block:: python
+
+    from overtone.testing import check_method
+
+    def test_mine():
+        check_method(Mine, {"temperature": 2.0})
+
+Each check returns nothing, or raises an ``AssertionError`` with one sentence on what is wrong and what the class should
+do. They need a second or two and no test runner.
+"""
+
+from overtone.testing.method import check_method
+from overtone.testing.model import check_model
+from overtone.testing.source import check_source
+from overtone.testing.view import check_view
+
+__all__ = ["check_method", "check_model", "check_source", "check_view"]

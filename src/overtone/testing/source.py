@@ -1,0 +1,109 @@
+"""The contract of sources of data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sized
+from typing import Any
+
+import numpy as np
+
+from overtone.data import Recordings, Source, Windows, cut
+from overtone.errors import InputError
+from overtone.testing.require import made, require
+
+FEW = 256
+"""Windows that are looked at."""
+
+
+def check_source(kind: type[Source], settings: Mapping[str, Any] | None = None) -> None:
+    """Hold a source to its contract: it is loaded twice, cut into windows where it gives recordings, and looked at.
+
+    Its lists are as long as they must be, labels name a class, windows are finite numbers, and what is loaded again is
+    the same to the last bit, since cells of a study are found by the data's content.
+
+    Args:
+        kind: the class.
+        settings: as in a recipe, such as a path to a few recordings.
+
+    Raises:
+        AssertionError: in one sentence on what is wrong and what the class should do.
+        InputError: from the source, for data that it refuses.
+    """
+    try:
+        plain = json.loads(json.dumps(dict(settings or {})))
+    except TypeError as error:
+        raise AssertionError(f"settings of {kind.__name__} must be such as a recipe can hold: {error}") from error
+    first, second = (_windows(made(kind, Source, plain)) for _ in range(2))
+    require(
+        first.content == second.content,
+        f"{kind.__name__} gives other windows when it is loaded again; sort what is listed, and draw nothing at random",
+    )
+    _look(kind.__name__, first)
+
+
+def _windows(source: Source) -> Windows:
+    name, found = type(source).__name__, source.load()
+    if isinstance(found, Windows):
+        return found
+    require(
+        isinstance(found, Recordings),
+        f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(found).__name__}",
+    )
+    _recordings(name, found)
+    kind = type(source)
+    try:
+        found.check()
+        lengths = {signal.shape[1] for signal in found.signals}
+        if kind.WINDOW is None and len(lengths) > 1:  # a recipe must name one
+            return cut(found, min(lengths), None)
+        return cut(found, kind.WINDOW, kind.STRIDE)
+    except InputError as error:
+        raise AssertionError(f"{name}: {error}") from error
+
+
+def _recordings(name: str, found: Recordings) -> None:
+    count = len(found.signals)
+    lists: dict[str, Sized | None] = {
+        "labels": found.labels,
+        "groups": found.groups,
+        "official_test": found.official_test,
+        "origin": found.origin,
+        "offset": found.offset,
+    }
+    for what, held in lists.items():
+        require(
+            held is None or len(held) == count,
+            f"{name}: {count} recordings, but {0 if held is None else len(held)} in {what}; there is one for each",
+        )
+    for number, signal in enumerate(found.signals):
+        shape = np.shape(signal)
+        require(
+            len(shape) == 2 and shape[0] == len(found.channels),
+            f"{name}: recording {number} must be (channels, samples), with {len(found.channels)} channels as named; "
+            f"got {shape}",
+        )
+
+
+def _look(name: str, windows: Windows) -> None:
+    count = len(windows.y)
+    sizes = {len(x) for x in (windows.x, windows.y, windows.group, windows.recording, windows.start)}
+    require(sizes == {count}, f"{name}: x, y, group, recording and start must be equally long; got {sorted(sizes)}")
+    require(count > 0, f"{name} has no windows")
+    shape = tuple(windows.x.shape)
+    require(
+        len(shape) in (3, 4) and shape[1] == len(windows.channels),
+        f"{name}: x must be (N, C, T) or (N, C, H, W) with the {len(windows.channels)} channels named; got {shape}",
+    )
+    for what, numbers, names in (("y", windows.y, windows.classes), ("group", windows.group, windows.groups)):
+        require(
+            bool(((numbers >= 0) & (numbers < len(names))).all()),
+            f"{name}: {what} must count from 0 to {len(names) - 1}, the names there are; got {numbers.min()} to "
+            f"{numbers.max()}",
+        )
+        require(len(set(names)) == len(names), f"{name}: a name of {what} stands twice: {', '.join(names[:20])}")
+    official = windows.official_test
+    require(official is None or len(official) == count, f"{name}: official_test must say of each window whether it is")
+    some = np.asarray(windows.x[np.linspace(0, count - 1, min(count, FEW)).astype(int)], dtype=np.float64)
+    require(bool(np.isfinite(some).all()), f"{name}: windows hold values that are not finite")
+    require(bool(windows.where), f"{name}: where must say what the data are, for messages")
