@@ -16,10 +16,13 @@ from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.predict import Evaluation
+from overtone.shown import Array, Curve, Shown
 from overtone.study import Plan, Size
 from overtone.study.check import Check, Cost, check
 from overtone.study.size import LONG
 from overtone.types import Spec
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def _recipes() -> list[tuple[str, str]]:
@@ -252,9 +255,10 @@ def _show_rows(console: Console, found: Check) -> None:
 
 
 def show_explained(console: Console, classes: Sequence[str], found: Explained, noun: str) -> None:
-    """What each model says of the explained windows or images (``noun``)."""
+    """What each model says of the explained windows or images (``noun``), and what methods show of the first."""
     samples = found.about["samples"]
     names = [f"{noun} {s['number']}: {classes[s['label']]}" for s in samples]
+    _show_shown(console, found, names[0])
     table = _table("what each model says, and how sure it is", ("model", *names), ())
     for model in found.about["models"]:
         cells = []
@@ -264,3 +268,42 @@ def show_explained(console: Console, classes: Sequence[str], found: Explained, n
             cells.append(f"[{colour}]{escape(classes[guess])}[/{colour}] {100 * shares[guess]:.0f} %")
         table.add_row(escape(model["title"]), *cells)
     console.print(table)
+
+
+def _show_shown(console: Console, found: Explained, sample: str) -> None:
+    """What methods show of themselves on the first sample."""
+    table = _table(f"what methods show of {sample}", ("model", "what", "values", "from", "to"), ("from", "to"))
+    for place, model in enumerate(found.about["models"]):
+        title = escape(model["title"])
+        for name, one in found.shown(place).items():
+            for what, values in _rows_of(name, one):
+                table.add_row(title, escape(what), *_outline(values))
+                title = ""
+        if "lost" in model:
+            table.add_row(title, escape(model["lost"]), "", "", "")
+    if table.rows:
+        console.print(table)
+
+
+def _rows_of(name: str, one: Shown | str) -> list[tuple[str, Array]]:
+    """An object's values of the first sample, by what they are called; a curve's line by line."""
+    name = name.partition(".")[2] or name
+    if isinstance(one, str):
+        return [(f"{name} {one}", np.zeros(0))]
+    if isinstance(one, Curve):
+        return [(f"{name}, {line}", np.asarray(values)[0]) for line, values in one.lines.items()]
+    return [(name, np.asarray(one.values)[0])]
+
+
+def _outline(values: Array) -> tuple[str, str, str]:
+    """Values as a row of bars, or their size where they have two axes, and the least and the greatest of them."""
+    if not values.size or not np.isfinite(values).all():
+        return "", "", ""
+    low, high = float(values.min()), float(values.max())
+    if values.ndim == 1:
+        blocks = np.array_split(values, min(len(values), 24))
+        share = np.asarray([(block.mean() - low) / max(high - low, 1e-12) for block in blocks])
+        form = "".join(BARS[round(level)] for level in (len(BARS) - 1) * share)
+    else:
+        form = " x ".join(map(str, values.shape))
+    return form, f"{low:.3g}", f"{high:.3g}"

@@ -271,9 +271,9 @@ class _Run:
         first = (self.epoch - 1) * self.steps
         phase = phase_at(job.phases, self.epoch, job.epochs)
         scalars = {
-            f"{name}.{key}": value
+            f"{name}.{key}": scalar.value
             for name, method in job.distillation.methods.items()
-            for key, value in cast(Method, method).scalars().items()
+            for key, scalar in cast(Method, method).scalars().items()
         }
         row = {
             "epoch": self.epoch,

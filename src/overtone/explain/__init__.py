@@ -1,4 +1,4 @@
-"""Where trained models saliency, and which teacher knows what others do not."""
+"""Where trained models look, and which teacher knows what others do not."""
 
 from overtone.explain.agreement import Agreement, agreement
 from overtone.explain.collect import FILE, Explained, collect_explained, explain, read, refresh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,19 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
         best += [(float(r["epoch"]), 100 * r["val"]["accuracy"]) for r in epochs if r["epoch"] == at and "val" in r]
     count = plural(len(runs), "run")
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
-    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method)
+    scalars = (folder.result(next(iter(runs))) or {}).get("scalars", {})
+    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
 
-def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: str, name: str) -> list[Html]:
+def _panels(
+    runs: Sequence[Epochs],
+    best: list[tuple[float, float]],
+    identity: str,
+    name: str,
+    scalars: Mapping[str, Mapping[str, str]],
+) -> list[Html]:
     terms = list(dict.fromkeys(term for run in runs for row in run for term in row["terms"]))
     terms.sort(key=lambda term: term != "ce")
     validation = _line("validation", runs, lambda row: 100 * row["val"]["accuracy"] if "val" in row else None, 0)
@@ -97,11 +104,7 @@ def _panels(runs: Sequence[Epochs], best: list[tuple[float, float]], identity: s
             panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
         )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    scalars = list(dict.fromkeys(key for run in runs for row in run for key in row.get("scalars", {})))
-    if scalars:
-        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(scalars)]
-        inner = line_panel(panel("g", "learned value", "Learned rates"), drawn, whole_x=True, marks=marks)
-        found.append(figure_box("Global (g1) and local branch (g2) of frequency attention", legend(drawn), inner))
+    found += _scalar_boxes(runs, scalars, f"{identity}-g", marks)
     if phases:
         said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
         found.append(note(f"Phases, parted by dashed lines: {said}."))
@@ -119,6 +122,25 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
         else:
             found.append((row["epoch"], row["epoch"], row["phase"]))
     return found
+
+
+def _scalar_boxes(
+    runs: Sequence[Epochs], told: Mapping[str, Mapping[str, str]], identity: str, marks: Sequence[float]
+) -> list[Html]:
+    """Numbers that methods follow, those of one method and title in one panel, under that method's own words."""
+    keys = dict.fromkeys(key for run in runs for row in run for key in row.get("scalars", {}))
+    panels: dict[tuple[str, ...], list[str]] = {}
+    for key in keys:
+        method, _, name = key.partition(".")
+        about = told.get(key, {"title": name})
+        panels.setdefault((method, *(about.get(what, "") for what in ("title", "axis", "caption"))), []).append(key)
+    boxes = []
+    for number, ((_, title, axis, caption), own) in enumerate(panels.items()):
+        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(own)]
+        panel = Panel(f"{identity}{number}", "epoch", axis, f"{title} by epoch")
+        inner = line_panel(panel, drawn, whole_x=True, marks=marks)
+        boxes.append(figure_box(title, legend(drawn), inner, *([note(caption)] if caption else [])))
+    return boxes
 
 
 def _scalar(key: str) -> Callable[[dict[str, Any]], float | None]:

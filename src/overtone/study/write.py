@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -21,6 +22,7 @@ from overtone.files import remove, write_npz
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
 from overtone.sealed import DamagedError, digests, read_npz, write_sealed
+from overtone.shown import Shown, to_file
 from overtone.student import Header, SeenView, branch_header, save_student
 from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, Built, StudyContext, views_of
 from overtone.study.plan import Cell, Plan
@@ -52,14 +54,28 @@ def write_visualisations(context: StudyContext, cell: Cell, built: Built, fitted
     teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
     with torch.no_grad():
         student = distillation.student(batch.input(cell.view)).float()
-        found: dict[str, Any] = {}
+        found: dict[str, Shown] = {}
+        meaning: dict[str, tuple[str, ...]] = {}
         for name, module in distillation.methods.items():
             method = cast(Method, module)
             part = student.branches[method.branch] if method.branch else student
             shown = method.visualisations(part, teachers, batch)
-            found.update({f"{name}.{key}": held.float().cpu().numpy() for key, held in shown.items()})
+            found |= {f"{name}.{key}": one for key, one in shown.items()}
+            meaning[name] = method.SHOWS if shown else ()
     if found:
-        write_npz(context.cell_folder(cell.key) / VISUALISATIONS, {"index": batch.index.cpu().numpy(), **found})
+        told, arrays = to_file(found)
+        about = np.asarray(json.dumps({"shown": told, "meaning": meaning}))
+        index = batch.index.cpu().numpy()
+        write_npz(context.cell_folder(cell.key) / VISUALISATIONS, {"about": about, "index": index, **arrays})
+
+
+def _scalars(built: Built) -> dict[str, dict[str, str]]:
+    """What the numbers are that methods follow over the epochs, which ``metrics.jsonl`` holds by name."""
+    return {
+        f"{name}.{key}": scalar.about()
+        for name, method in built.distillation.methods.items()
+        for key, scalar in cast(Method, method).scalars().items()
+    }
 
 
 def write_cell(context: StudyContext, cell: Cell, built: Built, fitted: Fitted, logits: Mapping[str, Tensor]) -> None:
@@ -100,6 +116,7 @@ def write_cell(context: StudyContext, cell: Cell, built: Built, fitted: Fitted, 
             "adapters": parameters(built.distillation) - parameters(model),
             "macs": macs(model, built.example),
             "files": digests(folder, files),
+            **({"scalars": scalars} if (scalars := _scalars(built)) else {}),
             **({"parts": _parts(built, logits, target, len(windows.classes))} if "signal.last" in logits else {}),
         },
     )
