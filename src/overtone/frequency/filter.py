@@ -49,6 +49,11 @@ class SpectralFilter(nn.Module):
 
     Source: Pham et al., "Frequency Attention for Knowledge Distillation", WACV 2024; Rao et al., "Global Filter
     Networks for Image Classification", NeurIPS 2021 (depthwise).
+
+    Example:
+        >>> untrained = SpectralFilter(1, 1, 4, form="depthwise")  # passes all but the mean
+        >>> untrained(torch.tensor([[[1.0, 2.0, 5.0, 8.0]]])).detach().round()
+        tensor([[[-3., -2.,  1.,  4.]]])
     """
 
     gain: Tensor | None
@@ -266,6 +271,12 @@ def parameter_count(
 
     Raises:
         ValueError: as :class:`SpectralFilter`.
+
+    Example:
+        >>> parameter_count(2, 4, 16)
+        128
+        >>> parameter_count(2, 4, 16, form="depthwise")
+        72
     """
     check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
     used = make_transform(transform, map_size(size))
@@ -320,7 +331,13 @@ def wanted_maps(channels: int, size: tuple[int, ...]) -> str:
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A map (B, C, ...) at another size: averaged where it shrinks, repeated where it grows."""
+    """A map (B, C, ...) at another size: averaged where it shrinks, repeated where it grows.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 3.0]]])
+        >>> resize(x, (1,)), resize(x, (4,))
+        (tensor([[[2.]]]), tensor([[[1., 1., 3., 3.]]]))
+    """
     if tuple(x.shape[2:]) == tuple(size):
         return x
     smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], size, strict=True))

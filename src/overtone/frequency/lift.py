@@ -32,6 +32,14 @@ def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tens
 
     Raises:
         ValueError: for an unknown kind, a map that has no time axis, or no size of an image.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 2.0]]])
+        >>> lift(x, "outer")
+        tensor([[[[1., 2.],
+                  [2., 4.]]]])
+        >>> lift(x, "repeat", (3, 2)).shape
+        torch.Size([1, 1, 3, 2])
     """
     one_of("lift", kind, get_args(Lift))
     if x.dim() != 3 or x.shape[2] < 1:

@@ -36,6 +36,13 @@ class LocalAttention(nn.Module):
 
     Source: Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, in the form of the
     official FAM-KD code.
+
+    Example:
+        >>> attention = LocalAttention(4, dims=1)
+        >>> attention(torch.zeros(2, 4, 16), torch.zeros(2, 4, 16)).shape
+        torch.Size([2, 4, 16])
+        >>> sum(parameter.numel() for parameter in attention.parameters())  # three 1x1 convolutions and 3 embeddings
+        60
     """
 
     def __init__(self, channels: int, dims: int, kernel: int = 3) -> None:

@@ -220,6 +220,11 @@ def make_transform(name: Name, size: tuple[int, ...]) -> Transform:
 
     Raises:
         ValueError: for an unknown name or an empty map.
+
+    Example:
+        >>> transform, x = make_transform("dct", (4,)), torch.arange(8.0).view(1, 2, 4)
+        >>> torch.allclose(transform.synthesise(transform.analyse(x)), x, atol=1e-5)
+        True
     """
     one_of("transform", name, get_args(Name))
     size = map_size(size)

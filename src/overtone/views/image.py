@@ -19,6 +19,12 @@ class Image(View):
 
     Attributes:
         mean, std: one number a channel, of pixels from 0 to 1.
+
+    Example:
+        >>> Image().render(torch.zeros(2, 3, 8, 8), {}).shape
+        torch.Size([2, 3, 8, 8])
+        >>> Image(mean=(0.5,), std=(0.25,)).scaled([127.5], [127.5])  # from the data's mean and deviation, in bytes
+        {'factor': [2.0], 'shift': [0.0]}
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("height", "width")
