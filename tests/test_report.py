@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from PIL import Image
 from rich.console import Console
 
 from overtone import recipe as recipes
+from overtone.data.base import PEOPLE
 from overtone.display import table
 from overtone.errors import InputError
 from overtone.report import write_page
@@ -123,6 +124,7 @@ class Fake:
             },
             "data": {
                 "where": "x.npz",
+                "material": asdict(PEOPLE),
                 "content": "0123456789abcdef" * 4,
                 "windows": 10 * self.people,
                 "window": 40,
@@ -539,7 +541,7 @@ def test_page_and_terminal_say_what_the_deviation_is_over(
     out = Fake(tmp_path, folds=folds, seeds=seeds).write()
     assert said in read(out).text
     shown = io.StringIO()
-    Console(file=shown, width=140).print(table(collect(out), 140))
+    Console(file=shown, width=140).print(table(collect(out), 140, "people"))
     assert said.rstrip(".") in shown.getvalue()
     assert f"{folds} × {len(seeds)}" in shown.getvalue()
 

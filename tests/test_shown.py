@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from overtone import data, methods, recipe
 from overtone.cli import app
+from overtone.data.base import PEOPLE, Material
 from overtone.explain import Explained, collect_explained, read
 from overtone.files import write_npz
 from overtone.methods.feature_maps import LevelMethod, _apart
@@ -26,6 +28,7 @@ from overtone.overview import show_explained
 from overtone.report import write_page
 from overtone.report.explained import looks
 from overtone.report.folder import Folder
+from overtone.report.page import page
 from overtone.shown import TIME, Axis, Curve, Heatmap, Image, Scalar, Shown, from_file, to_file
 
 RECIPE = """
@@ -265,6 +268,29 @@ def test_levels_show_frequency_attention_its_mask_and_distances(tmp_path: Path, 
     assert "<b>fam</b>: also what goes into frequency attention" in page
     everything = page_of(tmp_path / "b", {"fam.t/stage1/filter": _filter(mask, torch.ones(1, *size))}, {})
     assert ("The mask lets every frequency pass." in everything) == (dims == 2)
+
+
+@pytest.mark.parametrize("group", [("machine", "machines"), ("person", "people")])
+def test_groups_are_called_what_the_data_calls_them(tmp_path: Path, group: tuple[str, str]) -> None:
+    out = Fake(tmp_path).write()
+    study = json.loads((out / "study.json").read_text())
+    study["data"]["material"] = asdict(Material(group=group[0], groups=group[1]))
+    (out / "study.json").write_text(json.dumps(study))
+    text = re.sub("<[^>]*>", " ", page(Folder.read(out)))
+    assert f"4 {group[1]}" in text
+    assert f"Scores on the test {group[1]}" in text
+    assert f"Windows by {group[0]} and class" in text
+    assert bool(re.search("person|people|nobody", text, re.I)) == (group[0] == "person")
+
+
+def test_what_data_is_made_of_comes_from_its_source_and_from_older_studies() -> None:
+    made = {name: source.MATERIAL.groups for name, source in data.SOURCES.items()}
+    assert {name for name, groups in made.items() if groups == "people"} == {"watch", "uci_har", "sp_sw_har"}
+    images = {"cifar10", "cifar100", "imagefolder", "imagenet"}
+    assert {name for name, groups in made.items() if groups == "images"} == images
+    assert Material.read({"window": [32, 32]}).noun == "image"
+    assert Material.read({"window": 100}) == Material()
+    assert Material.read({"window": 100, "material": json.loads(json.dumps(asdict(PEOPLE)))}) == PEOPLE
 
 
 def test_spectra_say_how_far_they_are_from_the_teachers() -> None:

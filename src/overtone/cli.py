@@ -378,14 +378,15 @@ def _columns(recording: str | None, time: str | None, label: str | None, time_un
 
 
 def _report(folder: Path, damaged: dict[str, str]) -> None:
+    from overtone.data import Material
     from overtone.display import table
     from overtone.report import write_page
-    from overtone.study import collect, mixed_environments, write_tables
+    from overtone.study import collect, mixed_environments, read_study, write_tables
 
     rows = collect(folder, damaged)
     write_tables(folder, rows, damaged)
     page = write_page(folder, damaged)
-    console.print(table(rows, console.width))
+    console.print(table(rows, console.width, Material.read(read_study(folder)["data"]).groups))
     for warning in mixed_environments(folder, damaged):
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     console.print(

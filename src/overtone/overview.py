@@ -169,13 +169,13 @@ def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Tab
 def _show_data(console: Console, plan: Plan) -> None:
     windows = plan.windows
     channels = f"{len(windows.channels)} channels ({escape(', '.join(windows.channels[:12]))})"
-    if len(windows.size) == 2:
+    if windows.material.of_images:
         what = f"{len(windows)} images of {windows.size[0]} x {windows.size[1]} pixels; {channels}"
     else:
         seconds = f" ({windows.size[0] / windows.rate:g} s at {windows.rate:g} Hz)" if windows.rate else ""
         what = (
             f"{len(windows)} windows of {windows.size[0]} samples{seconds}, every {windows.stride} samples; "
-            f"{channels}; {len(windows.groups)} groups"
+            f"{channels}; {len(windows.groups)} {windows.material.groups}"
         )
     console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
     sizes = np.bincount(windows.y, minlength=len(windows.classes))

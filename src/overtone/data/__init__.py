@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import ValidationError
 
 from overtone.data.aeon import Aeon
-from overtone.data.base import Recordings, Source, Windows
+from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
 from overtone.data.image_files import ImageFiles
@@ -82,13 +84,14 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
     kind = type(source)
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return cut(recordings, window, stride)
+    return replace(cut(recordings, window, stride), material=kind.MATERIAL)
 
 
 __all__ = [
     "SOURCES",
     "Fold",
     "ImageFiles",
+    "Material",
     "Recordings",
     "Source",
     "Standardiser",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +18,40 @@ from overtone.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What data is made of, and what its parts are called.
+
+    Attributes:
+        noun: one sample.
+        group, groups: what several samples have in common and only one side of a fold may have, one of it and many.
+        axes: of a sample, without its channels.
+    """
+
+    noun: str = "window"
+    group: str = "group"
+    groups: str = "groups"
+    axes: tuple[str, ...] = ("time",)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether a sample has height and width, and no time."""
+        return "time" not in self.axes
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Material:
+        """What ``study.json`` says under ``data``; of earlier versions' only whether it is of images is known."""
+        if "material" in data:
+            return cls(**{**data["material"], "axes": tuple(data["material"]["axes"])})
+        return IMAGES if isinstance(data["window"], list) else SIGNALS
+
+
+SIGNALS = Material()
+PEOPLE = Material(group="person", groups="people")
+IMAGES = Material("image", "image", "images", ("height", "width"))
+"""Each stands for itself."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +135,7 @@ class Windows:
         official_test: (N,) which windows the data's own split tests, where it has one.
         scale: mean and standard deviation of each channel where those of the training windows are not to be taken,
             but published ones that others' weights were trained with.
+        material: what they are made of, as the source says.
     """
 
     x: npt.NDArray[Any]
@@ -117,6 +153,7 @@ class Windows:
     official_test: npt.NDArray[np.bool_] | None = None
     recordings: tuple[str, ...] = ()
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    material: Material = SIGNALS
 
     def __len__(self) -> int:
         return len(self.y)
@@ -128,8 +165,8 @@ class Windows:
 
     @property
     def noun(self) -> str:
-        """What one of them is called: image or window."""
-        return "image" if len(self.size) == 2 else "window"
+        """What one of them is called."""
+        return self.material.noun
 
     @property
     def files(self) -> ImageFiles | None:
@@ -160,12 +197,14 @@ class Source(BaseModel):
 
     Attributes:
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
-        window, stride: what is used when the recipe names none; None means whole recordings.
+        MATERIAL: what its data are made of.
+        WINDOW, STRIDE: what is used when the recipe names none; None means whole recordings.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     SOURCE: ClassVar[str] = ""
+    MATERIAL: ClassVar[Material] = SIGNALS
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from pydantic import Field
 
-from overtone.data.base import IntArray, Source, Windows
+from overtone.data.base import IMAGES, IntArray, Material, Source, Windows
 from overtone.data.image_files import ImageFiles, check_torchvision, check_unpacked, hidden
 from overtone.data.paths import VARIABLE, folders
 from overtone.data.subset import chosen_classes, some_of_each
@@ -54,6 +54,7 @@ class ImageFolder(Source):
     train_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
 
+    MATERIAL: ClassVar[Material] = IMAGES
     SOURCE: ClassVar[str] = "your own images: folder/train/CLASS/*.jpg, folder/val/CLASS/*.jpg (torchvision)"
     NAME: ClassVar[str] = "imagefolder"
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
@@ -109,6 +110,7 @@ class ImageFolder(Source):
             official_test=None if tested is None else group == sides.index(tested),
             recordings=tuple(files),
             scale=self.SCALE,
+            material=self.MATERIAL,
         )
 
     def _root(self, where: str) -> Path:

@@ -55,7 +55,7 @@ def samples(folder: Folder, found: Explained) -> list[Html]:
     parts = []
     for number, sample in enumerate(found.about["samples"]):
         name = folder.classes[sample["label"]]
-        whose = "" if folder.of_images else f", person {sample['group']}"
+        whose = "" if folder.of_images else f", {folder.material.group} {sample['group']}"
         what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
         boxes = [_model(folder, found, number, place, model) for place, model in enumerate(found.about["models"])]

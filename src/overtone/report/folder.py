@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from overtone.data import Material
 from overtone.files import read_json
 from overtone.sealed import DamagedError, read_npz, read_sealed
 from overtone.study import TableRow, collect, damaged_cells, mixed_environments, read_study
@@ -96,14 +97,19 @@ class Folder:
             yield cell["fold"], cell["seed"], list(cell["keys"])
 
     @property
+    def material(self) -> Material:
+        """What the data are made of."""
+        return Material.read(self.study["data"])
+
+    @property
     def of_images(self) -> bool:
-        """Whether the data are images, which have neither time nor people."""
-        return isinstance(self.study["data"]["window"], list)
+        """Whether the data are images, which have no time."""
+        return self.material.of_images
 
     @property
     def noun(self) -> str:
         """What one of the data is called."""
-        return "image" if self.of_images else "window"
+        return self.material.noun
 
     @property
     def validated(self) -> bool:

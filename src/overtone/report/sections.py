@@ -71,11 +71,13 @@ def split(folder: Folder) -> Html:
         return section("split", "Who is where", _image_sides(folder))
     length = data["window"]
     seconds = f" ({length / data['rate']:g} s)" if data["rate"] else ""
+    groups = folder.material.groups
+    nobody = "Nobody" if groups == "people" else f"No {folder.material.group}"
     return section(
         "split",
         "Who is where",
         note(
-            f"Nobody is on two sides of a fold. {_chooses(folder, 'people')}; test people are reported. ",
+            f"{nobody} is on two sides of a fold. {_chooses(folder, groups)}; test {groups} are reported. ",
             f"A window is {length} samples{seconds}, cut every {data['stride']} samples.",
         ),
         tag("div", _sides(folder), _windows(folder), class_="beside"),
@@ -123,7 +125,9 @@ def _sides(folder: Folder) -> Html:
 
     names = [f"fold {f['number']}" if words else str(f["number"]) for f in folds]
     head = tag(
-        "tr", tag("th", "person", scope="col", class_="corner"), *[tag("th", name, scope="col") for name in names]
+        "tr",
+        tag("th", folder.material.group, scope="col", class_="corner"),
+        *[tag("th", name, scope="col") for name in names],
     )
     body = [
         tag("tr", tag("th", group, scope="row"), *[cell(where.get(str(group))) for where in side])
@@ -133,9 +137,10 @@ def _sides(folder: Folder) -> Html:
         tag("tr", tag("th", f"{name} windows", scope="row"), *[tag("td", fold[name]["windows"]) for fold in folds])
         for name in ("train", "val", "test")
     ]
-    caption = tag("caption", "Sides by person and fold", None if words else " (tr: train, va: val, te: test)")
+    title = f"Sides by {folder.material.group} and fold"
+    caption = tag("caption", title, None if words else " (tr: train, va: val, te: test)")
     whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", *sums), class_="sides")
-    return scroll(whole, "Sides by person and fold")
+    return scroll(whole, title)
 
 
 def _windows(folder: Folder) -> Html:
@@ -145,7 +150,7 @@ def _windows(folder: Folder) -> Html:
     turned = "" if max(len(name) for name in classes) <= 4 and len(classes) <= 12 else " turned"
     head = tag(
         "tr",
-        tag("th", "person", scope="col", class_="corner"),
+        tag("th", folder.material.group, scope="col", class_="corner"),
         *[tag("th", tag("span", name), scope="col", title=name) for name in classes],
         tag("th", tag("span", "all"), scope="col"),
         class_=f"heads{turned}",
@@ -161,9 +166,10 @@ def _windows(folder: Folder) -> Html:
     ]
     totals = [sum(column) for column in zip(*counts, strict=True)]
     foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in totals], tag("td", sum(totals)))
-    caption = tag("caption", "Windows by person and class")
+    title = f"Windows by {folder.material.group} and class"
+    caption = tag("caption", title)
     whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", foot), class_="matrix counts")
-    return scroll(whole, "Windows by person and class")
+    return scroll(whole, title)
 
 
 def environment(folder: Folder) -> Html:

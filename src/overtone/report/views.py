@@ -14,7 +14,6 @@ from overtone.report.html import Html, join, note, section, tag
 MOST_IMAGES = 6
 MOST_LINES = 8
 ABOUT = {
-    "signal": "standardised with the training people’s mean and deviation",
     "gaf": "Gramian angular field: cosine of the sum (or sine of the difference) of two moments’ angles",
     "pi": "persistence image: how low valleys of the signal start (birth) and how long they last (persistence)",
     "mtf": "Markov transition field: how likely the step from one moment’s level to another’s is",
@@ -29,6 +28,7 @@ class _Window:
     channels: list[str]
     rate: float | None
     length: int
+    groups: str
 
     def names(self, count: int) -> list[str]:
         """Channel names, or numbers where a view has other channels than the data."""
@@ -49,7 +49,9 @@ def window(folder: Folder) -> Html:
     if folder.of_images:
         figure = figure_box(f"A test image of class {folder.classes[int(held['label'])]}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
-    about = _Window([str(c) for c in data["channels"]], data["rate"], int(held["window"].shape[-1]))
+    about = _Window(
+        [str(c) for c in data["channels"]], data["rate"], int(held["window"].shape[-1]), folder.material.groups
+    )
     given = folder.study["recipe"].get("views", {})
     boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
@@ -71,17 +73,19 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     data = folder.study["data"]
     label, start = int(held["label"]), int(held["start"])
     since = f"{start / data['rate']:.2f} s" if data["rate"] else f"sample {start}"
+    whose = f"{folder.material.group.capitalize()} {held['group']}"
     return (
-        f"Person {held['group']}, class {folder.classes[label]}, recording {int(held['recording'])}, from {since} on; "
+        f"{whose}, class {folder.classes[label]}, recording {int(held['recording'])}, from {since} on; "
         f"a test window of fold {folder.study['folds'][0]['number']}."
     )
 
 
 def _view(identity: str, name: str, kind: str, array: Array, about: _Window, extent: Array | None) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
-    title = join(
-        "View ", tag("b", name), tag("span", ABOUT.get(kind, f"of type {kind}" * (kind != name)), class_="sub")
-    )
+    said = ABOUT.get(kind, f"of type {kind}" * (kind != name))
+    if kind == "signal":
+        said = f"standardised with mean and deviation of the training {about.groups}"
+    title = join("View ", tag("b", name), tag("span", said, class_="sub"))
     if array.ndim in (1, 2):
         return _lines(identity, title, "standardised" if kind == "signal" else "value", np.atleast_2d(array), about)
     if array.ndim == 3:

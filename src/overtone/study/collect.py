@@ -242,11 +242,11 @@ def _ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
     }
 
 
-def spread_over(rows: list[TableRow]) -> str:
-    """What ± is over in a table of these rows, in words."""
+def spread_over(rows: list[TableRow], groups: str) -> str:
+    """What ± is over in a table of these rows, in words; ``groups`` is what the data calls its groups."""
     folds, seeds = (max((getattr(row, name) for row in rows), default=0) for name in ("folds", "seeds"))
     if folds == 1 and seeds > 1:
-        return "over seeds of one split, not over people"
+        return f"over seeds of one split, not over {groups}"
     return "over folds" + (", seeds averaged inside each" if seeds > 1 else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "recipe": plan.recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "data": {
             "where": windows.where,
+            "material": asdict(windows.material),
             "content": windows.content,
             "windows": len(windows),
             "window": windows.size[0] if len(windows.size) == 1 else windows.size,
