@@ -152,8 +152,9 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     scored = f" and {given} with given weights to score" if given else ""
     console.print(
         f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
-        f"{cost.jobs} side by side\nmemory a job, besides the program: {plan.windows.noun}s {in_units(cost.windows)}, "
-        f"diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; disk {in_units(cost.disk)}\n"
+        f"{cost.jobs} side by side\nmemory per job, besides the program: {plan.windows.noun}s "
+        f"{in_units(cost.windows)}, diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; "
+        f"disk {in_units(cost.disk)}\n"
         "Everything fits; nothing was trained.",
         highlight=False,
     )

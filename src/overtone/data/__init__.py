@@ -1,4 +1,4 @@
-"""Real recordings in: sources, windows, splits, standardisation. One small file a source."""
+"""Real recordings in: sources, windows, splits, standardisation. One small file per source."""
 
 from __future__ import annotations
 

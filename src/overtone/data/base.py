@@ -59,8 +59,8 @@ class Recordings:
     """Whole recordings as a source gives them.
 
     Attributes:
-        signals: one (C, T_i) float32 array a recording; lengths may differ, channels may not.
-        labels: class number of each recording, or an array of class numbers a recording, one a sample.
+        signals: one (C, T_i) float32 array per recording; lengths may differ, channels may not.
+        labels: class number of each recording, or an array of class numbers per recording, one per sample.
         groups: who (or what) each recording belongs to, as names.
         classes: class names in label order.
         channels: channel names.

@@ -217,8 +217,10 @@ def explain(
 
 
 def refresh(plan: Plan, out: Path) -> None:
-    """Gather again where cells have come since a run began, which has looked at all others; nothing before the first
-    fold and seed have one.
+    """Gather again if other cells are done than when the file was made.
+
+    The run that calls this has looked for damage already, so it is not looked for again. Nothing is gathered before the
+    first fold and seed have a cell that is done.
     """
     held = read(out)
     if held is None or held.about.get("cells") != _done(out, read_json(out / "study.json")):

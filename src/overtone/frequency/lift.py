@@ -16,9 +16,9 @@ Lift = Literal["outer", "gramian", "repeat"]
 def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tensor:
     r"""A map over time as a map over pairs of times, (B, C, T) -> (B, C, *size).
 
-    ``outer``: :math:`f_i f_j`, large where both moments are active. ``repeat``: f along every row. Both are what the
-    lift of the whole signal gives when it is averaged (or repeated) to ``size`` afterwards; since the average of a
-    product over a rectangle is the product of the averages over its sides, only the two sides are ever averaged.
+    ``outer``: :math:`f_i f_j`, large where both moments are active. ``repeat``: f along every row. Both equal the lift
+    of the whole signal, averaged (or repeated) to ``size`` afterwards. That large map is never made: the average of a
+    product over a rectangle is the product of the averages over its sides, so only the sides are averaged.
 
     ``gramian``: the summation field :math:`\cos(\phi_i + \phi_j)` of f scaled to [-1, 1] for each sample and channel; a
     channel that does not change counts as -1. As a Gramian angular field of a long signal does, it averages first:

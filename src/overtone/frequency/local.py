@@ -64,7 +64,7 @@ class LocalAttention(nn.Module):
         self.value = CONV[dims](channels, channels, 1, bias=False)
         for conv in (self.query, self.key, self.value):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        # One row a channel: in 2-D the first half belongs to distances of rows, the second to those of columns.
+        # One row per channel: in 2-D the first half belongs to distances of rows, the second to those of columns.
         self.relative = nn.Parameter(torch.randn(channels, kernel))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

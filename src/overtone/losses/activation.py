@@ -17,13 +17,13 @@ def class_map_distance(
 
     .. math:: L = mean_{b,c,p}\big(\phi(CAM_s)[b,c,p] - \phi(CAM_t)[b,c,p]\big)^2
 
-    with \(\phi\) an average pooling to ``size`` positions an axis (the smaller of both maps unless given) and, where
+    with \(\phi\) an average pooling to ``size`` positions per axis (the smaller of both maps unless given) and, where
     asked for, an L2 normalisation over the positions of each class.
 
     Args:
         student, teacher: maps (B, C, T) or (B, C, H, W), of one number of axes, of any sizes.
         target: class numbers (B,); only the true class' map is compared. None compares all C.
-        size: positions an axis after pooling, at least 1.
+        size: positions per axis after pooling, at least 1.
         normalise: scale each class' map to length 1.
 
     Returns:
@@ -79,7 +79,7 @@ def to_grid(maps: Tensor, size: list[int] | tuple[int, ...]) -> Tensor:
 
 
 def evidence(maps: Tensor) -> Tensor:
-    """Maps as shares of evidence: negative values count nothing, and each sample's values sum to 1.
+    """Maps as shares of evidence: negative values count as 0, and each sample's values sum to 1.
 
     Args:
         maps: (B, ...).

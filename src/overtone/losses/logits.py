@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def kd_per_sample(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    r"""KL divergence from the softened student to the softened teacher, one value a sample.
+    r"""KL divergence from the softened student to the softened teacher, one value per sample.
 
     .. math:: \ell_b = T^2 \sum_c p^T_{t}[b,c] (\log p^T_{t}[b,c] - \log p^T_{s}[b,c]),\quad p^T = softmax(z/T)
 
@@ -84,7 +84,7 @@ def kd_to_probabilities(student: Tensor, target: Tensor, temperature: float = 4.
 
 
 def unit_deviation(logits: Tensor) -> Tensor:
-    r"""Logits over their deviation in each sample, not centred, as code for wearables standardises them.
+    r"""Logits divided by their standard deviation in each sample, without centring, as code for wearables does.
 
     .. math:: z' = z / std_c(z), \quad std \text{ with } C - 1
 
@@ -94,7 +94,7 @@ def unit_deviation(logits: Tensor) -> Tensor:
     Returns:
         (..., C); unchanged by positive scaling.
 
-    Source: the code of Jeon et al. 2022 (TDA_KD), which adds no small number; where all logits are equal, 0 here.
+    Source: the code of Jeon et al. 2022 (TDA_KD), which adds no small number to the deviation; zeros stay zeros here.
 
     Example:
         >>> unit_deviation(torch.tensor([[0.0, 2.0], [0.0, 200.0]]))

@@ -65,7 +65,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 def similarity_preserving_merged(
     student: Tensor, teachers: Sequence[Tensor], teacher_weights: Sequence[float]
 ) -> Tensor:
-    r"""Similarity-preserving loss against the teacher_weights-weighted sum of the teachers' raw Gram matrices.
+    r"""Similarity-preserving loss against the weighted sum of the teachers' raw Gram matrices.
 
     .. math:: G_t = \sum_k a_k A_k A_k^T, \quad L = \frac{1}{B^2}\lVert norm(G_t) - norm(A_s A_s^T) \rVert_F^2
 

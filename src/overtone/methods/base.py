@@ -46,7 +46,7 @@ class Method(nn.Module):
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
-        min_batch: samples a process needs in a batch.
+        min_batch: how many samples each process needs in a batch.
         has_memory_bank: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.

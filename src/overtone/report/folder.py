@@ -36,7 +36,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Folder:
-    """A study as it lies on disk, finished or not; ``damaged`` says of cells what is wrong, which count as missing."""
+    """A study as it lies on disk, finished or not; ``damaged`` cells count as missing, and it says why."""
 
     out: Path
     study: dict[str, Any]

@@ -108,7 +108,7 @@ def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Windo
 
 
 def _images(identity: str, title: Html, kind: str, array: Array, about: _Window, fitted: Array | None) -> Html:
-    """One image a channel, all on one colour scale."""
+    """One image per channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
     finite = array[np.isfinite(array)]

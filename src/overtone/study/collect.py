@@ -41,7 +41,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Mapping[int, list[float]]) -> Estimate | None:
-        """From values by fold, one a seed; None without values."""
+        """From values by fold, one per seed; None without values."""
         if not values:
             return None
         found = apart(values)

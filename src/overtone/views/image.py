@@ -18,7 +18,7 @@ class Image(View):
     elsewhere.
 
     Attributes:
-        mean, std: one number a channel, of pixels from 0 to 1.
+        mean, std: one number per channel, of pixels from 0 to 1.
 
     Example:
         >>> Image().render(torch.zeros(2, 3, 8, 8), {}).shape
@@ -37,7 +37,7 @@ class Image(View):
     @model_validator(mode="after")
     def _both(self) -> Image:
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
-            raise ValueError(f"mean and std go together, one number a channel; got {self.mean} and {self.std}")
+            raise ValueError(f"mean and std go together, one number per channel; got {self.mean} and {self.std}")
         return self
 
     def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:

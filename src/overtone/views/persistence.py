@@ -155,8 +155,8 @@ class PersistenceImage(View):
     1st to the 99th percentile, persistence from 0 to the 99th; points beyond lie on the edge. That fills the pixels,
     and did no better on validation people (``results/README.md``).
 
-    The state says which form it is of: lists of pairs, one a channel, or single pairs, as in every student file written
-    before there were two.
+    A state of ``quantiles`` holds lists of pairs, one per channel; one of ``extremes`` holds single pairs, as do all
+    student files from before there were two kinds.
 
     Attributes:
         size: side of the image.

@@ -95,7 +95,7 @@ class Recurrence(View):
         """Nothing is fitted; settings the window cannot give are refused here."""
         if self.size is None and stored.shape[-1] > LARGEST:
             raise ValueError(
-                f"a plot of {stored.shape[-1]} samples has as many pixels a side; set size, at most {LARGEST}"
+                f"a plot of {stored.shape[-1]} samples has as many pixels per side; set size, at most {LARGEST}"
             )
         self.render(stored[:1], {})
         return {}
