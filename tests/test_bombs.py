@@ -165,7 +165,7 @@ def test_counting_draws_no_random_number() -> None:
 
 
 def test_whole_recurrence_plots_of_long_windows() -> None:
-    with pytest.raises(ValueError, match="a plot of 3000 samples has as many pixels a side; set size, at most 2048"):
+    with pytest.raises(ValueError, match="a plot of 3000 samples has as many pixels per side; set size, at most 2048"):
         Recurrence(size=None).fit(torch.zeros(1, 1, 3000))
 
 

@@ -664,7 +664,7 @@ EPOCHS, FIRST_EPOCHS, SECOND_EPOCHS = 5, 1, 2
 
 
 def staged_job(folder, phases=Progressive.PHASES):
-    """Four steps an epoch; one epoch in the first phase, one in the second, three in the last."""
+    """Four steps per epoch; one epoch in the first phase, one in the second, three in the last."""
     base = job(folder, "progressive", {})
     before = base.distillation
     weights = default_weights({"progressive": configure("progressive", {})}, {})

@@ -69,7 +69,7 @@ def test_watch_is_what_its_paper_says(watch):
     assert np.isfinite(watch.x).all()
     assert set(watch.y.tolist()) == set(range(7))
     pairs = zip(watch.recording.tolist(), watch.group.tolist(), watch.y.tolist(), strict=True)
-    assert len(set(pairs)) == 140  # one person and one exercise a recording
+    assert len(set(pairs)) == 140  # one person and one exercise per recording
     assert load(DataSettings(name="watch")).content == watch.content
 
 

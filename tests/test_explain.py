@@ -125,10 +125,10 @@ def test_a_study_gathers_where_its_models_look(study: Path) -> None:
     assert found.arrays["view/signal"].shape == (2, 2, 32)
     assert found.arrays["0//attention"].sum(1) == pytest.approx(1)
     assert found.arrays["2/cross"].reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
-    target = found.arrays["3/visualisation/evidence.target"]
+    target = found.shown(3)["evidence.evidence (target)"].values
     assert target.reshape(2, -1).sum(1) == pytest.approx(1, abs=1e-5)
     page = (study / "report.html").read_text()
-    for text in ("Where the models look", "evidence (target)", "student minus target", "Which teacher is right"):
+    for text in ("Where the models look", ">evidence (target)<", "student minus target", "Which teacher is right"):
         assert text in page
 
 
@@ -217,21 +217,21 @@ def test_frequency_attention_shows_its_maps_filter_and_rates() -> None:
         found = method.visualisations(student, outputs, batch)
         step = method(student, outputs, batch, cases.PROGRESS)
     stage = student.stages["stage1"]
-    assert torch.equal(found["signal/stage1/map.before"], stage.abs().mean(1))
+    assert torch.equal(found["signal/stage1/student"].values, stage.abs().mean(1))
     level = method.levels["signal"][-1]
     wanted = outputs["signal"].stages[level.teacher]
-    assert torch.equal(found[f"signal/{level.student}/map.teacher"], wanted.abs().mean(1))
-    assert found[f"signal/{level.student}/map.after"].shape == wanted.abs().mean(1).shape
+    assert torch.equal(found[f"signal/{level.student}/teacher"].values, wanted.abs().mean(1))
+    assert found[f"signal/{level.student}/behind the adapter"].values.shape == wanted.abs().mean(1).shape
     attention = method.adapters["signal"][-1].head.frequency_attention
-    shown = found[f"signal/{level.student}/filter"][0]
-    middle = shown.shape[0] // 2
+    learned, mask = (found[f"signal/{level.student}/filter"].lines[name][0] for name in ("mean magnitude", "mask"))
+    middle = len(learned) // 2
     expected = torch.fft.fftshift(attention.filter.dense().abs().mean((0, 1)))
-    assert torch.equal(shown, expected)
-    assert float(shown[middle]) == 0  # the mask removes frequency 0
-    mask = found[f"signal/{level.student}/mask"][0]
-    assert torch.equal(mask, torch.fft.fftshift(dense_mask(attention.size)))
+    assert torch.equal(learned, expected)
+    assert float(learned[middle]) == 0  # the mask removes frequency 0
+    assert torch.equal(mask, learned.max() * torch.fft.fftshift(dense_mask(attention.size)))
     assert float(mask[middle]) == 0
-    assert method.scalars()[f"signal/{level.student}/g1"] == 0.5
+    rate = method.scalars()[f"signal/{level.student}/g1"]
+    assert (rate.value, rate.axis) == (0.5, "learned value")
     assert step.keys() == set(method.terms)
 
 
@@ -253,10 +253,10 @@ def test_frequency_attention_shows_what_goes_in_and_comes_out(method_name: str) 
                 handed = given = adapter(x, handed)[1]
             out = adapter.head.frequency_attention(given)
         if level.student == "embedding":
-            assert f"{key}/map.into" not in found
+            assert f"{key}/into frequency attention" not in found
             continue
-        assert torch.equal(found[f"{key}/map.into"], given.abs().mean(1))
-        assert torch.equal(found[f"{key}/map.out"], out.abs().mean(1))
+        assert torch.equal(found[f"{key}/into frequency attention"].values, given.abs().mean(1))
+        assert torch.equal(found[f"{key}/out of frequency attention"].values, out.abs().mean(1))
         assert not adapter.head.frequency_attention._forward_hooks
 
 

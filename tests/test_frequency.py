@@ -663,7 +663,7 @@ def test_published_mask_equals_the_loop(size: tuple[int, ...]) -> None:
 
 
 def test_published_mask_by_hand() -> None:
-    """At 32 frequencies {-1, 0} x {-1, 0} are removed and +1 stays; at 56 it is four bins a side."""
+    """At 32 frequencies {-1, 0} x {-1, 0} are removed and +1 stays; at 56 it is four bins per side."""
     removed = (published_mask((32, 32)) == 0).nonzero().tolist()
     assert removed == [[0, 0], [0, 31], [31, 0], [31, 31]]
     assert int((published_mask((56, 56)) == 0).sum()) == 16

@@ -210,11 +210,11 @@ def test_archives_are_unpacked_first(name: str, folder: Path, tmp_path: Path) ->
         (folder / "val" / label).rename(tmp_path / label)
     packed.rename(folder / "val" / "val.tar.gz")
     with pytest.raises(
-        InputError, match=r"unpack val\.tar\.gz first|val must hold a folder a class; torchvision unpacks"
+        InputError, match=r"unpack val\.tar\.gz first|val must hold a folder per class; torchvision unpacks"
     ):
         load(folder, name)
     (folder / "val" / "val.tar.gz").unlink()
-    with pytest.raises(InputError, match="val must hold a folder a class"):
+    with pytest.raises(InputError, match="val must hold a folder per class"):
         load(folder, name)
 
 
@@ -237,7 +237,7 @@ def test_content_follows_names_and_sizes(folder: Path) -> None:
     ("change", "settings", "message"),
     [
         (lambda f: (f / "val" / "newt").rename(f / "val" / "new"), {}, "classes are not in .*'new'"),
-        (lambda f: None, {"path": "nowhere"}, "no folder with a folder a class was found .*set data.path"),
+        (lambda f: None, {"path": "nowhere"}, "no folder with a folder per class was found .*set data.path"),
         (lambda f: (f / "train" / "eel").mkdir(), {}, "Found no valid file for the classes eel"),
         (lambda f: None, {"classes": ["cat", "dgo"]}, "unknown class 'dgo'; did you mean 'dog'"),
         (lambda f: None, {"classes": 9}, "classes must be 2 to 3, got 9"),
@@ -275,7 +275,7 @@ def test_imagenet_wants_its_folders_and_keeps_its_own_scale(folder: Path, monkey
     val = folder.parent / "imagenet" / "val"
     for place in list(val.iterdir()):
         place.rename(val.parent / f"gone-{place.name}")
-    with pytest.raises(InputError, match="val must hold a folder a class; torchvision unpacks"):
+    with pytest.raises(InputError, match="val must hold a folder per class; torchvision unpacks"):
         data.load(DataSettings.model_validate({"name": "imagenet", "size": SIDE}))
 
 

@@ -58,7 +58,7 @@ def settings(name: str, images: Path, *more: str) -> list[str]:
         "data.size=32",
         "train.batch=6",
         "train.lr=0.01",
-        "train.clip=1",  # statistics over three samples a process let gradients grow past float32 on some processors
+        "train.clip=1",  # statistics over three samples per process let gradients grow past float32 on some processors
         "student.epochs=1",
         *MODELS[name],
     ]

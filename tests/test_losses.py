@@ -56,7 +56,7 @@ def slow_softmax(row, temperature):
 
 
 def slow_kd(student, teacher, temperature):
-    """One value a sample."""
+    """One value per sample."""
     values = []
     for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
         p_s, p_t = slow_softmax(s, temperature), slow_softmax(t, temperature)

@@ -494,7 +494,7 @@ def test_least_norm_is_the_least(seed, count, rank, slack):
 def test_gradient_space_is_the_least(seed, count, tolerance):
     student, teachers = numbers(6, 4, seed=seed), numbers(count, 6, 4, seed=seed + 1)
     weights = fusion.GradientSpace(4.0, tolerance)(student, teachers, torch.zeros(6, dtype=torch.long))
-    assert (weights == weights[:, :1]).all()  # one set a batch
+    assert (weights == weights[:, :1]).all()  # one set per batch
     most = max(tolerance, 1 / count)
     assert weights.max() <= most + 1e-9
     sums = torch.stack([torch.autograd.grad(kd(s, t), s)[0].sum(0) for t in teachers for s in [_leaf(student)]])
@@ -831,7 +831,7 @@ def test_weights_by_teacher_and_by_part():
 
 
 def mapped(name, shapes, theirs, own=(3, 32), other=(3, 32), **chosen):
-    """A method between stages of given shapes, one tuple a stage."""
+    """A method between stages of given shapes, one tuple per stage."""
     torch.manual_seed(0)
     info = DataInfo(tuple("abcd"), torch.arange(24), torch.arange(24) % 4)
     specs = [

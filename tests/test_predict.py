@@ -36,7 +36,7 @@ def everything(result: Result) -> str:
 
 @pytest.fixture
 def student_file(tmp_path: Path) -> Path:
-    """A student of two channels at 10 Hz, 20 samples a window."""
+    """A student of two channels at 10 Hz, 20 samples per window."""
     torch.manual_seed(0)
     header = Header(
         builder="dscnn-4",
@@ -57,7 +57,7 @@ X = np.random.default_rng(0).normal(size=(6, 2, 45)).astype(np.float32)
 
 
 def table(path: Path, label: bool = True) -> Path:
-    """X as a long table, one recording an item, ten samples a second."""
+    """X as a long table, one recording per item, ten samples per second."""
     lines = ["who,t,ax,ay" + (",activity" if label else "")]
     for number, item in enumerate(X):
         for sample, (a, b) in enumerate(item.T):

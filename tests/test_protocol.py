@@ -97,7 +97,7 @@ def test_terminal_and_page_say_so(finished: tuple[Plan, Path]) -> None:
     plan, out = finished
     for width in (100, 160):
         console = Console(width=width, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
-        console.print(table(collect(out), width, Classification.METRICS))
+        console.print(table(collect(out), width, Classification.METRICS, "people"))
         said = " ".join(console.export_text().split())
         assert "last epoch (no validation side)" in said
         assert "best" not in said

@@ -201,7 +201,7 @@ def test_a_teacher_sees_images_by_its_own_mean_and_deviation_and_the_student_by_
     ("settings", "message"),
     [
         ({"mean": [0.5]}, "mean and std go together"),
-        ({"mean": [0.5, 0.5], "std": [0.2]}, "mean and std go together, one number a channel"),
+        ({"mean": [0.5, 0.5], "std": [0.2]}, "mean and std go together, one number per channel"),
         ({"mean": [125.3], "std": [63.0]}, "mean"),  # of bytes: the literature's are of 0 to 1
         ({"mean": [0.5], "std": [0.0]}, "std"),
     ],

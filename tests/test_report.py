@@ -23,11 +23,10 @@ from PIL import Image
 from rich.console import Console
 
 from overtone import recipe as recipes
+from overtone.data.base import PEOPLE
 from overtone.display import table
 from overtone.errors import InputError
-from overtone.explain import Explained
 from overtone.report import write_page
-from overtone.report.explained import looks
 from overtone.report.figures import Heat, Panel, heat_image, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
@@ -135,6 +134,7 @@ class Fake:
             },
             "data": {
                 "where": "x.npz",
+                "material": asdict(PEOPLE),
                 "content": "0123456789abcdef" * 4,
                 "windows": 10 * self.people,
                 "window": 40,
@@ -562,7 +562,7 @@ def test_page_and_terminal_say_what_the_deviation_is_over(
     out = Fake(tmp_path, folds=folds, seeds=seeds).write()
     assert said in read(out).text
     shown = io.StringIO()
-    Console(file=shown, width=140).print(table(collect(out), 140, Classification.METRICS))
+    Console(file=shown, width=140).print(table(collect(out), 140, Classification.METRICS, "people"))
     assert said.rstrip(".") in shown.getvalue()
     assert f"{folds} × {len(seeds)}" in shown.getvalue()
 
@@ -577,55 +577,6 @@ def test_a_teacher_that_no_seed_decides_counts_once_a_fold(tmp_path: Path) -> No
     assert (rows["teacher-gaf"].seeds, rows["teacher-signal"].seeds) == (1, 2)
     assert rows["teacher-gaf"].figures.get(("accuracy", "best")) is not None
     assert rows["teacher-gaf"].figures.get(("accuracy", "best")).std is None
-
-
-def level_page(out: Path, **arrays: np.ndarray) -> str:
-    """The part of the page about one model that compares one stage with its teacher's."""
-    about = {
-        "fold": 0,
-        "seed": 0,
-        "samples": [{"number": 3, "called": "one", "group": "p00", "side": "test"}],
-        "models": [{"title": "fam", "model": "dscnn-8", "verdicts": [["says one, 50 %", True]], "branches": []}],
-    }
-    held = {f"0/visualisation/fam.t/stage1/{name.replace('_', '.')}": value[None] for name, value in arrays.items()}
-    return looks(Folder.read(Fake(out).write()), Explained(about, held))
-
-
-def captions(page: str) -> list[str]:
-    return re.findall("<figcaption>(.*?)</figcaption>", page)
-
-
-@pytest.mark.parametrize("dims", [1, 2])
-def test_levels_show_frequency_attention_its_mask_and_distances(tmp_path: Path, dims: int) -> None:
-    small, large = (4,) * dims, (8,) * dims
-    generator = np.random.default_rng(0)
-    maps = {"before": small, "into": large, "out": large, "after": large, "teacher": large}
-    arrays = {f"map_{name}": generator.random(size) for name, size in maps.items()}
-    arrays |= {
-        "spectrum_before": np.array([2.0, 1.0, 0.0]),  # 2 - 2 x at a share x of Nyquist
-        "spectrum_after": np.array([1.0, 1.0, 1.0, 1.0, 2.0]),
-        "spectrum_teacher": np.array([1.0, 1.0, 1.0, 1.0, 1.0]),
-    }
-    without = level_page(tmp_path / "old", **{name: x for name, x in arrays.items() if name[4:] not in ("into", "out")})
-    assert captions(without)[:3] == ["student", "behind the adapter", "teacher"]
-    mask = np.ones(large)
-    mask[(slice(3, 6),) * dims] = 0
-    shown = level_page(tmp_path / "new", **arrays, filter=mask * 0.25, mask=mask)
-    assert captions(shown) == [
-        "student",
-        "into frequency attention",
-        "out of frequency attention",
-        "behind the adapter",
-        "teacher",
-        "radial spectra",
-        "learned filter, magnitude 0 to 0.25",
-    ]
-    before = np.sqrt(np.mean((np.array([2.0, 1.5, 1.0, 0.5, 0.0]) - 1) ** 2))
-    assert f"student {before:.0%}, behind the adapter {np.sqrt(1 / 5):.0%}." in shown
-    assert "root mean square of their difference" in shown
-    assert ("The line is the mask’s edge" if dims == 2 else "The mask’s 0 to 1") in shown
-    everything = level_page(tmp_path / "all", **arrays, filter=mask, mask=np.ones(large))
-    assert ("The mask lets every frequency pass." in everything) == (dims == 2)
 
 
 def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:

@@ -28,7 +28,7 @@ from overtone.study import Plan, StudyCallback, collect, execute, make_plan, wri
 from overtone.study.build import placed
 from overtone.study.doubts import coupled
 
-# The command with progress committed ten times a second, so that a kill finds cells half done.
+# The command with progress committed ten times per second, so that a kill finds cells half done.
 COMMAND = "from overtone.engine import loop; loop.COMMIT_SECONDS = 0.1; from overtone.cli import main; main()"
 
 

@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 
 import overtone
 from overtone.errors import InputError
-from overtone.explain import look
+from overtone.explain import saliency
 from overtone.models import build
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, Student, load_student, save_student
@@ -134,7 +134,7 @@ def test_grad_cam_of_a_transformer(pool: str) -> None:
     header = header_of(name, options)
     student = Student(build(name, (3, 16, 16), 5, options), header, [VIEWS["image"]()]).eval()
     x, target = torch.randn(2, 3, 16, 16), torch.tensor([1, 3])
-    found = look(student, x, target).maps[""]["grad-cam"]
+    found = saliency(student, x, target).maps[""]["grad-cam"]
     blocks = list(student.model.blocks)
     caught: list[torch.Tensor] = []
     block = blocks[-1] if pool == "avg" else blocks[round(len(blocks) * 3 / 4) - 1]

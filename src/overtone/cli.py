@@ -386,7 +386,8 @@ def _report(folder: Path, damaged: dict[str, str], trust: bool | frozenset[str])
     rows = collect(folder, damaged, trust)
     write_tables(folder, rows, damaged)
     page = write_page(folder, damaged, trust)
-    console.print(table(rows, console.width, read_study(folder).task.metrics))
+    study = read_study(folder)
+    console.print(table(rows, console.width, study.task.metrics, study.data.material.groups))
     for warning in mixed_environments(folder, damaged):
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     console.print(

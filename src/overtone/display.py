@@ -212,15 +212,17 @@ def short(number: int | None) -> str:
     return str(number)
 
 
-def table(rows: list[TableRow], width: int, metrics: Sequence[Metric]) -> Table:
+def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: str) -> Table:
     """The study's table for a terminal; a narrow one shows best and last epoch one above the other.
+
+    ``groups`` is what the data calls its groups.
 
     Without a validation side there is no best epoch to show.
     """
     chosen = not any(row.shown == "last" for row in rows)
     where = "" if chosen else ", last epoch (no validation side)"
     shown = Table(
-        title=f"test {_titles(metrics)}{where}: mean ± standard deviation {spread_over(rows)}",
+        title=f"test {_titles(metrics)}{where}: mean ± standard deviation {spread_over(rows, groups)}",
         title_style="dim",
         title_justify="left",
         box=box.SIMPLE_HEAD,

@@ -74,7 +74,7 @@ def confidence(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
 
 
 def right(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
-    """One teacher a sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
+    """One teacher per sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
 
     Weights are 0 or 1. They sum to 1 where some teacher's highest probability is the true class', and to 0 where none's
     is: there only the truth teaches. The first teacher wins a tie.
@@ -95,7 +95,7 @@ def _unlike(weights: Tensor) -> Tensor:
 
 
 class GradientSpace:
-    r"""Weights for which the teachers' gradients at the student's logits agree best, one set a batch: (K, B).
+    r"""Weights for which the teachers' gradients at the student's logits agree best, one set per batch: (K, B).
 
     .. math:: \min_w \tfrac12 \lVert \sum_k w_k g_k \rVert^2,\quad \sum_k w_k = 1,\ 0 \le w_k \le C
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,12 +16,15 @@ from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.predict import Evaluation
+from overtone.shown import Array, Curve, Shown
 from overtone.study import Plan, Size
 from overtone.study.check import Check, check
 from overtone.study.cost import Cost
 from overtone.study.size import LONG
 from overtone.tasks import Matrix, Task
 from overtone.types import Spec
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def _recipes() -> list[tuple[str, str]]:
@@ -156,8 +160,9 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     scored = f" and {given} with given weights to score" if given else ""
     console.print(
         f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
-        f"{cost.jobs} side by side\nmemory a job, besides the program: {plan.windows.noun}s {in_units(cost.windows)}, "
-        f"diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; disk {in_units(cost.disk)}\n"
+        f"{cost.jobs} side by side\nmemory per job, besides the program: {plan.windows.noun}s "
+        f"{in_units(cost.windows)}, diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; "
+        f"disk {in_units(cost.disk)}\n"
         "Everything fits; nothing was trained.",
         highlight=False,
     )
@@ -173,13 +178,13 @@ def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Tab
 def _show_data(console: Console, plan: Plan) -> None:
     windows = plan.windows
     channels = f"{len(windows.channels)} channels ({escape(', '.join(windows.channels[:12]))})"
-    if len(windows.size) == 2:
+    if windows.material.of_images:
         what = f"{len(windows)} images of {windows.size[0]} x {windows.size[1]} pixels; {channels}"
     else:
         seconds = f" ({windows.size[0] / windows.rate:g} s at {windows.rate:g} Hz)" if windows.rate else ""
         what = (
             f"{len(windows)} windows of {windows.size[0]} samples{seconds}, every {windows.stride} samples; "
-            f"{channels}; {len(windows.groups)} groups"
+            f"{channels}; {len(windows.groups)} {windows.material.groups}"
         )
     console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
     summary = windows.task.summary(windows.y, windows.group, len(windows.groups))
@@ -263,6 +268,7 @@ def show_explained(console: Console, found: Explained, noun: str) -> None:
     """What each model says of the explained windows or images (``noun``)."""
     samples = found.about["samples"]
     names = [f"{noun} {s['number']}: {s['called']}" for s in samples]
+    _show_shown(console, found, names[0])
     table = _table("what each model says", ("model", *names), ())
     for model in found.about["models"]:
         cells = []
@@ -271,3 +277,42 @@ def show_explained(console: Console, found: Explained, noun: str) -> None:
             cells.append(f"[{colour}]{escape(said.removeprefix('says '))}[/{colour}]")
         table.add_row(escape(model["title"]), *cells)
     console.print(table)
+
+
+def _show_shown(console: Console, found: Explained, sample: str) -> None:
+    """What methods show of themselves on the first sample."""
+    table = _table(f"what methods show of {sample}", ("model", "what", "values", "from", "to"), ("from", "to"))
+    for place, model in enumerate(found.about["models"]):
+        title = escape(model["title"])
+        for name, one in found.shown(place).items():
+            for what, values in _rows_of(name, one):
+                table.add_row(title, escape(what), *_outline(values))
+                title = ""
+        if "lost" in model:
+            table.add_row(title, escape(model["lost"]), "", "", "")
+    if table.rows:
+        console.print(table)
+
+
+def _rows_of(name: str, one: Shown | str) -> list[tuple[str, Array]]:
+    """An object's values of the first sample, by what they are called; a curve's line by line."""
+    name = name.partition(".")[2] or name
+    if isinstance(one, str):
+        return [(f"{name} {one}", np.zeros(0))]
+    if isinstance(one, Curve):
+        return [(f"{name}, {line}", np.asarray(values)[0]) for line, values in one.lines.items()]
+    return [(name, np.asarray(one.values)[0])]
+
+
+def _outline(values: Array) -> tuple[str, str, str]:
+    """Values as a row of bars, or their size where they have two axes, and the least and the greatest of them."""
+    if not values.size or not np.isfinite(values).all():
+        return "", "", ""
+    low, high = float(values.min()), float(values.max())
+    if values.ndim == 1:
+        blocks = np.array_split(values, min(len(values), 24))
+        share = np.asarray([(block.mean() - low) / max(high - low, 1e-12) for block in blocks])
+        form = "".join(BARS[round(level)] for level in (len(BARS) - 1) * share)
+    else:
+        form = " x ".join(map(str, values.shape))
+    return form, f"{low:.3g}", f"{high:.3g}"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from overtone.data import ImageFiles, Recordings, TableColumns, Windows, cut
-from overtone.data.base import FloatArray, IntArray
+from overtone.data.base import IMAGES, FloatArray, IntArray
 from overtone.data.compact import Compact, compact
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
 from overtone.data.items import Items
@@ -149,6 +149,7 @@ def _of_images(
         where=where,
         stride=1,
         notes=notes,
+        material=IMAGES,
     )
 
 

@@ -27,7 +27,7 @@ TOKENS = (
     *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
     *(nn.MultiheadAttention, nn.RNNBase),
 )
-"""What takes and gives one vector a position."""
+"""What takes and gives one vector per position."""
 BATCHES = (5, 7, 11, 13, 17, 19, 23)
 """Samples of the pass that is followed: the first number that no other axis happens to have."""
 

@@ -20,7 +20,7 @@ class Reading:
     """How a module's output of three axes is read.
 
     Attributes:
-        tokens: of a signal, (B, N, D), one vector a position; else (B, c, T').
+        tokens: of a signal, (B, N, D), one vector per position; else (B, c, T').
         prefix: of a signal, how many tokens stand in front of the positions, such as a class token.
         sequence_first: it is (N, B, D), as transformers of torch have it unless told otherwise.
     """

@@ -1,12 +1,14 @@
-"""Real recordings in: sources, windows, splits, standardisation. One small file a source."""
+"""Real recordings in: sources, windows, splits, standardisation. One small file per source."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pydantic import ValidationError
 
 from overtone import tasks
 from overtone.data.aeon import Aeon
-from overtone.data.base import Recordings, Source, Windows
+from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
 from overtone.data.image_files import ImageFiles
@@ -91,13 +93,14 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
     kind = type(source)
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return task.take(cut(recordings, window, stride, task))
+    return replace(task.take(cut(recordings, window, stride, task)), material=kind.MATERIAL)
 
 
 __all__ = [
     "SOURCES",
     "Fold",
     "ImageFiles",
+    "Material",
     "Recordings",
     "Source",
     "Standardiser",

@@ -22,11 +22,38 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Material:
+    """What data is made of, and what its parts are called.
+
+    Attributes:
+        noun: one sample.
+        group, groups: what several samples have in common and only one side of a fold may have, one of it and many.
+        axes: of a sample, without its channels.
+    """
+
+    noun: str = "window"
+    group: str = "group"
+    groups: str = "groups"
+    axes: tuple[str, ...] = ("time",)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether a sample has height and width, and no time."""
+        return "time" not in self.axes
+
+
+SIGNALS = Material()
+PEOPLE = Material(group="person", groups="people")
+IMAGES = Material("image", "image", "images", ("height", "width"))
+"""Each stands for itself."""
+
+
+@dataclass(frozen=True)
 class Recordings:
     """Whole recordings as a source gives them.
 
     Attributes:
-        signals: one (C, T_i) float32 array a recording; lengths may differ, channels may not.
+        signals: one (C, T_i) float32 array per recording; lengths may differ, channels may not.
         labels: class number of each recording, or an array of class numbers per recording, one per sample. Where the
             data have real numbers instead of classes, an array (K,) or (T, K) per recording.
         groups: who (or what) each recording belongs to, as names.
@@ -104,6 +131,7 @@ class Windows:
         scale: mean and standard deviation of each channel where those of the training windows are not to be taken,
             but published ones that others' weights were trained with.
         task: what models must do with them; classification unless given.
+        material: what they are made of, as the source says.
     """
 
     x: npt.NDArray[Any]
@@ -121,6 +149,7 @@ class Windows:
     official_test: npt.NDArray[np.bool_] | None = None
     recordings: tuple[str, ...] = ()
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    material: Material = SIGNALS
     task: Task = CLASSES
 
     def __post_init__(self) -> None:
@@ -142,8 +171,8 @@ class Windows:
 
     @property
     def noun(self) -> str:
-        """What one of them is called: image or window."""
-        return "image" if len(self.size) == 2 else "window"
+        """What one of them is called."""
+        return self.material.noun
 
     @property
     def files(self) -> ImageFiles | None:
@@ -174,6 +203,7 @@ class Source(BaseModel):
 
     Attributes:
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
+        MATERIAL: what its data are made of.
         WINDOW, STRIDE: what is used when the recipe names none; None means whole recordings.
         TASK: what models must do unless the recipe says otherwise.
     """
@@ -181,6 +211,7 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     SOURCE: ClassVar[str] = ""
+    MATERIAL: ClassVar[Material] = SIGNALS
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None
     TASK: ClassVar[Task] = CLASSES

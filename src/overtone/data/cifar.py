@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from overtone.data.base import Source, Windows
+from overtone.data.base import IMAGES, Material, Source, Windows
 from overtone.data.image_files import check_regular, opened
 from overtone.data.npz import read_arrays
 from overtone.data.paths import VARIABLE, folders
@@ -56,6 +56,8 @@ class _Cifar(Source):
         train_per_class, test_per_class: only the first so many images of each class.
     """
 
+    MATERIAL: ClassVar[Material] = IMAGES
+
     path: Path | None = None
     classes: int | list[str] | None = None
     train_per_class: int | None = Field(default=None, ge=1)
@@ -91,6 +93,7 @@ class _Cifar(Source):
             where=where,
             stride=SIDE,
             official_test=np.arange(count) >= len(train.labels),
+            material=self.MATERIAL,
         )
 
     def _place(self, where: str) -> Path:

@@ -1,4 +1,4 @@
-"""A user's recordings as text: one long table, or a folder with one file a recording."""
+"""A user's recordings as text: one long table, or a folder with one file per recording."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Text(Source):
     Attributes:
         path: the file, or the folder.
         channels: the signal's columns, as names or patterns such as ``acc_*``.
-        label: the column of class names or numbers, one a sample.
+        label: the column of class names or numbers, one per sample.
         time: the column of time stamps; without it samples are taken as evenly spaced, ``rate`` apart.
         time_unit: of numeric time stamps; ISO 8601 dates need none.
         rate: Hz; what to resample to, or what the data has where it has no time stamps.
@@ -141,7 +141,7 @@ class Text(Source):
 
 
 class Csv(Text):
-    """One long table with a row a sample.
+    """One long table with a row per sample.
 
     Attributes:
         recording: the column that tells recordings apart; without it, the group's.
@@ -193,7 +193,7 @@ class Csv(Text):
 
 
 class Folder(Text):
-    """One file a recording.
+    """One file per recording.
 
     Attributes:
         files: which files, as a pattern; ``**/*.csv`` looks into folders below.
@@ -202,7 +202,7 @@ class Folder(Text):
         label: the column of labels, needed where the pattern has no such part.
     """
 
-    SOURCE: ClassVar[str] = "your own folder, one file a recording; group and label from the file's name"
+    SOURCE: ClassVar[str] = "your own folder, one file per recording; group and label from the file's name"
 
     files: str = "*.csv"
     pattern: str = r"(?P<group>[^/_.]+)"

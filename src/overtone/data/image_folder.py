@@ -1,4 +1,4 @@
-"""Folders of images, a folder a class: anyone's own, and ImageNet.
+"""Folders of images, a folder per class: anyone's own, and ImageNet.
 
 Source of ImageNet: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015. Its terms: research
 and education, not commercial.
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from pydantic import Field
 
-from overtone.data.base import IntArray, Source, Windows
+from overtone.data.base import IMAGES, IntArray, Material, Source, Windows
 from overtone.data.image_files import ImageFiles, check_torchvision, check_unpacked, hidden
 from overtone.data.paths import VARIABLE, folders
 from overtone.data.subset import chosen_classes, some_of_each
@@ -54,6 +54,7 @@ class ImageFolder(Source):
     train_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
 
+    MATERIAL: ClassVar[Material] = IMAGES
     SOURCE: ClassVar[str] = "your own images: folder/train/CLASS/*.jpg, folder/val/CLASS/*.jpg (torchvision)"
     NAME: ClassVar[str] = "imagefolder"
     SCALE: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
@@ -75,7 +76,7 @@ class ImageFolder(Source):
         for side in sides:
             if not there[side]:
                 check_unpacked(root / side, where, self.UNPACK)
-                raise InputError(f"{where}: {side} must hold a folder a class, but holds none; sort its images so")
+                raise InputError(f"{where}: {side} must hold a folder per class, but holds none; sort its images so")
         names = sorted({name for found in there.values() for name in found})
         tested = next((side for known in (TEST, VAL) for side in sides if side.lower() in known), None)
         kept = chosen_classes(self.classes, names, where)
@@ -109,6 +110,7 @@ class ImageFolder(Source):
             official_test=None if tested is None else group == sides.index(tested),
             recordings=tuple(files),
             scale=self.SCALE,
+            material=self.MATERIAL,
         )
 
     def _root(self, where: str) -> Path:
@@ -126,8 +128,8 @@ class ImageFolder(Source):
         for place in places:
             check_unpacked(place, where, self.UNPACK)
         raise InputError(
-            f"{where}: no folder with a folder a class was found (looked: {', '.join(map(str, places))}); set data.path"
-            + ("" if self.NAME == ImageFolder.NAME else f", or {VARIABLE} to the folder above {self.NAME}")
+            f"{where}: no folder with a folder per class was found (looked: {', '.join(map(str, places))}); set "
+            "data.path" + ("" if self.NAME == ImageFolder.NAME else f", or {VARIABLE} to the folder above {self.NAME}")
         )
 
     def _sides(self, root: Path) -> list[str]:
@@ -163,7 +165,7 @@ class ImageFolder(Source):
 
 
 class ImageNet(ImageFolder):
-    """ImageNet (ILSVRC 2012) with a folder a class in ``train`` and ``val``, as torchvision unpacks it.
+    """ImageNet (ILSVRC 2012) with a folder per class in ``train`` and ``val``, as torchvision unpacks it.
 
     Attributes:
         path: the folder of ``train`` and ``val``, or one that holds it as ``imagenet``; else ``OVERTONE_DATA`` is.
@@ -184,7 +186,7 @@ class ImageNet(ImageFolder):
         missing = [side for side in ("train", "val") if side not in there or not _folders(root / there[side])]
         if missing:
             raise InputError(
-                f"data 'imagenet': {root}: {' and '.join(missing)} must hold a folder a class; {self.UNPACK}"
+                f"data 'imagenet': {root}: {' and '.join(missing)} must hold a folder per class; {self.UNPACK}"
             )
         return [there["train"], there["val"]]
 

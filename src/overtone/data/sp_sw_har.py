@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from overtone.data.base import Recordings, Source
+from overtone.data.base import PEOPLE, Material, Recordings, Source
 from overtone.data.npz import read_arrays
 from overtone.data.paths import find_file
 from overtone.data.resample import Stream, regular
@@ -36,6 +36,7 @@ class SpSwHar(Source):
     """
 
     SOURCE: ClassVar[str] = "phone and watch activities, Matey-Sanz et al. 2023, CC BY 4.0 (file sp_sw_har.npz)"
+    MATERIAL: ClassVar[Material] = PEOPLE
     WINDOW: ClassVar[str] = "1 s"
     STRIDE: ClassVar[str] = "0.5 s"
 

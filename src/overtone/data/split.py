@@ -72,7 +72,7 @@ def fold_numbers(windows: Windows, settings: SplitSettings) -> list[int]:
 
 def _held_out(windows: Windows, settings: SplitSettings) -> tuple[_Units, list[list[str]]]:
     """What is never divided, and those of it that each fold tests."""
-    if settings.by != "window" and _images(windows) and len(windows.groups) == 1:
+    if settings.by != "window" and windows.material.of_images and len(windows.groups) == 1:
         known = DEALT if windows.official_test is None else "split: {by: window, scheme: official}"
         raise InputError(f"{windows.where}: these images have no groups; use {known}")
     units = _units(windows, settings)
@@ -145,7 +145,8 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     """What a reader must know about a split that lets something of the test side into training."""
     if settings.by == "group" or settings.scheme == "official":
         return []
-    who = "images that belong together" if _images(windows) else "the same people"
+    made = windows.material
+    who = "images that belong together" if made.of_images else f"the same {made.groups}"
     found = [f"split by {settings.by}: {who} may be in training and test, which flatters every row"]
     if settings.by == "window" and settings.allow_overlap:
         found.append(
@@ -154,12 +155,8 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     return found
 
 
-def _images(windows: Windows) -> bool:
-    return len(windows.size) == 2
-
-
 def _none_official(windows: Windows) -> InputError:
-    known = DEALT if _images(windows) else "split.scheme: kfold, leave_groups_out or holdout"
+    known = DEALT if windows.material.of_images else "split.scheme: kfold, leave_groups_out or holdout"
     return InputError(f"{windows.where}: there is no official split in it; use {known}")
 
 
@@ -179,7 +176,7 @@ def _official_windows(windows: Windows, settings: SplitSettings) -> Fold:
     """The data's own split of single windows; those for validation are taken evenly of each class."""
     if windows.official_test is None:
         raise _none_official(windows)
-    if _images(windows) and len(windows.groups) > 1:  # three folders; the one for validation comes first
+    if windows.material.of_images and len(windows.groups) > 1:  # three folders; the one for validation comes first
         raise InputError(
             f"{windows.where}: its sides are {', '.join(windows.groups)}, and by: window would train on "
             f"{windows.groups[0]} too; use split: {{scheme: official}} (by groups), where {windows.groups[0]} is the "

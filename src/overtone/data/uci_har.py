@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from overtone.data.base import Recordings, Source
+from overtone.data.base import PEOPLE, Material, Recordings, Source
 from overtone.data.npz import read_arrays
 from overtone.data.paths import find_file
 
@@ -27,6 +27,7 @@ class UciHar(Source):
     """
 
     SOURCE: ClassVar[str] = "smartphone activities, Anguita et al. 2013, UCI 240 (file uci_har.npz)"
+    MATERIAL: ClassVar[Material] = PEOPLE
 
     path: Path | None = None
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from overtone.data.base import Recordings, Source
+from overtone.data.base import PEOPLE, Material, Recordings, Source
 from overtone.errors import InputError
 
 FILE = "seglearn/data/watch_dataset.npy"
@@ -38,6 +38,7 @@ class Watch(Source):
     """The smartwatch exercise recordings."""
 
     SOURCE: ClassVar[str] = "smartwatch exercises in the seglearn wheel, Burns et al. 2018, BSD"
+    MATERIAL: ClassVar[Material] = PEOPLE
     WINDOW: ClassVar[str] = "2 s"
     STRIDE: ClassVar[str] = "1 s"
 

@@ -126,7 +126,7 @@ class _Run:
         least = max([1, *(cast(Method, method).min_batch for method in job.distillation.methods.values())])
         if train.batch // world < least:
             raise InputError(
-                f"train.batch {train.batch} leaves {train.batch // world} samples a process, a method needs {least}"
+                f"train.batch {train.batch} leaves {train.batch // world} samples per process, a method needs {least}"
             )
         if samples < train.batch:
             raise InputError(
@@ -270,9 +270,9 @@ class _Run:
         first = (self.epoch - 1) * self.steps
         phase = phase_at(job.phases, self.epoch, job.epochs)
         scalars = {
-            f"{name}.{key}": value
+            f"{name}.{key}": scalar.value
             for name, method in job.distillation.methods.items()
-            for key, value in cast(Method, method).scalars().items()
+            for key, scalar in cast(Method, method).scalars().items()
         }
         row = {
             "epoch": self.epoch,
@@ -391,5 +391,5 @@ def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """``metrics.jsonl``: one line an epoch, rewritten whole, so that a resumed run leaves no line twice."""
+    """``metrics.jsonl``: one line per epoch, rewritten whole, so that a resumed run leaves no line twice."""
     write_atomic(folder / ROWS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

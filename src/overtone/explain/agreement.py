@@ -24,8 +24,8 @@ class Agreement:
         right: windows a teacher gets right, by teacher.
         alone: windows that only this teacher gets right.
         all_right, some_right, none_right: windows that every teacher, several but not all, or no teacher gets right.
-        students: by row, how many it gets right of the windows in ``alone`` of each teacher, in ``all_right``,
-            ``some_right`` and ``none_right``, in this order; rows that lack one of the cells are left out.
+        students: by row, how many windows it gets right: of those in ``alone`` (one number per teacher), then of
+            ``all_right``, ``some_right`` and ``none_right``. Rows that lack one of the cells are left out.
     """
 
     windows: int

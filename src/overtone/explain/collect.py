@@ -18,6 +18,7 @@ from overtone.errors import InputError
 from overtone.explain.saliency import Saliency, saliency
 from overtone.files import write_npz
 from overtone.sealed import DamagedError, read_npz
+from overtone.shown import Shown, from_file
 from overtone.student import load_student
 from overtone.study.build import example_numbers
 from overtone.study.collect import TableRow, collect
@@ -27,7 +28,7 @@ from overtone.study.write import VISUALISATIONS
 from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
-FORMAT = 1
+FORMAT = 2
 """Of the file; one of another is gathered anew."""
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
@@ -41,13 +42,28 @@ class Explained:
 
     Attributes:
         about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, probabilities by
-            sample and class, branches with their view and maps), and ``fold`` and ``seed``.
+            sample and class, branches with their view and maps, ``shown``, descriptions of what its methods show of
+            themselves, ``meaning``, what that means by method, and ``lost``, why it cannot be read), and ``fold`` and
+            ``seed``.
         arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
-            ``MODEL/visualisation/NAME``, what a method shows of itself; MODEL is a number.
+            ``MODEL/shown/NAME``, to which descriptions refer by NAME; MODEL is a number.
     """
 
     about: Mapping[str, Any]
     arrays: Mapping[str, Array]
+
+    def shown(self, model: int) -> dict[str, Shown | str]:
+        """What a model's methods show, by name: objects for all samples, or a sentence on why one cannot be read."""
+        prefix = f"{model}/shown/"
+        arrays = {key.removeprefix(prefix): held for key, held in self.arrays.items() if key.startswith(prefix)}
+        found: dict[str, Shown | str] = {}
+        for number, about in enumerate(self.about["models"][model]["shown"]):
+            try:
+                found[about["name"]] = from_file(about, arrays)
+            except Exception as error:  # of another version, or damaged: anything can be wrong with it
+                name = about.get("name") if isinstance(about, dict) else None
+                found[str(name or number)] = f"cannot be read: {error if isinstance(error, ValueError) else 'damaged'}"
+        return found
 
 
 def collect_explained(
@@ -90,11 +106,11 @@ def collect_explained(
         student = load_student(out / "cells" / key / "student.safetensors", trust)
         found = saliency(student, x, target)
         names = study.cells[key].views or [""]
-        models.append(_model(row, found, names, str(len(models)), arrays))
-        models[-1]["verdicts"] = [
+        told = _model(row, found, names, str(len(models)), arrays)
+        told["verdicts"] = [
             student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
         ]
-        arrays.update(_own(out / "cells" / key, numbers, str(len(models) - 1)))
+        models.append(told | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
     samples = [
@@ -156,17 +172,28 @@ def _model(
     }
 
 
-def _own(folder: Path, numbers: Sequence[int], model: str) -> dict[str, Array]:
-    """What the cell's methods showed of themselves on these windows, if it kept that."""
+def _shown(folder: Path, numbers: Sequence[int], model: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """What the cell's methods showed of themselves on these windows, if it kept that; arrays go into ``arrays``."""
+    nothing: dict[str, Any] = {"shown": [], "meaning": {}}
+    if not (folder / VISUALISATIONS).exists():
+        return nothing
     try:
         held = read_npz(folder / VISUALISATIONS)
+        about = json.loads(str(held.pop("about")))
         places = {int(n): place for place, n in enumerate(held.pop("index"))}
         if not all(n in places for n in numbers):
-            return {}
+            return nothing
         rows = [places[n] for n in numbers]
-        return {f"{model}/visualisation/{name}": values[rows] for name, values in held.items()}
-    except (DamagedError, KeyError, ValueError):
-        return {}
+        shown = [{**one, "caption": _of(one["caption"], rows)} for one in about["shown"]]
+        arrays.update({f"{model}/shown/{name}": values[rows] for name, values in held.items()})
+        return {"shown": shown, "meaning": dict(about["meaning"])}
+    except (DamagedError, KeyError, IndexError, TypeError, ValueError):
+        return {**nothing, "lost": f"{VISUALISATIONS} of cell {folder.name} cannot be read, or is of another version"}
+
+
+def _of(caption: str | list[str], rows: Sequence[int]) -> str | list[str]:
+    """A caption for all samples, or those of some samples."""
+    return caption if isinstance(caption, str) else [caption[row] for row in rows]
 
 
 def _done(out: Path, study: StudyDescription) -> list[str]:
@@ -195,8 +222,10 @@ def explain(
 
 
 def refresh(plan: Plan, out: Path) -> None:
-    """Gather again where cells have come since a run began, which has looked at all others; nothing before the first
-    fold and seed have one.
+    """Gather again if other cells are done than when the file was made.
+
+    The run that calls this has looked for damage already, so it is not looked for again. Nothing is gathered before the
+    first fold and seed have a cell that is done.
     """
     held = read(out)
     if held is None or held.about.get("cells") != _done(out, read_study(out)):

@@ -39,9 +39,9 @@ class Saliency:
 def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
     """Where a trained model looks for the true class.
 
-    ``cam`` where the model's head is an average and a linear layer; else ``grad-cam`` stands alone. Beside a ``cam``,
-    Grad-CAM is taken one stage before the deepest, which is finer: at the deepest it equals the positive part of such
-    a ``cam``, but for a factor.
+    Every model has ``grad-cam``; one whose head is an average and a linear layer has ``cam`` too. Grad-CAM at the
+    deepest stage would then be the positive part of that ``cam`` times a factor, so it is taken one stage earlier,
+    where it is also finer.
 
     Args:
         student: any trained model of a study.

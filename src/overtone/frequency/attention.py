@@ -40,6 +40,13 @@ class FrequencyAttention(nn.Module):
             branches there are.
 
     Source: Pham, Nguyen, Le, Nguyen, Tran, Do, "Frequency Attention for Knowledge Distillation", WACV 2024.
+
+    Example:
+        >>> attention = FrequencyAttention(2, 4, (8, 6))
+        >>> attention(torch.zeros(1, 2, 8, 6)).shape
+        torch.Size([1, 4, 8, 6])
+        >>> FrequencyAttention(2, 4, 16, branches="global", form="depthwise")(torch.zeros(1, 2, 16)).shape
+        torch.Size([1, 4, 16])
     """
 
     def __init__(

@@ -28,10 +28,11 @@ class SpectralFilter(nn.Module):
 
     For a map of another size a Fourier filter is resampled in frequency.
 
-    In a dense complex filter u and -u are parameters of their own, and what acts is their mean, which moves half as far
-    at each step as a single parameter would (a quarter where the mask lets only one pass), and decays alike. With
-    ``published`` a coefficient that acts is :math:`\sqrt{1/2}` (1/2) of what is stored, and so moves alike: once that
-    factor is in the gradient, once in the step. This holds for SGD with momentum and weight decay.
+    The official code's dense filter stores u and -u as two parameters, and what acts on a real map is their mean. A
+    step of gradient descent moves this mean half as far as it would move one parameter, a quarter as far where the mask
+    lets only one of the two pass. With ``published`` the filter moves as slowly: what is stored is the acting
+    coefficient divided by :math:`\sqrt{1/2}` (by 1/2), so that this factor comes in twice, with the gradient and with
+    the step. Decay is the same in both. This holds for SGD with momentum and weight decay.
 
     Args:
         in_channels, out_channels: of the maps.
@@ -49,6 +50,11 @@ class SpectralFilter(nn.Module):
 
     Source: Pham et al., "Frequency Attention for Knowledge Distillation", WACV 2024; Rao et al., "Global Filter
     Networks for Image Classification", NeurIPS 2021 (depthwise).
+
+    Example:
+        >>> untrained = SpectralFilter(1, 1, 4, form="depthwise")  # passes all but the mean
+        >>> untrained(torch.tensor([[[1.0, 2.0, 5.0, 8.0]]])).detach().round()
+        tensor([[[-3., -2.,  1.,  4.]]])
     """
 
     gain: Tensor | None
@@ -102,7 +108,7 @@ class SpectralFilter(nn.Module):
             self.up = _normal((count, rank, outputs), rank, parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, *size) -> (B, out_channels, *size), alike for a map of another size.
+        """(B, in_channels, *size) -> (B, out_channels, *size); a map of another size keeps its own.
 
         Raises:
             ValueError: for another number of channels or dimensions, an empty map, or another size where the
@@ -262,10 +268,16 @@ def parameter_count(
     form: str = "full",
     published: bool = False,
 ) -> int:
-    """Number of parameters of a :class:`SpectralFilter` of these settings, which is not made for it.
+    """How many parameters a :class:`SpectralFilter` of these settings would have; none is made to find out.
 
     Raises:
         ValueError: as :class:`SpectralFilter`.
+
+    Example:
+        >>> parameter_count(2, 4, 16)
+        128
+        >>> parameter_count(2, 4, 16, form="depthwise")
+        72
     """
     check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
     used = make_transform(transform, map_size(size))
@@ -320,7 +332,13 @@ def wanted_maps(channels: int, size: tuple[int, ...]) -> str:
 
 
 def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A map (B, C, ...) at another size: averaged where it shrinks, repeated where it grows."""
+    """A map (B, C, ...) at another size: averaged where it shrinks, repeated where it grows.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 3.0]]])
+        >>> resize(x, (1,)), resize(x, (4,))
+        (tensor([[[2.]]]), tensor([[[1., 1., 3., 3.]]]))
+    """
     if tuple(x.shape[2:]) == tuple(size):
         return x
     smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], size, strict=True))

@@ -16,9 +16,9 @@ Lift = Literal["outer", "gramian", "repeat"]
 def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tensor:
     r"""A map over time as a map over pairs of times, (B, C, T) -> (B, C, *size).
 
-    ``outer``: :math:`f_i f_j`, large where both moments are active. ``repeat``: f along every row. Both are what the
-    lift of the whole signal gives when it is averaged (or repeated) to ``size`` afterwards; since the average of a
-    product over a rectangle is the product of the averages over its sides, only the two sides are ever averaged.
+    ``outer``: :math:`f_i f_j`, large where both moments are active. ``repeat``: f along every row. Both equal the lift
+    of the whole signal, averaged (or repeated) to ``size`` afterwards. That large map is never made: the average of a
+    product over a rectangle is the product of the averages over its sides, so only the sides are averaged.
 
     ``gramian``: the summation field :math:`\cos(\phi_i + \phi_j)` of f scaled to [-1, 1] for each sample and channel; a
     channel that does not change counts as -1. As a Gramian angular field of a long signal does, it averages first:
@@ -32,6 +32,14 @@ def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tens
 
     Raises:
         ValueError: for an unknown kind, a map that has no time axis, or no size of an image.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 2.0]]])
+        >>> lift(x, "outer")
+        tensor([[[[1., 2.],
+                  [2., 4.]]]])
+        >>> lift(x, "repeat", (3, 2)).shape
+        torch.Size([1, 1, 3, 2])
     """
     one_of("lift", kind, get_args(Lift))
     if x.dim() != 3 or x.shape[2] < 1:

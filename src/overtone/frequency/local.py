@@ -36,6 +36,13 @@ class LocalAttention(nn.Module):
 
     Source: Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, in the form of the
     official FAM-KD code.
+
+    Example:
+        >>> attention = LocalAttention(4, dims=1)
+        >>> attention(torch.zeros(2, 4, 16), torch.zeros(2, 4, 16)).shape
+        torch.Size([2, 4, 16])
+        >>> sum(parameter.numel() for parameter in attention.parameters())  # three 1x1 convolutions and 3 embeddings
+        60
     """
 
     def __init__(self, channels: int, dims: int, kernel: int = 3) -> None:
@@ -57,7 +64,7 @@ class LocalAttention(nn.Module):
         self.value = CONV[dims](channels, channels, 1, bias=False)
         for conv in (self.query, self.key, self.value):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        # One row a channel: in 2-D the first half belongs to distances of rows, the second to those of columns.
+        # One row per channel: in 2-D the first half belongs to distances of rows, the second to those of columns.
         self.relative = nn.Parameter(torch.randn(channels, kernel))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -34,6 +34,12 @@ def high_pass(frequencies: Tensor, shape: Shape = SHAPE, radius: float = RADIUS)
 
     Raises:
         ValueError: for an unknown shape, or a radius below 0 or not finite.
+
+    Example:
+        >>> high_pass(torch.tensor([[0.0], [0.1], [0.5], [-1.0]]), radius=0.2)
+        tensor([0., 0., 1., 1.])
+        >>> high_pass(torch.tensor([[0.0], [0.2]]), "gaussian", radius=0.2)
+        tensor([0.0000, 0.3935])
     """
     one_of("shape", shape, get_args(Shape))
     radius = mask_radius(radius)
@@ -61,6 +67,10 @@ def dense_mask(size: tuple[int, ...], shape: Shape = SHAPE, radius: float = RADI
 
     Raises:
         ValueError: for an empty map, an unknown shape, or a radius below 0 or not finite.
+
+    Example:
+        >>> dense_mask((6,), radius=0.4)  # frequencies 0, 1, 2, 3, -2, -1 of Nyquist's 3
+        tensor([0., 0., 1., 1., 1., 0.])
     """
     size = map_size(size)
     bins = torch.stack(torch.meshgrid(*[torch.arange(n) for n in size], indexing="ij")).flatten(1)
@@ -79,6 +89,12 @@ def published_mask(size: tuple[int, ...]) -> Tensor:
 
     Raises:
         ValueError: for an empty map.
+
+    Example:
+        >>> published_mask((20,)).logical_not().nonzero().flatten()  # what it removes: 0 and one of two neighbours
+        tensor([ 0, 19])
+        >>> published_mask((16, 16)).min()
+        tensor(1.)
     """
     size = map_size(size)
     inside = torch.ones((), dtype=torch.bool)

@@ -17,6 +17,10 @@ def radial_spectrum(x: Tensor) -> Tensor:
     Returns:
         (B, R) with R = min(size) // 2 + 1: the mean over channels and the ring's frequencies of the amplitude |FFT|
         (orthonormal).
+
+    Example:
+        >>> radial_spectrum(torch.tensor([[[1.0, -1.0, 1.0, -1.0]]]))  # all of it at Nyquist
+        tensor([[0., 0., 2.]])
     """
     size = x.shape[2:]
     rings = min(size) // 2 + 1

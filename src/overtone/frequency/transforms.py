@@ -26,7 +26,7 @@ class Transform(nn.Module):
 
     Attributes:
         size: of the map, (T,) or (H, W).
-        parts: real numbers a coefficient: 1, or 2 where it is complex.
+        parts: real numbers per coefficient: 1, or 2 where it is complex.
         frequencies: (n, dims), of each coefficient, as fractions of the Nyquist frequency.
     """
 
@@ -56,7 +56,7 @@ class Fourier(Transform):
 
     A real map's spectrum is Hermitian, F(-u) = conj F(u), so of every pair u, -u one is enough. Coefficients are those
     in the half spectrum of ``rfft`` that are not the mirror image of another there. Where u = -u (frequency 0, and the
-    Nyquist frequency of even sizes) a coefficient is real. Frequency: that of the wave, up to n // 2 cycles a map.
+    Nyquist frequency of even sizes) a coefficient is real. Frequency: that of the wave, up to n // 2 cycles per map.
     """
 
     parts = 2
@@ -220,6 +220,11 @@ def make_transform(name: Name, size: tuple[int, ...]) -> Transform:
 
     Raises:
         ValueError: for an unknown name or an empty map.
+
+    Example:
+        >>> transform, x = make_transform("dct", (4,)), torch.arange(8.0).view(1, 2, 4)
+        >>> torch.allclose(transform.synthesise(transform.analyse(x)), x, atol=1e-5)
+        True
     """
     one_of("transform", name, get_args(Name))
     size = map_size(size)

@@ -1,7 +1,8 @@
-"""Distillation losses as pure functions of tensors, one file a family.
+"""Distillation losses as pure functions of tensors, one file per family.
 
 Every function returns an unweighted scalar that already contains its T² where one belongs. They import torch and
-nothing else of Overtone, so they can be used alone: ``from overtone.losses import kd``.
+nothing else of Overtone, so they can be used alone: ``from overtone.losses import kd``. Examples need that line and
+``import torch``.
 """
 
 from overtone.losses.activation import class_map_distance, evidence, evidence_distance, joint_evidence, to_grid

@@ -17,13 +17,13 @@ def class_map_distance(
 
     .. math:: L = mean_{b,c,p}\big(\phi(CAM_s)[b,c,p] - \phi(CAM_t)[b,c,p]\big)^2
 
-    with \(\phi\) an average pooling to ``size`` positions an axis (the smaller of both maps unless given) and, where
+    with \(\phi\) an average pooling to ``size`` positions per axis (the smaller of both maps unless given) and, where
     asked for, an L2 normalisation over the positions of each class.
 
     Args:
         student, teacher: maps (B, C, T) or (B, C, H, W), of one number of axes, of any sizes.
         target: class numbers (B,); only the true class' map is compared. None compares all C.
-        size: positions an axis after pooling, at least 1.
+        size: positions per axis after pooling, at least 1.
         normalise: scale each class' map to length 1.
 
     Returns:
@@ -34,6 +34,13 @@ def class_map_distance(
 
     Source: all classes: Guo et al., "Class Attention Transfer Based Knowledge Distillation", CVPR 2023,
     in the order of its published code, pooling before normalisation.
+
+    Example:
+        >>> maps = torch.tensor([[[1.0, 0.0, 0.0, 1.0], [0.0, 2.0, 2.0, 0.0]]])  # one sample, two classes
+        >>> class_map_distance(maps, 0 * maps)
+        tensor(1.2500)
+        >>> class_map_distance(maps, 0 * maps, target=torch.tensor([1]))  # the true class alone
+        tensor(2.)
     """
     if student.dim() != teacher.dim() or student.dim() not in (3, 4) or student.shape[:2] != teacher.shape[:2]:
         raise ValueError(
@@ -53,7 +60,12 @@ def class_map_distance(
 
 
 def to_grid(maps: Tensor, size: list[int] | tuple[int, ...]) -> Tensor:
-    """Maps (B, C, ...) averaged to fewer positions along each axis, or interpolated to more."""
+    """Maps (B, C, ...) averaged to fewer positions along each axis, or interpolated to more.
+
+    Example:
+        >>> to_grid(torch.tensor([[[0.0, 2.0, 4.0, 6.0]]]), [2])
+        tensor([[[1., 5.]]])
+    """
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     fewer = [min(own, wanted) for own, wanted in zip(maps.shape[2:], size, strict=True)]
@@ -67,13 +79,18 @@ def to_grid(maps: Tensor, size: list[int] | tuple[int, ...]) -> Tensor:
 
 
 def evidence(maps: Tensor) -> Tensor:
-    """Maps as shares of evidence: negative values count nothing, and each sample's values sum to 1.
+    """Maps as shares of evidence: negative values count as 0, and each sample's values sum to 1.
 
     Args:
         maps: (B, ...).
 
     Returns:
         (B, P), the positions flattened; all equal where a map has no positive value.
+
+    Example:
+        >>> evidence(torch.tensor([[3.0, -1.0, 1.0], [-1.0, -1.0, -1.0]]))
+        tensor([[0.7500, 0.0000, 0.2500],
+                [0.3333, 0.3333, 0.3333]])
     """
     positive = maps.flatten(1).clamp(min=0)  # (B, P)
     total = positive.sum(1, keepdim=True)
@@ -94,6 +111,15 @@ def joint_evidence(signal: Tensor, images: Tensor, weights: Tensor | None = None
 
     Returns:
         (B, I, J).
+
+    Example:
+        >>> signal, image = torch.tensor([[0.5, 0.5]]), torch.tensor([[[0.25, 0.75]]])
+        >>> joint_evidence(signal, image)
+        tensor([[[0.1250, 0.3750],
+                 [0.1250, 0.3750]]])
+        >>> joint_evidence(signal, image, torch.tensor([1.0, 0.0]))  # the signal's alone
+        tensor([[[0.2500, 0.2500],
+                 [0.2500, 0.2500]]])
     """
     if weights is None:
         return signal.unsqueeze(2) * images.mean(0).unsqueeze(1)
@@ -116,6 +142,13 @@ def evidence_distance(student: Tensor, target: Tensor, distance: str = "mse") ->
 
     Returns:
         A scalar >= 0.
+
+    Example:
+        >>> student, target = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]])
+        >>> evidence_distance(student, target)
+        tensor(1.)
+        >>> evidence_distance(student, target, "kl")  # log 2
+        tensor(0.6931)
     """
     if student.shape != target.shape:
         raise ValueError(

@@ -22,6 +22,13 @@ def noise_contrast(scores: Tensor, samples: int) -> Tensor:
         A scalar >= 0.
 
     Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, eq. 18, and its code.
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1, 0.1]])  # the true pair, and two that were drawn from 10
+        >>> noise_contrast(scores, samples=10)
+        tensor(1.0116)
+        >>> noise_contrast(scores.flip(1), samples=10)  # the true pair scores low
+        tensor(3.2088)
     """
     noise = (scores.shape[1] - 1) / samples
     positive, negative = scores[:, 0], scores[:, 1:]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def kd_per_sample(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    r"""KL divergence from the softened student to the softened teacher, one value a sample.
+    r"""KL divergence from the softened student to the softened teacher, one value per sample.
 
     .. math:: \ell_b = T^2 \sum_c p^T_{t}[b,c] (\log p^T_{t}[b,c] - \log p^T_{s}[b,c]),\quad p^T = softmax(z/T)
 
@@ -25,6 +25,13 @@ def kd_per_sample(student: Tensor, teacher: Tensor, temperature: float = 4.0) ->
         (..., B), each >= 0, and 0 where both distributions agree.
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+        >>> kd_per_sample(student, teacher, temperature=1.0)
+        tensor([0.4338, 0.0000])
+        >>> kd_per_sample(student, torch.stack([teacher, student])).shape  # two teachers
+        torch.Size([2, 2])
     """
     log_s = F.log_softmax(student / temperature, dim=-1)  # (..., B, C)
     log_t = F.log_softmax(teacher / temperature, dim=-1)  # (..., B, C)
@@ -41,6 +48,13 @@ def kd(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
 
     Returns:
         A scalar >= 0.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> kd(student, teacher, temperature=1.0)
+        tensor(0.4338)
+        >>> kd(student, student)
+        tensor(0.)
     """
     return kd_per_sample(student, teacher, temperature).mean()
 
@@ -57,13 +71,20 @@ def kd_to_probabilities(student: Tensor, target: Tensor, temperature: float = 4.
 
     Returns:
         A scalar >= 0.
+
+    Example:
+        >>> student = torch.tensor([[0.0, 0.0]])
+        >>> kd_to_probabilities(student, torch.tensor([[1.0, 0.0]]), temperature=1.0)  # log 2
+        tensor(0.6931)
+        >>> kd_to_probabilities(student, torch.tensor([[0.5, 0.5]]))
+        tensor(0.)
     """
     log_s = F.log_softmax(student / temperature, dim=-1)
     return F.kl_div(log_s, target, reduction="batchmean") * temperature**2
 
 
 def unit_deviation(logits: Tensor) -> Tensor:
-    r"""Logits over their deviation in each sample, not centred, as code for wearables standardises them.
+    r"""Logits divided by their standard deviation in each sample, without centring, as code for wearables does.
 
     .. math:: z' = z / std_c(z), \quad std \text{ with } C - 1
 
@@ -73,7 +94,12 @@ def unit_deviation(logits: Tensor) -> Tensor:
     Returns:
         (..., C); unchanged by positive scaling.
 
-    Source: the code of Jeon et al. 2022 (TDA_KD), which adds no small number; where all logits are equal, 0 here.
+    Source: the code of Jeon et al. 2022 (TDA_KD), which adds no small number to the deviation; zeros stay zeros here.
+
+    Example:
+        >>> unit_deviation(torch.tensor([[0.0, 2.0], [0.0, 200.0]]))
+        tensor([[0.0000, 1.4142],
+                [0.0000, 1.4142]])
     """
     return logits / logits.std(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).tiny)
 
@@ -94,6 +120,12 @@ def decoupled_kd(student: Tensor, teacher: Tensor, target: Tensor, temperature: 
         Both parts, scalars >= 0; the second is 0 with two classes.
 
     Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, eq. 7.
+
+    Example:
+        >>> teacher, target = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])
+        >>> sure, spread = decoupled_kd(torch.tensor([[2.0, 0.0, 1.0]]), teacher, target)
+        >>> f"{sure.abs():.4f} {spread:.4f}"  # as sure of the true class, other about the rest
+        '0.0000 0.4974'
     """
     own = F.one_hot(target, student.shape[1]).bool()
     parts = []
@@ -121,6 +153,13 @@ def standardised_kd(student: Tensor, teacher: Tensor, temperature: float = 2.0) 
         A scalar >= 0, unchanged by shifting and positive scaling of either side.
 
     Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024.
+
+    Example:
+        >>> teacher = torch.tensor([[2.0, 1.0, 0.0]])
+        >>> bool(standardised_kd(10 * teacher - 3, teacher).abs() < 1e-6)  # shift and scale are free
+        True
+        >>> standardised_kd(-teacher, teacher)
+        tensor(1.2806)
     """
     mine, theirs = ((z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (student, teacher))
     return kd(mine, theirs, temperature)
@@ -140,6 +179,12 @@ def dist(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> tuple[Te
         Both parts, scalars from 0 to 2 T².
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+
+    Example:
+        >>> teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> inter, intra = dist(-teacher, teacher, temperature=1.0)
+        >>> f"{inter:.4f} {intra:.4f}"  # every correlation is -1
+        '2.0000 2.0000'
     """
     p, q = (student / temperature).softmax(1), (teacher / temperature).softmax(1)
     inter, intra = 1 - _pearson(p, q), 1 - _pearson(p.T, q.T)

@@ -27,6 +27,11 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: for maps of different shapes, or of another number of dimensions.
 
     Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, and its code.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 1, 4), torch.tensor([[[1.0, -1.0, 1.0, -1.0]]])
+        >>> hierarchical_context(student, teacher)  # averages of 2 and 1 agree: 1 / (1 + 1/2 + 1/4)
+        tensor(0.5714)
     """
     _same_shape("hierarchical_context", student, teacher)
     pool = F.adaptive_avg_pool1d if student.dim() == 3 else F.adaptive_avg_pool2d
@@ -57,6 +62,13 @@ def spectrum_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = No
 
     Raises:
         ValueError: for maps of different shapes, of another number of dimensions, or a mask of another size.
+
+    Example:
+        >>> teacher = torch.tensor([[[0.0, 1.0, 0.0, -1.0]]])
+        >>> bool(spectrum_distance(teacher.roll(1, 2), teacher) < 1e-6)  # the same wave elsewhere
+        True
+        >>> spectrum_distance(torch.zeros(1, 1, 4), teacher)
+        tensor(0.5000)
     """
     _same_shape("spectrum_distance", student, teacher)
     if mask is not None and mask.shape != student.shape[2:]:
@@ -93,6 +105,13 @@ def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
         ValueError: for maps of different numbers of dimensions or samples, or empty maps.
 
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, in the form of its code.
+
+    Example:
+        >>> teacher = torch.tensor([[[0.0, 1.0]]])
+        >>> attention_transfer(5 * teacher, teacher)
+        tensor(0.)
+        >>> attention_transfer(teacher.flip(2), teacher)
+        tensor(1.)
     """
     _map_shapes("attention_transfer", student, teacher)
     if student.dim() != teacher.dim() or len(student) != len(teacher):

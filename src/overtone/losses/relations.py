@@ -17,6 +17,11 @@ def gram(features: Tensor) -> Tensor:
 
     Returns:
         (B, B), not normalised.
+
+    Example:
+        >>> gram(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+        tensor([[1., 1.],
+                [1., 2.]])
     """
     flat = features.flatten(1)  # (B, D)
     return flat @ flat.T
@@ -46,6 +51,13 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: for a batch of one sample.
 
     Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, eq. 4.
+
+    Example:
+        >>> teacher = torch.eye(2)  # two samples, unlike
+        >>> similarity_preserving(7 * teacher, teacher)
+        tensor(0.)
+        >>> similarity_preserving(torch.ones(2, 5), teacher)  # two samples, alike
+        tensor(0.2929)
     """
     return _compare(gram(student), gram(teacher))
 
@@ -53,7 +65,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 def similarity_preserving_merged(
     student: Tensor, teachers: Sequence[Tensor], teacher_weights: Sequence[float]
 ) -> Tensor:
-    r"""Similarity-preserving loss against the teacher_weights-weighted sum of the teachers' raw Gram matrices.
+    r"""Similarity-preserving loss against the weighted sum of the teachers' raw Gram matrices.
 
     .. math:: G_t = \sum_k a_k A_k A_k^T, \quad L = \frac{1}{B^2}\lVert norm(G_t) - norm(A_s A_s^T) \rVert_F^2
 
@@ -68,6 +80,13 @@ def similarity_preserving_merged(
         A scalar >= 0.
 
     Source: Jeon et al., topology-guided distillation (ICML workshop 2024), the published training code.
+
+    Example:
+        >>> student, teachers = torch.eye(2), [torch.eye(2), torch.ones(2, 3)]
+        >>> similarity_preserving_merged(student, teachers, [1.0, 0.0])
+        tensor(0.)
+        >>> similarity_preserving_merged(student, teachers, [1.0, 1.0])
+        tensor(0.2000)
     """
     merged = sum((a * gram(t) for a, t in zip(teacher_weights, teachers, strict=True)), start=gram(teachers[0]) * 0)
     return _compare(gram(student), merged)
@@ -86,6 +105,13 @@ def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: for a batch of one sample.
 
     Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 5.
+
+    Example:
+        >>> teacher = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> bool(relational_distance(3 * teacher + 1, teacher) < 1e-6)  # moved and scaled
+        True
+        >>> relational_distance(torch.tensor([[0.0], [1.0], [2.0]]), teacher)
+        tensor(0.0717)
     """
     if len(student) < 2:
         raise ValueError(f"distances need a batch of at least 2 samples, got {len(student)}")
@@ -111,6 +137,13 @@ def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
         A scalar >= 0; B³ angles are compared.
 
     Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 7.
+
+    Example:
+        >>> teacher = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> bool(relational_angle(3 * teacher + 1, teacher) < 1e-6)  # moved and scaled
+        True
+        >>> relational_angle(torch.tensor([[0.0], [1.0], [2.0]]), teacher)
+        tensor(0.1296)
     """
     return F.smooth_l1_loss(_angles(student), _angles(teacher))
 

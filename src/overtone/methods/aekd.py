@@ -26,7 +26,7 @@ class AEKDConfig(MultiTeacherConfig):
 
 
 class AEKD(MultiTeacherKD):
-    """The teachers' weights, one set a batch, for which their gradients at the student's logits agree best."""
+    """The teachers' weights, one set per batch, for which their gradients at the student's logits agree best."""
 
     NAME: ClassVar[str] = "aekd"
     VERSION: ClassVar[int] = 3

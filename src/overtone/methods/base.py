@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
 from overtone.recipe import PhaseSettings, Section, WeightSettings
+from overtone.shown import Scalar, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 Part = Literal["logits", "embedding", "maps", "class maps"]
@@ -50,10 +51,11 @@ class Method(nn.Module):
         TEACHERS: the least and the largest number of teachers (None: no limit).
         STUDENT: which student it needs, for ``overtone list methods``.
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
+        SHOWS: what its visualisations mean; each of these texts is said once on the page, with the methods' names.
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
-        min_batch: samples a process needs in a batch.
+        min_batch: how many samples each process needs in a batch.
         has_memory_bank: True where something is kept for each training sample, found again by ``Batch.index``.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
@@ -73,6 +75,7 @@ class Method(nn.Module):
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, None)
     STUDENT: ClassVar[str] = "any student"
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
+    SHOWS: ClassVar[tuple[str, ...]] = ()
     INWARD: ClassVar[frozenset[str]] = frozenset()
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
@@ -107,8 +110,11 @@ class Method(nn.Module):
         """What of the logits (B, C) cross-entropy sees: they themselves, unless published code changes them first."""
         return logits
 
-    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """What the method shows of itself on some samples, by name, each (B, ...); nothing unless it has something."""
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Shown]:
+        """What the method shows of itself on a batch's samples, by name; nothing unless it has something.
+
+        Names with slashes, ``TEACHER/STAGE/NAME``, are drawn under a heading of what stands before the last.
+        """
         return {}
 
     def notes(self) -> tuple[str, ...]:
@@ -119,7 +125,7 @@ class Method(nn.Module):
         """What of these teachers' outputs the method cannot match, a sentence each, for ``overtone check``."""
         return ()
 
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, Scalar]:
         """Learned numbers worth following over the epochs, by name; none unless it has some."""
         return {}
 

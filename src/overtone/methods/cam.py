@@ -21,7 +21,7 @@ class CAMConfig(MethodConfig):
     Attributes:
         branch: whose maps are compared, of a two-branch student: ``image`` unless given.
         classes: the true class' map, or all classes' (CAT-KD).
-        size: positions an axis after pooling; the smaller of both maps unless given.
+        size: positions per axis after pooling; the smaller of both maps unless given.
         normalise: each class' map is scaled to length 1, so that only its form counts.
         time: how an image of two moments (a Gramian field) gives a map over time, for a signal student.
         temperature: of the term ``kd``.

@@ -120,7 +120,7 @@ class CRD(Method):
     def _draw(self, rows: Tensor, step: int) -> Tensor:
         """Rows of the memories for each sample, the positive first: (B, K + 1).
 
-        One order of all rows a step and seed, the same on every process and after a resume; a sample gets the first K
+        One order of all rows per step and seed, the same on every process and after a resume; a sample gets the first K
         in it that are of other classes.
         """
         generator = torch.Generator().manual_seed((int(self.seed) + step) % 2**63)

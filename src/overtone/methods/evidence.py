@@ -14,6 +14,7 @@ from overtone.losses import evidence, evidence_distance, joint_evidence, to_grid
 from overtone.methods.activation import check_map, onto
 from overtone.methods.base import Method, MethodConfig, Part
 from overtone.recipe import WeightSettings
+from overtone.shown import Axis, Heatmap, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec, class_maps
 
 
@@ -116,12 +117,23 @@ class Evidence(Method):
             maps = every[torch.arange(len(truth), device=truth.device), truth].unsqueeze(1).clamp(min=0)
         return evidence(to_grid(maps, self.sizes[name]))
 
-    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """The student's attention and its target, (B, T', H', W') each."""
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Shown]:
+        """The target of the student's attention, that attention, and their difference: moments by image positions."""
         assert student.attention is not None
-        size = self.sizes[self.images[0]]
-        both = {"attention": student.attention, "target": self.target(teachers, batch.target)}
-        return {name: held.unflatten(2, size) for name, held in both.items()}
+        mine, target = student.attention, self.target(teachers, batch.target)
+        most = torch.maximum(mine, target).amax((1, 2))
+        # One scale for both, or a map that did not follow would look as if it had.
+        zero_up, both_ways = torch.stack([0 * most, most], 1), torch.stack([-most, most], 1)
+        shown = {
+            "evidence (target)": (target, zero_up),
+            "student’s attention, last epoch": (mine, zero_up),
+            "student minus target": (mine - target, both_ways),
+        }
+        x, y = Axis("image position"), Axis("moment")
+        return {
+            title: Heatmap(title, held, x, y, "share of the attention", span=span)
+            for title, (held, span) in shown.items()
+        }
 
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
@@ -16,8 +18,12 @@ from overtone.frequency import radial_spectrum
 from overtone.losses import hierarchical_context, spectrum_distance
 from overtone.methods.base import Method, MethodConfig, Part, pair_stages
 from overtone.methods.points import Point, PointsConfig, has_point, published_point, read_at
+from overtone.shown import Axis, Curve, Image, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
+FloatArray = npt.NDArray[np.float64]
+UNIT = "mean magnitudes"
+"""What the colours of maps and filters say, over channels."""
 Distance = Literal["mse", "hcl", "spectrum"]
 DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -188,6 +194,12 @@ class LevelMethod(Method):
     min_batch: ClassVar[int] = 2  # batch normalisation of a map of one value needs it
     TEACHER_AT: ClassVar[Point | None] = None
     EMBEDDING: ClassVar[bool] = True
+    SHOWS: ClassVar[tuple[str, ...]] = (
+        "each stage of the student, what its adapter makes of it, and the teacher’s stage, as mean magnitudes over "
+        "channels. The distance between two radial spectra is the root mean square of their difference over the rings "
+        "of frequency, relative to the teacher’s root mean square; of maps of other sizes, the student’s spectrum is "
+        "interpolated at the teacher’s shares of Nyquist.",
+    )
     distance: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
@@ -236,25 +248,32 @@ class LevelMethod(Method):
         except InputError as error:
             raise InputError(f"{self.NAME}, teacher {name!r}, {error}") from error
 
-    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """Of each teacher and stage: the student's map, what its adapter makes of it, the teacher's; and spectra.
-
-        ``TEACHER/STAGE/map.before|after|teacher`` are mean magnitudes over channels, (B, ...), and ``spectrum.*`` their
-        radial spectra, (B, R).
-        """
-        found = {}
+    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Shown]:
+        """Of each teacher and stage: the student's map, what its adapter makes of it, the teacher's; and spectra."""
+        found: dict[str, Shown] = {}
         for name, own in self.levels.items():
             handed = None
             for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 before = level.map_of_student(student)
-                after, handed = adapter(before, handed)
+                after, handed, inside = self.run_adapter(adapter, before, handed)
                 if level.student == "embedding" or not level.compared:
                     continue
-                maps = {"before": before, "after": after, "teacher": level.map_of_teacher(teachers[name])}
-                for what, x in maps.items():
-                    found[f"{name}/{level.student}/map.{what}"] = x.abs().mean(1)
-                    found[f"{name}/{level.student}/spectrum.{what}"] = radial_spectrum(x)
+                teacher = level.map_of_teacher(teachers[name])
+                maps = {"student": before, **inside, "behind the adapter": after, "teacher": teacher}
+                shown: dict[str, Shown] = {title: Image(title, x.abs().mean(1), UNIT) for title, x in maps.items()}
+                shown |= {"radial spectra": _spectra(before, after, teacher)} | self.inner(adapter, len(before))
+                found |= {f"{name}/{level.student}/{key}": one for key, one in shown.items()}
         return found
+
+    def run_adapter(
+        self, adapter: nn.Module, x: Tensor, handed: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """What an adapter gives and hands on, and maps inside it that are worth showing, by title."""
+        return *adapter(x, handed), {}
+
+    def inner(self, adapter: nn.Module, samples: int) -> dict[str, Shown]:
+        """What else an adapter has to show, for so many samples."""
+        return {}
 
     @abstractmethod
     def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
@@ -298,6 +317,23 @@ class LevelMethod(Method):
                     total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
             found[f"map.{name}"] = total
         return found
+
+
+def _spectra(before: Tensor, after: Tensor, teacher: Tensor) -> Curve:
+    """Amplitude by frequency of three maps, and how far the student's two are from the teacher's."""
+    maps = {"student": before, "behind the adapter": after, "teacher": teacher}
+    lines = {title: radial_spectrum(x).double().cpu().numpy() for title, x in maps.items()}  # (B, R) each
+    said = [
+        f"From the teacher’s: student {_apart(mine, theirs)}, behind the adapter {_apart(made, theirs)}."
+        for mine, made, theirs in zip(*lines.values(), strict=True)
+    ]
+    return Curve("radial spectra", lines, Axis("share of Nyquist", (0.0, 1.0)), "amplitude", said)
+
+
+def _apart(mine: FloatArray, teacher: FloatArray) -> str:
+    """The distance between two spectra (R,): the root mean square difference, relative to the teacher's."""
+    difference = np.interp(np.linspace(0, 1, len(teacher)), np.linspace(0, 1, len(mine)), mine) - teacher
+    return f"{np.sqrt(np.mean(difference**2)) / max(float(np.sqrt(np.mean(teacher**2))), 1e-12):.0%}"
 
 
 def _kind(spec: Spec) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -27,8 +25,9 @@ from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Fourier, Name
 from overtone.losses import spectrum_distance
-from overtone.methods.feature_maps import DistanceConfig, Level, LevelMethod
-from overtone.types import Batch, Output
+from overtone.methods.feature_maps import UNIT, DistanceConfig, Level, LevelMethod
+from overtone.shown import Axis, Curve, Heatmap, Scalar, Shown
+from overtone.types import Output
 
 BYTES = 12
 """A parameter's memory in training: itself, its gradient and its momentum, in float32."""
@@ -191,6 +190,10 @@ class FrequencyMethod(LevelMethod):
     """A method whose adapters end in a :class:`Head`, called ``head``."""
 
     zero_when_equal: ClassVar[bool] = False
+    SHOWS: ClassVar[tuple[str, ...]] = (
+        *LevelMethod.SHOWS,
+        "also what goes into frequency attention, what comes out of it, and the magnitude of its learned filter.",
+    )
 
     def doubts(self, teachers: Mapping[str, Output]) -> tuple[str, ...]:
         """Maps with negative values, which heads that end in a ReLU cannot reach."""
@@ -212,43 +215,39 @@ class FrequencyMethod(LevelMethod):
                 )
         return tuple(found)
 
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, Scalar]:
         """How much the global and the local branch count: ``TEACHER/STAGE/g1`` and ``g2``."""
-        found = {}
-        for key, attention in self._attentions():
-            for name, rate in (("g1", "rate_global"), ("g2", "rate_local")):
-                if hasattr(attention, rate):
-                    found[f"{key}/{name}"] = float(getattr(attention, rate).detach())
-        return found
+        title, axis = "Global (g1) and local branch (g2) of frequency attention", "learned value"
+        return {
+            f"{key}/{name}": Scalar(float(getattr(attention, rate).detach()), title, axis)
+            for key, attention in self._attentions()
+            for name, rate in (("g1", "rate_global"), ("g2", "rate_local"))
+            if hasattr(attention, rate)
+        }
 
-    def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """See :class:`LevelMethod`; and what frequency attention does.
+    def run_adapter(
+        self, adapter: nn.Module, x: Tensor, handed: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Also what goes into frequency attention and what comes out of it."""
+        inside: dict[str, Tensor] = {}
 
-        ``TEACHER/STAGE/map.into`` and ``map.out`` are what goes into the module and what comes out of it, mean
-        magnitudes over channels, (B, *size). ``TEACHER/STAGE/filter`` is the learned filter's mean magnitude and
-        ``mask`` how much of each frequency its mask lets pass, (B, *size) with frequency 0 in the middle, for the
-        Fourier transform only; what the mask removes is 0 in both.
-        """
-        ends: dict[str, tuple[Tensor, Tensor]] = {}
-        with ExitStack() as hooks:
-            for key, attention in self._attentions():
-                hooks.enter_context(attention.register_forward_hook(partial(_keep_ends, ends, key)))
-            found = super().visualisations(student, teachers, batch)
-        for key, attention in self._attentions():
-            if f"{key}/map.before" not in found:
-                continue
-            for what, x in zip(("into", "out"), ends[key], strict=True):
-                found[f"{key}/map.{what}"] = x.abs().mean(1)
-            if (
-                attention.filter is None
-                or not isinstance(attention.filter.transform, Fourier)
-                or max(attention.size) < 2
-            ):
-                continue
-            spectra = {"filter": attention.filter.dense().abs().mean((0, 1)), "mask": attention.filter.mask()}
-            for what, spectrum in spectra.items():
-                found[f"{key}/{what}"] = torch.fft.fftshift(spectrum).expand(len(batch.index), *spectrum.shape)
-        return found
+        def keep(module: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
+            inside.update({"into frequency attention": given[0], "out of frequency attention": out})
+
+        head = getattr(adapter, "head", None)  # a level that is not compared has none
+        if head is None:
+            return super().run_adapter(adapter, x, handed)
+        with head.frequency_attention.register_forward_hook(keep):
+            return *adapter(x, handed), inside
+
+    def inner(self, adapter: nn.Module, samples: int) -> dict[str, Shown]:
+        """The learned filter's mean magnitude under its mask, frequency 0 in the middle; of the Fourier transform."""
+        attention = cast(Head, adapter.head).frequency_attention
+        if attention.filter is None or not isinstance(attention.filter.transform, Fourier) or max(attention.size) < 2:
+            return {}
+        spectra = attention.filter.dense().abs().mean((0, 1)), attention.filter.mask()
+        learned, mask = (torch.fft.fftshift(x).expand(samples, *x.shape) for x in spectra)  # (B, *size) each
+        return {"filter": _filter(learned, mask)}
 
     def _attentions(self) -> list[tuple[str, FrequencyAttention]]:
         """Every level's frequency attention, by ``TEACHER/STAGE``, from deep to shallow."""
@@ -265,10 +264,21 @@ class FrequencyMethod(LevelMethod):
         return super().compare(adapter, out, wanted) if mask is None else spectrum_distance(out, wanted, mask)
 
 
-def _keep_ends(
-    ends: dict[str, tuple[Tensor, Tensor]], key: str, module: nn.Module, given: tuple[Tensor], out: Tensor
-) -> None:
-    ends[key] = given[0], out
+def _filter(learned: Tensor, mask: Tensor) -> Shown:
+    """A filter's magnitude with its mask on it, (B, *size) each; what the mask removes is 0."""
+    title = f"learned filter, magnitude {float(learned.min()):.2g} to {float(learned.max()):.2g}"
+    nyquist = "share of Nyquist"
+    if learned.dim() == 2:
+        count = learned.shape[1]
+        first = -2 * (count // 2) / count
+        lines = {"mean magnitude": learned, "mask": mask * learned.max()}
+        said = "The mask’s 0 to 1 is drawn as 0 to the largest magnitude."
+        return Curve(title, lines, Axis(nyquist, (first, first + 2 - 2 / count)), "magnitude", said, ("mask",))
+    edges = [-(2 * (n // 2) + 1) / n for n in learned.shape[1:]]  # a bin reaches half its width beyond its frequency
+    y, x = (Axis(nyquist, (edge, edge + 2)) for edge in edges)
+    open_ = bool((mask >= 0.5).all())
+    said = "The mask lets every frequency pass." if open_ else "The line is the mask’s edge, where half passes."
+    return Heatmap(title, learned, x, y, UNIT, said, area=mask)
 
 
 def make_local_attention(channels: int, dims: int, stage: str) -> LocalAttention:

@@ -12,7 +12,7 @@ from overtone.types import DataInfo, Spec
 
 
 class PSKD(MultiTeacherKD):
-    """One teacher a sample, the surest of those that are right; where none is, only the truth teaches.
+    """One teacher per sample, the surest of those that are right; where none is, only the truth teaches.
 
     Meant for a teacher and an intermediate one that was itself distilled from it (``method:`` of a teacher).
     """

@@ -22,7 +22,7 @@ class SPConfig(PointsConfig):
     Attributes:
         stages: ``last`` as in the paper, or ``all`` (the mean over the stages) as in the wearables literature.
         pairs: student stage -> teacher stage, where depth does not pair them; all of them count.
-        teachers: ``each`` gives one term a teacher, ``merged`` one term against the sum of their Gram matrices.
+        teachers: ``each`` gives one term per teacher, ``merged`` one term against the sum of their Gram matrices.
         teacher_weights: weights of that sum, by teacher.
     """
 

@@ -166,7 +166,7 @@ class AugmentSettings(Section):
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
-        scaling: standard deviation of a factor around 1, one a channel.
+        scaling: standard deviation of a factor around 1, one per channel.
         rotation: largest angle in degrees by which the sensor's frame is turned; channels are triads x, y, z.
         time_warp: how much the speed varies (standard deviation of its logarithm).
         channel_dropout: probability of a channel being silenced.

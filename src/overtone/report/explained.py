@@ -8,31 +8,13 @@ from typing import Any
 import numpy as np
 
 from overtone.explain import Agreement, Explained, agreement
-from overtone.report.figures import (
-    FloatArray,
-    Heat,
-    Line,
-    Panel,
-    figure_box,
-    heat_image,
-    heat_line,
-    image_panel,
-    legend,
-    line_panel,
-)
+from overtone.report import shown
+from overtone.report.figures import FloatArray, Heat, Panel, figure_box, heat_image, heat_line, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
+from overtone.report.shown import SIZE, SQUARE, time_axis
 from overtone.study import RowKind
 
-LEVEL = {
-    "before": "student",
-    "into": "into frequency attention",
-    "out": "out of frequency attention",
-    "after": "behind the adapter",
-    "teacher": "teacher",
-}
-SPECTRA = ("before", "after", "teacher")
-SIZE, SQUARE, FILTER = (240, 180), (180, 180), (222, 210)
 MAPS = {
     "cam": "class activation map",
     "grad-cam": "Grad-CAM",
@@ -50,8 +32,7 @@ def looks(folder: Folder, found: Explained | None) -> Html:
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
     models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, {folder.at}.")
-    compared = _about_levels() if any(name.endswith("/map.before") for name in found.arrays) else None
-    return section("looks", title, *_about(), compared, models, *samples(folder, found))
+    return section("looks", title, *_about(), *shown.meanings(found), models, *samples(folder, found))
 
 
 def _about() -> tuple[Html, ...]:
@@ -70,23 +51,12 @@ def _about() -> tuple[Html, ...]:
     )
 
 
-def _about_levels() -> Html:
-    return note(
-        "Of methods that compare maps: each stage of the student, what its adapter makes of it, and the teacher’s "
-        "stage, as mean magnitudes over channels; of ",
-        tag("b", "frequency attention"),
-        " also what goes into the module and what comes out of it. The distance between two radial spectra is the root "
-        "mean square of their difference over the rings of frequency, relative to the teacher’s root mean square; of "
-        "maps of other sizes, the student’s spectrum is interpolated at the teacher’s shares of Nyquist.",
-    )
-
-
 def samples(folder: Folder, found: Explained) -> list[Html]:
     """A part for every window; the first is open."""
     parts = []
     for number, sample in enumerate(found.about["samples"]):
         name = str(sample["called"])
-        whose = "" if folder.of_images else f", person {sample['group']}"
+        whose = "" if folder.of_images else f", {folder.material.group} {sample['group']}"
         what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
         boxes = [_model(folder, found, number, place, model) for place, model in enumerate(found.about["models"])]
@@ -109,10 +79,8 @@ def _model(folder: Folder, found: Explained, sample: int, place: int, model: Map
     if f"{place}/cross" in found.arrays:
         signal = found.arrays[f"view/{model['branches'][0]['view']}"][sample]
         boxes += _pairs(folder, f"cross-{sample}-{place}", signal, found.arrays[f"{place}/cross"][sample])
-    own = {k: v[sample] for k, v in found.arrays.items() if k.startswith(f"{place}/visualisation/")}
-    boxes += _evidence(f"own-{sample}-{place}", own, place)
-    levels = _levels(folder, f"level-{sample}-{place}", own, place)
-    return tag("div", head, verdict, tag("div", *boxes, class_="maps"), *levels, class_="look")
+    own, lines = shown.boxes(folder, found, place, sample)
+    return tag("div", head, verdict, tag("div", *boxes, *own, class_="maps"), *lines, class_="look")
 
 
 def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
@@ -121,125 +89,31 @@ def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: Floa
     if not held.any():
         return figure_box(title, note("Nothing: no gradient speaks for the class."))
     if held.ndim == 1:
-        axis, end = _time(folder)
+        axis, end = time_axis(folder)
         return figure_box(title, heat_line(Panel(identity, axis, "", title, SIZE), seen, heat, end))
     under = seen if folder.of_images else None
     return figure_box(title, heat_image(Panel(identity, "", "", title, SQUARE), under, heat, folder.of_images))
 
 
-def _time(folder: Folder) -> tuple[str, float]:
-    rate = folder.study.data.rate
-    return ("seconds", folder.length / rate) if rate else ("samples", float(folder.length))
-
-
 def _pairs(folder: Folder, identity: str, signal: FloatArray, held: FloatArray) -> list[Html]:
     """Attention between a signal's moments and an image's positions: the whole, and its sums over either side."""
-    axis, end = _time(folder)
+    axis, end = time_axis(folder)
     over_time, over_image = held.sum((1, 2)).astype(np.float64), held.sum(0).astype(np.float64)
     lines = heat_line(Panel(f"{identity}-t", axis, "", "over time", SIZE), signal, Heat(over_time, False), end)
     square = heat_image(Panel(f"{identity}-i", "", "", "over the image", SQUARE), None, Heat(over_image, False), False)
     return [
-        figure_box(
-            "attention between the branches", _plane(f"{identity}-p", "attention", held, Heat(held, False).span)
-        ),
+        figure_box("attention between the branches", _plane(f"{identity}-p", held)),
         figure_box("attention between the branches over time", lines),
         figure_box("attention between the branches over the image", square),
     ]
 
 
-def _plane(identity: str, title: str, held: FloatArray, span: tuple[float, float]) -> Html:
-    """Moments (up) by image positions (right): (T', H', W') as (T', H' W')."""
-    heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=span[0] < 0, ends=span)
+def _plane(identity: str, held: FloatArray) -> Html:
+    """Attention over moments (up) and image positions (right): (T', H', W') as (T', H' W')."""
+    heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=False)
     moments, positions = heat.values.shape
-    panel = Panel(identity, "image position", "moment", title, SIZE)
+    panel = Panel(identity, "image position", "moment", "attention", SIZE)
     return image_panel(panel, heat.values, (0.0, positions, 0.0, moments), heat.colours, heat.span)
-
-
-def _evidence(identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
-    """The target of the student's attention, that attention at the last epoch, and their difference."""
-    key = f"{place}/visualisation/evidence."
-    if f"{key}target" not in own:
-        return []
-    target, mine = own[f"{key}target"].astype(np.float64), own[f"{key}attention"].astype(np.float64)
-    shown = {
-        "evidence (target)": target,
-        "student’s attention, last epoch": mine,
-        "student minus target": mine - target,
-    }
-    most = float(max(target.max(), mine.max()))
-    spans = [(0.0, most), (0.0, most), (-most, most)]  # one scale, or a map that did not follow would look as if it had
-    return [
-        figure_box(title, _plane(f"{identity}-{number}", title, held, span))
-        for number, ((title, held), span) in enumerate(zip(shown.items(), spans, strict=True))
-    ]
-
-
-def _levels(folder: Folder, identity: str, own: Mapping[str, FloatArray], place: int) -> list[Html]:
-    """What a method on maps compares, a line of boxes for each stage: maps, their spectra, and a learned filter."""
-    prefix = f"{place}/visualisation/"
-    names = [key.removeprefix(prefix).rpartition("/")[0] for key in own if key.endswith("map.before")]
-    lines: list[Html] = []
-    for number, level in enumerate(names):
-        boxes = []
-        for what, said in LEVEL.items():
-            if f"{prefix}{level}/map.{what}" not in own:
-                continue
-            held = own[f"{prefix}{level}/map.{what}"].astype(np.float64)
-            key = f"{identity}-{number}-{what}"
-            if held.ndim == 1:
-                axis, end = _time(folder)
-                drawn = heat_line(Panel(key, axis, "", said, SIZE), None, Heat(held, False), end)
-            else:
-                drawn = heat_image(Panel(key, "", "", said, SQUARE), None, Heat(held, False), folder.of_images)
-            boxes.append(figure_box(said, drawn))
-        boxes.append(_spectra(f"{identity}-{number}-s", own, f"{prefix}{level}"))
-        if f"{prefix}{level}/filter" in own:
-            learned, mask = own[f"{prefix}{level}/filter"].astype(np.float64), own.get(f"{prefix}{level}/mask")
-            boxes.append(_filter(f"{identity}-{number}-f", learned, mask))
-        title = tag("h4", level.partition(".")[2].replace("/", ", "), tag("span", "mean magnitudes", class_="sub"))
-        lines += [title, tag("div", *boxes, class_="maps")]
-    return lines
-
-
-def _spectra(identity: str, own: Mapping[str, FloatArray], level: str) -> Html:
-    """Amplitude by frequency of three maps, from 0 to Nyquist, and how far the student's are from the teacher's."""
-    lines = []
-    for number, what in enumerate(SPECTRA):
-        y = own[f"{level}/spectrum.{what}"].astype(np.float64)
-        lines.append(Line(LEVEL[what], np.linspace(0, 1, len(y)), y, number))
-    before, after, teacher = lines
-    parted = f"From the teacher’s: student {_apart(before, teacher)}, behind the adapter {_apart(after, teacher)}."
-    panel = Panel(identity, "share of Nyquist", "amplitude", "radial spectra", SIZE)
-    return figure_box("radial spectra", legend(lines), line_panel(panel, lines), note(parted))
-
-
-def _apart(mine: Line, teacher: Line) -> str:
-    """The distance between two spectra: the root mean square difference, relative to the teacher's."""
-    difference = np.interp(teacher.x, mine.x, mine.y) - teacher.y
-    return f"{np.sqrt(np.mean(difference**2)) / max(float(np.sqrt(np.mean(teacher.y**2))), 1e-12):.0%}"
-
-
-def _filter(identity: str, held: FloatArray, mask: FloatArray | None) -> Html:
-    """The learned filter's magnitude with its mask on it: frequency 0 in the middle; what the mask removes is 0."""
-    title = f"learned filter, magnitude {held.min():.2g} to {held.max():.2g}"
-    if held.ndim == 1:
-        x = 2 * (np.arange(len(held)) - len(held) // 2) / len(held)
-        panel = Panel(identity, "share of Nyquist", "magnitude", title, SIZE)
-        lines = [Line("mean magnitude", x, held, 0)]
-        if mask is None:
-            return figure_box(title, legend(lines), line_panel(panel, lines))
-        lines.append(Line("mask", x, mask * held.max(), 1, dashed=True))
-        said = note("The mask’s 0 to 1 is drawn as 0 to the largest magnitude.")
-        return figure_box(title, legend(lines), line_panel(panel, lines), said)
-    sides = [-(2 * (n // 2) + 1) / n for n in held.shape]  # a bin reaches half its width beyond its frequency
-    extent = (sides[1], sides[1] + 2, sides[0], sides[0] + 2)
-    panel = Panel(identity, "share of Nyquist", "share of Nyquist", title, FILTER)
-    heat = Heat(held, False)
-    if mask is None:
-        return figure_box(title, image_panel(panel, held, extent, heat.colours, heat.span))
-    passed = mask >= 0.5
-    edge = "The mask lets every frequency pass." if passed.all() else "The line is the mask’s edge, where half passes."
-    return figure_box(title, image_panel(panel, held, extent, heat.colours, heat.span, inside=passed), note(edge))
 
 
 def agreements(folder: Folder) -> Html | None:

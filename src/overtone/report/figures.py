@@ -219,7 +219,7 @@ class Heat:
     def span(self) -> tuple[float, float]:
         """Values at the colour map's ends: symmetric about 0 where signed, else from 0 to at least twice the mean.
 
-        A map that says nothing, every value the same, so has the middle colour and not the strongest.
+        So a map whose values are all equal, which says nothing, has the middle colour and not the strongest.
         """
         if self.ends is not None:
             return self.ends

@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from overtone.data import Material
 from overtone.sealed import DamagedError, read_npz
 from overtone.study import (
     CellResult,
@@ -120,9 +121,14 @@ class Folder:
             yield cell.fold, cell.seed, list(cell.keys)
 
     @property
+    def material(self) -> Material:
+        """What the data are made of."""
+        return self.study.data.material
+
+    @property
     def of_images(self) -> bool:
-        """Whether the data are images, which have neither time nor people."""
-        return isinstance(self.study.data.window, tuple)
+        """Whether the data are images, which have no time."""
+        return self.material.of_images
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -138,7 +144,7 @@ class Folder:
     @property
     def noun(self) -> str:
         """What one of the data is called."""
-        return "image" if self.of_images else "window"
+        return self.material.noun
 
     @property
     def validated(self) -> bool:

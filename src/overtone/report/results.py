@@ -58,7 +58,7 @@ def headline(folder: Folder) -> Html:
     facts = [
         plural(len(study.folds), "fold"),
         plural(len(study.seeds), "seed"),
-        None if folder.of_images else plural(len(data.groups), "person", "people"),
+        None if folder.of_images else plural(len(data.groups), folder.material.group, folder.material.groups),
         plural(data.windows, folder.noun),
         plural(len(data.targets.columns), "class", "classes") if data.targets.counts else None,
         plural(len(data.channels), "channel") + (f" at {data.rate:g} Hz" if data.rate else ""),
@@ -182,7 +182,7 @@ def table(folder: Folder) -> Html:
                 )
             )
     caption = tag("caption", "Test scores of every row", class_="unseen")
-    side = "images" if folder.of_images else "people"
+    side = folder.material.groups
     last: list[Html | str] = [tag("b", "ratio"), ": parameters of the biggest teacher over this row’s."]
     if costly:
         last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
@@ -200,7 +200,7 @@ def table(folder: Folder) -> Html:
         "Results",
         scroll(whole, "Table of results"),
         note(
-            f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows)}. ",
+            f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows, side)}. ",
             *_not_independent(folder),
             *[
                 part
@@ -241,7 +241,11 @@ def _not_independent(folder: Folder) -> list[str]:
     if all(row.folds < 2 for row in folder.rows):
         several = any(row.seeds > 1 for row in folder.rows)
         return ["Seeds repeat the training on one split; other test data would spread the scores further. "] * several
-    return [] if folder.of_images else ["Folds share training people, so the values are not independent. "]
+    return (
+        []
+        if folder.of_images
+        else [f"Folds share training {folder.material.groups}, so the values are not independent. "]
+    )
 
 
 def _source_note(sources: dict[str, int], metric: Metric) -> Html | None:

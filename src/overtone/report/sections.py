@@ -72,11 +72,13 @@ def split(folder: Folder) -> Html:
         return section("split", "Who is where", _image_sides(folder))
     length = data.window
     seconds = f" ({folder.length / data.rate:g} s)" if data.rate else ""
+    groups = folder.material.groups
+    nobody = "Nobody" if groups == "people" else f"No {folder.material.group}"
     return section(
         "split",
         "Who is where",
         note(
-            f"Nobody is on two sides of a fold. {_chooses(folder, 'people')}; test people are reported. ",
+            f"{nobody} is on two sides of a fold. {_chooses(folder, groups)}; test {groups} are reported. ",
             f"A window is {length} samples{seconds}, cut every {data.stride} samples.",
         ),
         tag("div", _sides(folder), _windows(folder), class_="beside"),
@@ -127,7 +129,9 @@ def _sides(folder: Folder) -> Html:
 
     names = [f"fold {f.number}" if words else str(f.number) for f in folds]
     head = tag(
-        "tr", tag("th", "person", scope="col", class_="corner"), *[tag("th", name, scope="col") for name in names]
+        "tr",
+        tag("th", folder.material.group, scope="col", class_="corner"),
+        *[tag("th", name, scope="col") for name in names],
     )
     body = [
         tag("tr", tag("th", group, scope="row"), *[cell(where.get(str(group))) for where in side])
@@ -137,9 +141,10 @@ def _sides(folder: Folder) -> Html:
         tag("tr", tag("th", f"{name} windows", scope="row"), *[tag("td", fold.side(name).windows) for fold in folds])
         for name in ("train", "val", "test")
     ]
-    caption = tag("caption", "Sides by person and fold", None if words else " (tr: train, va: val, te: test)")
+    title = f"Sides by {folder.material.group} and fold"
+    caption = tag("caption", title, None if words else " (tr: train, va: val, te: test)")
     whole = tag("table", caption, tag("thead", head), tag("tbody", *body), tag("tfoot", *sums), class_="sides")
-    return scroll(whole, "Sides by person and fold")
+    return scroll(whole, title)
 
 
 def _windows(folder: Folder) -> Html:
@@ -149,7 +154,7 @@ def _windows(folder: Folder) -> Html:
     turned = "" if max(len(name) for name in columns) <= 4 and len(columns) <= 12 else " turned"
     head = tag(
         "tr",
-        tag("th", "person", scope="col", class_="corner"),
+        tag("th", folder.material.group, scope="col", class_="corner"),
         *[tag("th", tag("span", name), scope="col", title=name) for name in columns],
         tag("th", tag("span", "all"), scope="col") if counts else None,
         class_=f"heads{turned}",
@@ -170,7 +175,7 @@ def _windows(folder: Folder) -> Html:
     ]
     whole = tag("td", sum(targets.total)) if counts else None
     foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in targets.total], whole)
-    text = "Windows by person and class" if counts else "Targets by person"
+    text = f"Windows by {folder.material.group} and class" if counts else f"Targets by {folder.material.group}"
     table = tag(
         "table",
         tag("caption", text),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
 from overtone.study import RowKind, TableRow
-from overtone.study.records import EpochRow
+from overtone.study.records import EpochRow, ScalarDescription
 from overtone.tasks import LOSS, Matrix, Metric, Points
 
 Epochs = list[EpochRow]
@@ -66,7 +66,9 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
         best += [(float(r.epoch), value) for r in epochs if r.epoch == at and (value := of_val(r)) is not None]
     count = plural(len(runs), "run")
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
-    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, watched, own)
+    first = folder.result(next(iter(runs)))
+    scalars = {} if first is None else first.scalars
+    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, watched, own, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
@@ -93,6 +95,7 @@ def _panels(
     name: str,
     watched: Metric,
     own: Sequence[str],
+    scalars: Mapping[str, ScalarDescription],
 ) -> list[Html]:
     terms = list(dict.fromkeys(term for run in runs for row in run for term in row.terms))
     terms.sort(key=lambda term: term not in own)
@@ -131,11 +134,7 @@ def _panels(
             panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
         )
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    scalars = list(dict.fromkeys(key for run in runs for row in run for key in row.scalars))
-    if scalars:
-        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(scalars)]
-        inner = line_panel(panel("g", "learned value", "Learned rates"), drawn, whole_x=True, marks=marks)
-        found.append(figure_box("Global (g1) and local branch (g2) of frequency attention", legend(drawn), inner))
+    found += _scalar_boxes(runs, scalars, f"{identity}-g", marks)
     if phases:
         said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
         found.append(note(f"Phases, parted by dashed lines: {said}."))
@@ -153,6 +152,25 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
         else:
             found.append((row.epoch, row.epoch, row.phase))
     return found
+
+
+def _scalar_boxes(
+    runs: Sequence[Epochs], told: Mapping[str, ScalarDescription], identity: str, marks: Sequence[float]
+) -> list[Html]:
+    """Numbers that methods follow, those of one method and title in one panel, under that method's own words."""
+    keys = dict.fromkeys(key for run in runs for row in run for key in row.scalars)
+    panels: dict[tuple[str, ...], list[str]] = {}
+    for key in keys:
+        method, _, name = key.partition(".")
+        about = told.get(key) or ScalarDescription(title=name)
+        panels.setdefault((method, about.title, about.axis, about.caption), []).append(key)
+    boxes = []
+    for number, ((_, title, axis, caption), own) in enumerate(panels.items()):
+        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(own)]
+        panel = Panel(f"{identity}{number}", "epoch", axis, f"{title} by epoch")
+        inner = line_panel(panel, drawn, whole_x=True, marks=marks)
+        boxes.append(figure_box(title, legend(drawn), inner, *([note(caption)] if caption else [])))
+    return boxes
 
 
 def _scalar(key: str) -> Callable[[EpochRow], float | None]:

@@ -50,6 +50,7 @@ class _Window:
     channels: list[str]
     rate: float | None
     length: int
+    groups: str
 
     def names(self, count: int) -> list[str]:
         """Channel names, or numbers where a view has other channels than the data."""
@@ -70,7 +71,7 @@ def window(folder: Folder) -> Html:
     if folder.of_images:
         figure = figure_box(f"A test image: {held['called']}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
-    about = _Window(data.channels, data.rate, int(held["window"].shape[-1]))
+    about = _Window(data.channels, data.rate, int(held["window"].shape[-1]), folder.material.groups)
     boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
     for number, (name, array) in enumerate(views.items()):
@@ -92,14 +93,14 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     called = f"class {held['called']}" if data.targets.counts else str(held["called"])
     since = f"{start / data.rate:.2f} s" if data.rate else f"sample {start}"
     return (
-        f"Person {held['group']}, {called}, recording {int(held['recording'])}, from {since} on; "
-        f"a test window of fold {folder.study.folds[0].number}."
+        f"{folder.material.group.capitalize()} {held['group']}, {called}, recording {int(held['recording'])}, "
+        f"from {since} on; a test window of fold {folder.study.folds[0].number}."
     )
 
 
 def _view(identity: str, seen: _Seen, array: Array, about: _Window) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
-    caption = seen.shown.caption or f"of type {seen.kind}" * (seen.kind != seen.name)
+    caption = seen.shown.caption.replace("{groups}", about.groups) or f"of type {seen.kind}" * (seen.kind != seen.name)
     title = join("View ", tag("b", seen.name), tag("span", caption, class_="sub"))
     if array.ndim in (1, 2):
         return _lines(identity, title, seen.shown.unit, np.atleast_2d(array), about)
@@ -123,7 +124,7 @@ def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Windo
 
 
 def _images(identity: str, title: Html, seen: _Seen, array: Array, about: _Window) -> Html:
-    """One image a channel, all on one colour scale."""
+    """One image per channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
     finite = array[np.isfinite(array)]

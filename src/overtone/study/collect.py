@@ -55,7 +55,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Mapping[int, list[float]]) -> Estimate | None:
-        """From values by fold, one a seed; None without values."""
+        """From values by fold, one per seed; None without values."""
         if not values:
             return None
         found = apart(values)
@@ -271,11 +271,11 @@ def _once(entries: Sequence[RowCells]) -> list[RowCells]:
     return list({tuple(entry.keys): entry for entry in reversed(entries)}.values())[::-1]
 
 
-def spread_over(rows: list[TableRow]) -> str:
-    """What ± is over in a table of these rows, in words."""
+def spread_over(rows: list[TableRow], groups: str) -> str:
+    """What ± is over in a table of these rows, in words; ``groups`` is what the data calls its groups."""
     folds, seeds = (max((getattr(row, name) for row in rows), default=0) for name in ("folds", "seeds"))
     if folds == 1 and seeds > 1:
-        return "over seeds of one split, not over people"
+        return f"over seeds of one split, not over {groups}"
     return "over folds" + (", seeds averaged inside each" if seeds > 1 else "")
 
 

@@ -87,6 +87,7 @@ def _data(plan: Plan) -> DataDescription:
     summary = task.summary(windows.y, windows.group, len(windows.groups))
     return DataDescription(
         where=windows.where,
+        material=windows.material,
         content=windows.content,
         windows=len(windows),
         window=windows.size[0] if len(windows.size) == 1 else (windows.size[0], windows.size[1]),

@@ -55,9 +55,10 @@ def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, Vi
     if not train.augment.active:
         return
     for name in train.augment.misplaced(len(windows.size)):
+        images = windows.material.of_images
         raise InputError(
-            f"train.augment.{name} is for {'signals' if len(windows.size) == 2 else 'images'}, the data holds "
-            f"{'images, which take crop, flip and resized_crop' if len(windows.size) == 2 else 'signals'}"
+            f"train.augment.{name} is for {'signals' if images else 'images'}, the data holds "
+            f"{'images, which take crop, flip and resized_crop' if images else 'signals'}"
         )
     if train.augment.resized_crop and windows.files is None:
         raise InputError(

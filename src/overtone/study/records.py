@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from overtone.data.base import SIGNALS, Material
 from overtone.engine.loop import ROWS
 from overtone.errors import InputError
 from overtone.files import read_json, write_json
@@ -62,6 +63,14 @@ class Scored(Record):
     macs: int | None = None
 
 
+class ScalarDescription(Record):
+    """What a number is that a method follows over the epochs."""
+
+    title: str
+    axis: str = ""
+    caption: str = ""
+
+
 class CellResult(Scored):
     """``result.json`` of a done cell.
 
@@ -72,6 +81,7 @@ class CellResult(Scored):
         adapters: parameters that were trained besides the model's and thrown away.
         facts: what the task learned from the fold's training targets.
         files: hashes of the cell's files by name.
+        scalars: what the numbers are that methods follow over the epochs.
         parts: of a two-branch student.
     """
 
@@ -86,6 +96,7 @@ class CellResult(Scored):
     adapters: int
     facts: dict[str, Any] = {}
     files: dict[str, str] = {}
+    scalars: dict[str, ScalarDescription] = {}
     parts: dict[str, Scored] = {}
 
     def part(self, name: str) -> Scored:
@@ -167,6 +178,7 @@ class DataDescription(Record):
     """The data as a study saw them; ``window`` is samples, or height and width of images."""
 
     where: str
+    material: Material = SIGNALS
     content: str
     windows: int
     window: int | tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -22,12 +23,22 @@ from overtone.header import SeenTask
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
 from overtone.sealed import digests
+from overtone.shown import Shown, to_file
 from overtone.student import Header, SeenView, branch_header, save_student
 from overtone.study.build import Built, CellInputs, views_of
 from overtone.study.plan import Cell
 from overtone.study.predictions import FILE as PREDICTIONS
 from overtone.study.predictions import write_predictions
-from overtone.study.records import CHECKPOINTS, ERROR, CellResult, CellRun, Scored, write_result, write_run
+from overtone.study.records import (
+    CHECKPOINTS,
+    ERROR,
+    CellResult,
+    CellRun,
+    ScalarDescription,
+    Scored,
+    write_result,
+    write_run,
+)
 from overtone.tap import macs, parameters
 from overtone.tasks import Context, Predictions, Task
 from overtone.types import names_of
@@ -49,14 +60,28 @@ def write_visualisations(inputs: CellInputs, cell: Cell, built: Built, fitted: F
     teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
     with torch.no_grad():
         student = distillation.student(batch.input(cell.view)).float()
-        found: dict[str, Any] = {}
+        found: dict[str, Shown] = {}
+        meaning: dict[str, tuple[str, ...]] = {}
         for name, module in distillation.methods.items():
             method = cast(Method, module)
             part = student.branches[method.branch] if method.branch else student
             shown = method.visualisations(part, teachers, batch)
-            found.update({f"{name}.{key}": held.float().cpu().numpy() for key, held in shown.items()})
+            found |= {f"{name}.{key}": one for key, one in shown.items()}
+            meaning[name] = method.SHOWS if shown else ()
     if found:
-        write_npz(inputs.paths.cell(cell.key) / VISUALISATIONS, {"index": batch.index.cpu().numpy(), **found})
+        told, arrays = to_file(found)
+        about = np.asarray(json.dumps({"shown": told, "meaning": meaning}))
+        index = batch.index.cpu().numpy()
+        write_npz(inputs.paths.cell(cell.key) / VISUALISATIONS, {"about": about, "index": index, **arrays})
+
+
+def _scalars(built: Built) -> dict[str, ScalarDescription]:
+    """What the numbers are that methods follow over the epochs, which ``metrics.jsonl`` holds by name."""
+    return {
+        f"{name}.{key}": ScalarDescription(**scalar.about())
+        for name, method in built.distillation.methods.items()
+        for key, scalar in cast(Method, method).scalars().items()
+    }
 
 
 def write_cell(
@@ -87,6 +112,7 @@ def write_cell(
         macs=macs(model, built.example),
         facts={} if task == inputs.windows.task else task.model_dump(mode="json", exclude_defaults=True),
         files=digests(folder, files),
+        scalars=_scalars(built),
         parts=_parts(built, task, predictions, truth, context) if "signal.last" in predictions else {},
     )
     write_result(folder, result)

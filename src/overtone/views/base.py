@@ -22,7 +22,7 @@ class Shown(BaseModel):
     """How the page draws a view.
 
     Attributes:
-        caption: what it shows, in one line.
+        caption: what it shows, in one line; ``{groups}`` stands for what the data calls its groups.
         unit: what a line's values are.
         labels: of an image's axes where :meth:`View.extents` says what they span; otherwise they are called as in
             ``AXES``.
@@ -51,9 +51,9 @@ class View(BaseModel):
         FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
         channels: numbers of the channels it sees; all unless given (a recipe names them).
         DIMS: of the data it is made from: 1 for signals (C, T), 2 for images (C, H, W).
-        AXES: what the axes of its maps mean, one name an axis: ``time`` where positions follow each other in the
+        AXES: what the axes of its maps mean, one name per axis: ``time`` where positions follow each other in the
             window. Maps whose axes mean the same can be compared.
-        STATE: what :meth:`render` reads of a state: how many finite numbers by name.
+        STATE: the finite numbers that :meth:`render` reads from a state: how many, by name.
         SOURCE: the paper or package that the definition follows, for ``overtone list views``.
         SHOWN: how the page draws it.
     """
@@ -105,7 +105,7 @@ class View(BaseModel):
         return None
 
     def cost(self, size: tuple[int, ...]) -> int:
-        """Values of the largest tensor on the way there."""
+        """How many values the largest tensor holds that is made on the way."""
         return math.prod(self.shape(size) or ())
 
     def check_state(self, state: State, channels: int) -> None:
@@ -135,11 +135,11 @@ class View(BaseModel):
         return windows
 
     def fit(self, stored: Tensor) -> State:
-        """The state that :meth:`render` needs, from what is kept of the training windows, and of no others."""
+        """The state that :meth:`render` needs; ``stored`` is what is kept of the training windows, and of no others."""
         return {}
 
     def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:
-        """What :meth:`render` needs to know of what windows were standardised by, one number a channel.
+        """What :meth:`render` needs to know of what windows were standardised by, one number per channel.
 
         Raises:
             ValueError: for settings that do not fit the data's channels.

@@ -19,6 +19,11 @@ class CustomView(View):
     Attributes:
         function: takes standardised windows (B, C, T) and returns images (B, C', H, W) or signals (B, C', T').
         settings: its keyword arguments.
+
+    Example:
+        >>> view = CustomView(function="torch:cumsum", settings={"dim": 2})
+        >>> view.render(torch.ones(1, 1, 4), {})
+        tensor([[[1., 2., 3., 4.]]])
     """
 
     SOURCE: ClassVar[str] = "your own function (B,C,T) -> (B,C,H,W), as package.module:function"

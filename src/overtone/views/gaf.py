@@ -26,6 +26,10 @@ def paa(x: Tensor, size: int) -> Tensor:
 
     Raises:
         ValueError: if ``size`` is larger than T (there is nothing to average) or below 1.
+
+    Example:
+        >>> paa(torch.tensor([0.0, 2.0, 4.0, 6.0]), 2)
+        tensor([1., 5.])
     """
     length = x.shape[-1]
     if size == length:
@@ -83,6 +87,11 @@ def gramian_angular_field(x: Tensor, size: int, kind: Literal["summation", "diff
         ValueError: for a size outside 1..T.
 
     Source: Wang and Oates, "Imaging Time-Series to Improve Classification and Imputation", IJCAI 2015, eq. 1-5.
+
+    Example:
+        >>> gramian_angular_field(torch.tensor([0.0, 1.0]), 2)
+        tensor([[ 1., -1.],
+                [-1.,  1.]])
     """
     x = paa(x - x[..., :1], size)  # shifted, so that a constant window stays exactly constant under rounding
     low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
@@ -103,6 +112,13 @@ class GAF(View):
     Attributes:
         size: side of the image; at most the window's length.
         kind: ``summation`` or ``difference``.
+
+    Example:
+        >>> view, windows = GAF(size=4), torch.linspace(0, 1, 8).expand(2, 3, 8)
+        >>> view.render(windows, view.fit(windows)).shape
+        torch.Size([2, 3, 4, 4])
+        >>> view.shape((8,))
+        (4, 4)
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")

@@ -18,7 +18,13 @@ class Image(View):
     elsewhere.
 
     Attributes:
-        mean, std: one number a channel, of pixels from 0 to 1.
+        mean, std: one number per channel, of pixels from 0 to 1.
+
+    Example:
+        >>> Image().render(torch.zeros(2, 3, 8, 8), {}).shape
+        torch.Size([2, 3, 8, 8])
+        >>> Image(mean=(0.5,), std=(0.25,)).scaled([127.5], [127.5])  # from the data's mean and deviation, in bytes
+        {'factor': [2.0], 'shift': [0.0]}
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("height", "width")
@@ -31,7 +37,7 @@ class Image(View):
     @model_validator(mode="after")
     def _both(self) -> Image:
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
-            raise ValueError(f"mean and std go together, one number a channel; got {self.mean} and {self.std}")
+            raise ValueError(f"mean and std go together, one number per channel; got {self.mean} and {self.std}")
         return self
 
     def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:

@@ -31,6 +31,11 @@ def markov_transition_field(x: Tensor, size: int, bins: int = 8) -> Tensor:
         ValueError: for a size outside 1..T or fewer than 2 bins.
 
     Source: Wang and Oates, "Encoding Time Series as Images", AAAI workshop 2015; conventions of pyts.
+
+    Example:
+        >>> markov_transition_field(torch.tensor([0.0, 1.0, 0.0, 1.0]), 2, bins=2)
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
     """
     if bins < 2:
         raise ValueError(f"a Markov transition field needs at least 2 bins, got {bins}")
@@ -54,6 +59,12 @@ class MTF(View):
     Attributes:
         size: side of the image; at most the window's length.
         bins: number of levels.
+
+    Example:
+        >>> view, windows = MTF(size=2, bins=2), torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
+        >>> view.render(windows, view.fit(windows))
+        tensor([[[[0.5000, 0.5000],
+                  [0.0000, 1.0000]]]])
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")

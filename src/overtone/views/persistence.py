@@ -34,6 +34,10 @@ def sublevel_diagram(x: Tensor) -> Tensor:
         is, at least 1.
 
     Source: Edelsbrunner, Letscher, Zomorodian 2002 (elder rule); equal to gudhi and ripser on the golden cases.
+
+    Example:
+        >>> sublevel_diagram(torch.tensor([0.0, 3.0, 1.0, 4.0]))  # a valley starts at 1 and meets a deeper one at 3
+        tensor([[1., 3.]])
     """
     lead, length = x.shape[:-1], x.shape[-1]
     flat = x.reshape(-1, length)  # (N, T)
@@ -108,6 +112,12 @@ def persistence_image(
         ValueError: for an empty range or a sigma that is not positive.
 
     Source: Adams et al., "Persistence Images", JMLR 2017, section 4.
+
+    Example:
+        >>> diagram = torch.tensor([[1.0, 3.0]])  # born at 1, lasts 2
+        >>> image = persistence_image(diagram, 2, (0.0, 2.0), (0.0, 4.0), sigma=0.1)
+        >>> round(float(image.sum()), 3)  # its weight is how long it lasts
+        2.0
     """
     sigmas = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
     for name, (low, high) in {"birth": birth_range, "persistence": persistence_range}.items():
@@ -145,14 +155,20 @@ class PersistenceImage(View):
     1st to the 99th percentile, persistence from 0 to the 99th; points beyond lie on the edge. That fills the pixels,
     and did no better on validation people (``results/README.md``).
 
-    The state says which form it is of: lists of pairs, one a channel, or single pairs, as in every student file written
-    before there were two.
+    A state of ``quantiles`` holds lists of pairs, one per channel; one of ``extremes`` holds single pairs, as do all
+    student files from before there were two kinds.
 
     Attributes:
         size: side of the image.
         sigma: width of the Gaussian in pixels.
         kind: ``persim`` (mass per pixel) or ``gudhi`` (density at grid points).
         ranges: ``extremes`` or ``quantiles``.
+
+    Example:
+        >>> view, windows = PersistenceImage(size=4), torch.tensor([[[0.0, 3.0, 1.0, 4.0]]])
+        >>> diagrams = view.prepare(windows)
+        >>> view.render(diagrams, view.fit(diagrams)).shape
+        torch.Size([1, 1, 4, 4])
     """
 
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded

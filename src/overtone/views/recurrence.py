@@ -29,6 +29,12 @@ def recurrence_plot(x: Tensor, dimension: int = 1, delay: int = 1) -> Tensor:
         ValueError: if the window is too short for one pair of vectors.
 
     Source: Eckmann, Kamphorst, Ruelle, "Recurrence Plots of Dynamical Systems", 1987; conventions of pyts.
+
+    Example:
+        >>> recurrence_plot(torch.tensor([0.0, 1.0, 3.0]))
+        tensor([[0., 1., 3.],
+                [1., 0., 2.],
+                [3., 2., 0.]])
     """
     count = vectors_in(x.shape[-1], dimension, delay)
     vectors = torch.stack([x[..., k * delay : k * delay + count] for k in range(dimension)], dim=-1)  # (..., n, m)
@@ -57,6 +63,13 @@ class Recurrence(View):
     Attributes:
         dimension, delay: of the delay vectors.
         size: side of the image, by averaging blocks; None keeps every moment.
+
+    Example:
+        >>> view, windows = Recurrence(size=None), torch.tensor([[[0.0, 1.0, 3.0]]])
+        >>> view.render(windows, view.fit(windows))
+        tensor([[[[0., 1., 3.],
+                  [1., 0., 2.],
+                  [3., 2., 0.]]]])
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("time", "time")
@@ -83,7 +96,7 @@ class Recurrence(View):
         """Nothing is fitted; settings the window cannot give are refused here."""
         if self.size is None and stored.shape[-1] > LARGEST:
             raise ValueError(
-                f"a plot of {stored.shape[-1]} samples has as many pixels a side; set size, at most {LARGEST}"
+                f"a plot of {stored.shape[-1]} samples has as many pixels per side; set size, at most {LARGEST}"
             )
         self.render(stored[:1], {})
         return {}

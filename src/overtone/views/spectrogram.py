@@ -26,6 +26,10 @@ def spectrogram(x: Tensor, length: int = 32, hop: int = 4) -> Tensor:
 
     Raises:
         ValueError: if the transform's window is longer than the signal.
+
+    Example:
+        >>> spectrogram(torch.zeros(1, 64), length=16, hop=8).shape
+        torch.Size([1, 9, 9])
     """
     _check_length(length, x.shape[-1])
     hann = torch.hann_window(length, dtype=x.dtype, device=x.device)
@@ -46,6 +50,11 @@ class Spectrogram(View):
     Attributes:
         length: samples in the transform's window; F = length // 2 + 1.
         hop: samples between them; T' = T // hop + 1.
+
+    Example:
+        >>> view, windows = Spectrogram(length=8, hop=4), torch.arange(16.0).expand(2, 1, 16)
+        >>> view.render(windows, view.fit(windows)).shape
+        torch.Size([2, 1, 5, 5])
     """
 
     AXES: ClassVar[tuple[str, ...]] = ("frequency", "time")
