@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from test_contract import Stop, StopAt, job
 
+from overtone import data, recipe
 from overtone.costs import FLOPS
 from overtone.distill import Distillation
 from overtone.engine import Listener, loop
@@ -19,6 +21,7 @@ from overtone.errors import InputError
 from overtone.models import FAMILIES, VERSION, Staged, WideResNet, build, fingerprint, sketch
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, load_student, save_student
+from overtone.study import execute, make_plan
 from overtone.tap import Tap, macs, parameters, probe
 
 SHAPES = {1: (6, 37), 2: (3, 9, 12)}
@@ -496,7 +499,7 @@ def recurrent(inputs, width, gates):
     [
         ("patch_transformer6-64", (304_582, 4_964_736)),
         ("gru-64", (64_134, 8_012_160)),
-        ("deepconvlstm-64", (458_054, 47_432_448)),
+        ("deepconvlstm-64", (458_054, 97_764_096)),
         ("tinierhar-8", (12_563, 611_520)),
     ],
 )
@@ -543,3 +546,14 @@ def test_parameters_and_macs_equal_the_count_by_hand():
     for name in of:
         model = build(name, (channels, length), classes)
         assert (name, parameters(model), macs(model, example((channels, length)))) == (name, of[name], macs_of[name])
+
+
+def test_a_study_of_a_gru_and_a_patch_transformer(tiny, tmp_path):
+    tiny["teachers"] = {"patches": {"view": "signal", "model": "patch_transformer3-8", "epochs": 1}}
+    tiny["student"] = {"model": "gru-8", "epochs": 1}
+    tiny["methods"] = [{"name": name, "teachers": ["patches"]} for name in ("kd", "fam_layer")]
+    study = recipe.validate(tiny)
+    plan = make_plan(study, data.load(study.data))
+    assert execute(plan, tmp_path) == {}
+    rows = [json.loads((tmp_path / "cells" / key / "metrics.jsonl").read_text()) for key in plan.cells]
+    assert {name for row in rows for name in row["terms"]} == {"ce", "kd.kl", "fam_layer.map.patches"}
