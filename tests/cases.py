@@ -28,6 +28,7 @@ DEEPEST: dict[str, Any] = {"pairs": {"stage3": "stage3"}}
 """Embedding and one stage: forms of frequency attention need no more; the case without settings has all stages."""
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("kd", {}),
+    ("mimic", {}),
     ("aver", {"average": "loss"}),
     ("aver", {"average": "prob"}),
     ("aver", {"average": "logit"}),

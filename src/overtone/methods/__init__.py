@@ -28,6 +28,7 @@ from overtone.methods.fitnet import FitNet
 from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
 from overtone.methods.logit_std import LogitStd
+from overtone.methods.mimic import Mimic
 from overtone.methods.multi_teacher import MultiTeacherKD, average_kd
 from overtone.methods.progressive import Progressive
 from overtone.methods.pskd import PSKD
@@ -40,7 +41,7 @@ from overtone.tasks import Classification, Regression, Task
 from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
-    *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
+    *(KD, DKD, Dist, LogitStd, Mimic),  # logits, each teacher by itself
     *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
     *(FitNet, AT, Review, FamLayer, FamReview),  # maps
@@ -219,7 +220,7 @@ def default_weights(
         own = kind.default_weights(config)
         for term in task.terms:
             defaults.setdefault(term, own.get(term, 1.0))
-        tasks_own = {*task.terms, *Classification.TERMS}
+        tasks_own = {*task.terms, *Classification.TERMS, *Regression.TERMS}
         defaults.update({f"{kind.NAME}.{term}": w for term, w in own.items() if term not in tasks_own})
     for term in task.terms:
         defaults.setdefault(term, 1.0)

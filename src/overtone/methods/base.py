@@ -13,7 +13,7 @@ from overtone.recipe import PhaseSettings, Section, WeightSettings
 from overtone.shown import Scalar, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
-Part = Literal["logits", "embedding", "maps", "class maps"]
+Part = Literal["logits", "outputs", "embedding", "maps", "class maps"]
 
 
 class MethodConfig(Section):

@@ -18,7 +18,7 @@ class PerTeacher(Method):
 
     Attributes:
         PARTS: what the parts are called.
-        READS: ``logits`` or ``embedding``, which are compared.
+        READS: ``logits``, ``outputs`` (the same tensor, whatever the task) or ``embedding``, which are compared.
     """
 
     PARTS: ClassVar[tuple[str, ...]]
@@ -26,7 +26,11 @@ class PerTeacher(Method):
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """What :attr:`READS` says."""
-        return Needs(frozenset({cls.READS}), dict.fromkeys(teachers, frozenset({cls.READS})))
+        return Needs(frozenset({cls._field()}), dict.fromkeys(teachers, frozenset({cls._field()})))
+
+    @classmethod
+    def _field(cls) -> str:
+        return "embedding" if cls.READS == "embedding" else "logits"
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -46,6 +50,6 @@ class PerTeacher(Method):
         """Every part of every teacher."""
         found = {}
         for name, teacher in teachers.items():
-            parts = self.compare(name, getattr(student, self.READS), getattr(teacher, self.READS), batch.target)
+            parts = self.compare(name, getattr(student, self._field()), getattr(teacher, self._field()), batch.target)
             found.update({f"{part}.{name}": value for part, value in zip(self.PARTS, parts, strict=True)})
         return {term: found[term] for term in self.terms}
