@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box, legend, line_panel
+from overtone.report.figures import Line, dot_key, figure_box, legend, line_panel
 from overtone.report.folder import Array, Folder
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+from overtone.report.plot import FloatArray, Panel
 from overtone.study import TableRow
 
 Epochs = list[dict[str, Any]]
@@ -25,7 +26,7 @@ def curves(folder: Folder) -> Html:
     distilled = [row for row in shown if row.kind == "method" and row is not folder.baseline() and row.accuracy]
     first = max(distilled, key=lambda row: row.accuracy.mean if row.accuracy else 0.0, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
-    parts = [_row_curves(folder, row, number, row in opened) for number, row in enumerate(shown)]
+    parts = [_row_curves(folder, row, row in opened) for row in shown]
     return section(
         "curves",
         "Training, term by term",
@@ -45,7 +46,7 @@ def row_title(row: TableRow) -> Html:
     return join(tag("b", row.method), tag("span", " · ".join(t for t in (teachers, model) if t), class_="sub"))
 
 
-def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Html:
+def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     keys = [keys[0] for _, _, keys in folder.cells_of(row) if folder.result(keys[0]) is not None]
     runs = {key: epochs for key in keys if (epochs := folder.epochs(key))}
     if not runs:
@@ -59,7 +60,7 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
     count = plural(len(runs), "run")
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
     scalars = (folder.result(next(iter(runs))) or {}).get("scalars", {})
-    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, scalars)
+    panels = _panels(list(runs.values()), best, row.method, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
@@ -67,7 +68,6 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
 def _panels(
     runs: Sequence[Epochs],
     best: list[tuple[float, float]],
-    identity: str,
     name: str,
     scalars: Mapping[str, Mapping[str, str]],
 ) -> list[Html]:
@@ -83,10 +83,10 @@ def _panels(
     phases = _phases(runs[0])
     marks = [first - 0.5 for first, _, _ in phases[1:]]
 
-    def panel(suffix: str, y: str, what: str) -> Panel:
-        return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
+    def panel(y: str, what: str) -> Panel:
+        return Panel("epoch", y, f"{what} of {name} by epoch")
 
-    frame = panel("a", "accuracy, %", "Training and validation accuracy" if chosen else "Training accuracy")
+    frame = panel("accuracy, %", "Training and validation accuracy" if chosen else "Training accuracy")
     drawn, dots = ([validation, training], [dot_key(validation, "best epoch")]) if chosen else ([training], [])
     accuracy = line_panel(frame, drawn, best, whole_x=True, marks=marks)
     found = [
@@ -94,17 +94,15 @@ def _panels(
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
-            line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
+            line_panel(panel("mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
         ),
     ]
     # With cross-entropy alone at weight 1 this panel would repeat the one before.
     if len(terms) > 1 or any(row["weights"].get(t) != 1 for run in runs for row in run for t in terms):
         drawn = [*weighted, total]
-        inner = line_panel(
-            panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
-        )
+        inner = line_panel(panel("weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks)
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    found += _scalar_boxes(runs, scalars, f"{identity}-g", marks)
+    found += _scalar_boxes(runs, scalars, marks)
     if phases:
         said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
         found.append(note(f"Phases, parted by dashed lines: {said}."))
@@ -124,9 +122,7 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
     return found
 
 
-def _scalar_boxes(
-    runs: Sequence[Epochs], told: Mapping[str, Mapping[str, str]], identity: str, marks: Sequence[float]
-) -> list[Html]:
+def _scalar_boxes(runs: Sequence[Epochs], told: Mapping[str, Mapping[str, str]], marks: Sequence[float]) -> list[Html]:
     """Numbers that methods follow, those of one method and title in one panel, under that method's own words."""
     keys = dict.fromkeys(key for run in runs for row in run for key in row.get("scalars", {}))
     panels: dict[tuple[str, ...], list[str]] = {}
@@ -135,9 +131,9 @@ def _scalar_boxes(
         about = told.get(key, {"title": name})
         panels.setdefault((method, *(about.get(what, "") for what in ("title", "axis", "caption"))), []).append(key)
     boxes = []
-    for number, ((_, title, axis, caption), own) in enumerate(panels.items()):
+    for (_, title, axis, caption), own in panels.items():
         drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(own)]
-        panel = Panel(f"{identity}{number}", "epoch", axis, f"{title} by epoch")
+        panel = Panel("epoch", axis, f"{title} by epoch")
         inner = line_panel(panel, drawn, whole_x=True, marks=marks)
         boxes.append(figure_box(title, legend(drawn), inner, *([note(caption)] if caption else [])))
     return boxes

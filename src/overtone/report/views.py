@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from overtone.report.figures import Line, Panel, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
+from overtone.report.figures import Line, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Array, Folder
 from overtone.report.html import Html, join, note, section, tag
+from overtone.report.plot import Panel
 
 MOST_IMAGES = 6
 MOST_LINES = 8
@@ -53,11 +54,11 @@ def window(folder: Folder) -> Html:
         [str(c) for c in data["channels"]], data["rate"], int(held["window"].shape[-1]), folder.material.groups
     )
     given = folder.study["recipe"].get("views", {})
-    boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
+    boxes = [_lines("As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
-    for number, (name, array) in enumerate(views.items()):
+    for name, array in views.items():
         kind = str((given.get(name) or {}).get("type") or name)
-        boxes.append(_view(f"view-{number}", name, kind, array, about, held.get(f"extent.{name}")))
+        boxes.append(_view(name, kind, array, about, held.get(f"extent.{name}")))
     wide = [box for box, is_wide in boxes if is_wide]
     narrow = [box for box, is_wide in boxes if not is_wide]
     return section(
@@ -80,34 +81,34 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     )
 
 
-def _view(identity: str, name: str, kind: str, array: Array, about: _Window, extent: Array | None) -> tuple[Html, bool]:
+def _view(name: str, kind: str, array: Array, about: _Window, extent: Array | None) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
     said = ABOUT.get(kind, f"of type {kind}" * (kind != name))
     if kind == "signal":
         said = f"standardised with mean and deviation of the training {about.groups}"
     title = join("View ", tag("b", name), tag("span", said, class_="sub"))
     if array.ndim in (1, 2):
-        return _lines(identity, title, "standardised" if kind == "signal" else "value", np.atleast_2d(array), about)
+        return _lines(title, "standardised" if kind == "signal" else "value", np.atleast_2d(array), about)
     if array.ndim == 3:
-        return _images(identity, title, kind, array, about, extent), True
+        return _images(title, kind, array, about, extent), True
     shape = " × ".join(str(size) for size in array.shape)
     return tag("figure", tag("figcaption", title), note(f"Not drawn: its shape is {shape}.")), True
 
 
-def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Window) -> tuple[Html, bool]:
+def _lines(title: str | Html, y: str, array: Array, about: _Window) -> tuple[Html, bool]:
     """Channels over time, or over positions where a view has another length than the window."""
     names, length = about.names(len(array)), array.shape[1]
     axis, end = about.time if length == about.length else ("position", float(length))
     x = np.arange(length) * (end / length)
     drawn = [Line(names[n], x, array[n].astype(np.float64), n) for n in range(min(len(array), MOST_LINES))]
-    panel = Panel(identity, axis, y, f"{len(drawn)} channels of one window over {axis}", (540, 280))
+    panel = Panel(axis, y, f"{len(drawn)} channels of one window over {axis}", (540, 280))
     parts: list[Html] = [legend(drawn), line_panel(panel, drawn, most=1000)]
     if len(array) > len(drawn):
         parts.append(note(f"The first {len(drawn)} of {len(array)} channels."))
     return figure_box(title, *parts), False
 
 
-def _images(identity: str, title: Html, kind: str, array: Array, about: _Window, fitted: Array | None) -> Html:
+def _images(title: Html, kind: str, array: Array, about: _Window, fitted: Array | None) -> Html:
     """One image per channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
@@ -124,7 +125,7 @@ def _images(identity: str, title: Html, kind: str, array: Array, about: _Window,
     for number in range(min(len(array), MOST_IMAGES)):
         own = fitted[number] if fitted is not None and fitted.ndim == 2 else fitted  # ranges of each channel, or of all
         x, y, extent = _image_axes(kind, array, about, own)
-        panel = Panel(f"{identity}-{number}", x, y, f"{kind} of channel {names[number]}", (190, 182))
+        panel = Panel(x, y, f"{kind} of channel {names[number]}", (190, 182))
         image = image_panel(panel, array[number], extent, colours, (low, high), 0.5 if kind == "pi" else 1.0)
         boxes.append(tag("figure", tag("figcaption", names[number]), image))
     limited = f"The first {len(boxes)} of {len(array)} channels." if len(array) > len(boxes) else None
