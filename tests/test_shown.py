@@ -262,13 +262,14 @@ def test_levels_show_frequency_attention_its_mask_and_distances(tmp_path: Path, 
         "fam.t/stage1/student": Image("student", torch.rand(1, *size), "mean magnitudes"),
         "fam.t/stage1/filter": _filter(mask * 0.25, mask),
     }
-    meaning = {"fam": FrequencyMethod.SHOWS, "review": LevelMethod.SHOWS}
+    meaning = {"fam": FrequencyMethod.SHOWS, "review": LevelMethod.SHOWS, "mine": "one text, no tuple"}
     page = page_of(tmp_path / "a", shown, meaning)
     assert list(figures(page)) == ["student", "learned filter, magnitude 0 to 0.25"]
     assert re.search("<h4>t, stage1<span[^>]*>mean magnitudes</span></h4>", page)
     assert ("The line is the mask’s edge" if dims == 2 else "The mask’s 0 to 1") in page
     assert ('class="edge"' in page) == (dims == 2)
     assert "<b>fam, review</b>: each stage of the student" in page
+    assert "<b>mine</b>: one text, no tuple</p>" in page
     assert "<b>fam</b>: also what goes into frequency attention" in page
     everything = page_of(tmp_path / "b", {"fam.t/stage1/filter": _filter(mask, torch.ones(1, *size))}, {})
     assert ("The mask lets every frequency pass." in everything) == (dims == 2)

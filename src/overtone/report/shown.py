@@ -27,7 +27,7 @@ def meanings(found: Explained) -> list[Html]:
     names: dict[str, list[str]] = {}
     for model in found.about["models"]:
         for method, texts in model["meaning"].items():
-            for said in texts:
+            for said in (texts,) if isinstance(texts, str) else texts:  # one text without its comma is an easy slip
                 names.setdefault(said, []).append(method)
     return [note(tag("b", ", ".join(dict.fromkeys(own))), ": ", said) for said, own in names.items()]
 
