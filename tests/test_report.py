@@ -27,9 +27,10 @@ from overtone.data.base import PEOPLE
 from overtone.display import table
 from overtone.errors import InputError
 from overtone.report import write_page
-from overtone.report.figures import Heat, Panel, heat_image, image_panel
+from overtone.report.figures import Heat, heat_image, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, escape, join, tag
+from overtone.report.plot import Panel
 from overtone.report.results import short
 from overtone.report.sections import recipe_text
 from overtone.study import Estimate, collect, write_tables
@@ -582,15 +583,17 @@ def test_a_teacher_that_no_seed_decides_counts_once_a_fold(tmp_path: Path) -> No
 def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:
     inside = np.ones((4, 4), dtype=bool)
     inside[1:3, 2] = False
-    panel = Panel("p", "", "", "area", (120, 120))
+    panel = Panel("", "", "area", (120, 120))
     drawn = image_panel(panel, np.zeros((4, 4)), (0.0, 4.0, 0.0, 4.0), "YlOrRd", (0.0, 1.0), inside=inside)
     plain = image_panel(panel, np.zeros((4, 4)), (0.0, 4.0, 0.0, 4.0), "YlOrRd", (0.0, 1.0))
-    lines = [re.findall(r"[\d.]+", path) for path in re.findall(r'<path d="([^"]*)"[^>]*stroke: #333', drawn)]
+    path = re.search(r'class="edge" d="([^"]*)"', drawn)
+    assert path is not None
+    lines = [re.findall(r"[\d.]+", line) for line in path[1].split("M")[1:]]
     found = {tuple(round((float(v) - 10) / 25) for v in line) for line in lines}
     down = {(2, 3, 2, 2), (2, 2, 2, 1), (3, 3, 3, 2), (3, 2, 3, 1)}  # from (x, y) to (x, y), y downwards
     across = {(2, 3, 3, 3), (2, 1, 3, 1)}
     assert found == down | across
-    assert "#333" not in plain
+    assert 'class="edge"' not in plain
 
 
 def pixels_of(drawn: str) -> np.ndarray:
@@ -607,7 +610,7 @@ def colour(name: str, share: float) -> np.ndarray:
 @pytest.mark.parametrize("upright", [True, False])
 def test_a_map_alone_is_a_picture_of_even_squares(upright: bool) -> None:
     values = np.array([[0.0, 1.0], [2.0, 4.0]])
-    drawn = heat_image(Panel("p", "", "", 'a "map"', (60, 40)), None, Heat(values, False), upright)
+    drawn = heat_image(Panel("", "", 'a "map"', (60, 40)), None, Heat(values, False), upright)
     ((name, attributes),) = Reader(drawn).tags
     assert (name, attributes["alt"], attributes["class"]) == ("img", 'a "map"', "panel")
     assert (attributes["width"], attributes["height"]) == ("60", "40")
@@ -624,7 +627,7 @@ def test_a_map_alone_is_a_picture_of_even_squares(upright: bool) -> None:
 
 def test_a_map_over_a_picture_is_smooth_and_lets_it_through() -> None:
     seen = np.stack([np.array([[0.0, 1.0], [1.0, 3.0]])] * 3) * np.array([1.0, 2.0, 3.0])[:, None, None]
-    panel = Panel("p", "", "", "map", (60, 60))
+    panel = Panel("", "", "map", (60, 60))
     flat = pixels_of(heat_image(panel, seen, Heat(np.full((3, 3), -2.0), True), True)).astype(float)
     for row, column, grey in ((0, 0, 0.0), (0, 1, 1 / 3), (1, 0, 1 / 3), (1, 1, 1.0)):
         square = flat[10 + 20 * row : 30 + 20 * row, 10 + 20 * column : 30 + 20 * column, :3]

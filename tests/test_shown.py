@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from matplotlib.ticker import LogLocator, MaxNLocator
 from rich.console import Console
 from test_report import Fake
 from typer.testing import CliRunner
@@ -27,8 +28,11 @@ from overtone.methods.kd import KD
 from overtone.overview import show_explained
 from overtone.report import write_page
 from overtone.report.explained import looks
+from overtone.report.figures import Line, line_panel
 from overtone.report.folder import Folder
 from overtone.report.page import page
+from overtone.report.plot import Axis as Ends
+from overtone.report.plot import Panel, Plot
 from overtone.shown import TIME, Axis, Curve, Heatmap, Image, Scalar, Shown, from_file, to_file
 
 RECIPE = """
@@ -258,13 +262,14 @@ def test_levels_show_frequency_attention_its_mask_and_distances(tmp_path: Path, 
         "fam.t/stage1/student": Image("student", torch.rand(1, *size), "mean magnitudes"),
         "fam.t/stage1/filter": _filter(mask * 0.25, mask),
     }
-    meaning = {"fam": FrequencyMethod.SHOWS, "review": LevelMethod.SHOWS}
+    meaning = {"fam": FrequencyMethod.SHOWS, "review": LevelMethod.SHOWS, "mine": "one text, no tuple"}
     page = page_of(tmp_path / "a", shown, meaning)
     assert list(figures(page)) == ["student", "learned filter, magnitude 0 to 0.25"]
     assert re.search("<h4>t, stage1<span[^>]*>mean magnitudes</span></h4>", page)
     assert ("The line is the mask’s edge" if dims == 2 else "The mask’s 0 to 1") in page
-    assert ("#333" in page) == (dims == 2)
+    assert ('class="edge"' in page) == (dims == 2)
     assert "<b>fam, review</b>: each stage of the student" in page
+    assert "<b>mine</b>: one text, no tuple</p>" in page
     assert "<b>fam</b>: also what goes into frequency attention" in page
     everything = page_of(tmp_path / "b", {"fam.t/stage1/filter": _filter(mask, torch.ones(1, *size))}, {})
     assert ("The mask lets every frequency pass." in everything) == (dims == 2)
@@ -291,6 +296,57 @@ def test_what_data_is_made_of_comes_from_its_source_and_from_older_studies() -> 
     assert Material.read({"window": [32, 32]}).noun == "image"
     assert Material.read({"window": 100}) == Material()
     assert Material.read({"window": 100, "material": json.loads(json.dumps(asdict(PEOPLE)))}) == PEOPLE
+
+
+def test_values_lie_where_the_axes_say() -> None:
+    x = Ends.over(0.0, 10.0, MaxNLocator(5))
+    y = Ends.around(np.array([1.0, np.nan, 100.0, -3.0]), 0.5, LogLocator(10, subs=(1.0,), numticks=6), log=True)
+    assert (y.low, y.high) == pytest.approx((0.1, 1000))  # half of two decades beyond either end
+    plot = Plot(Panel("x", "y", "panel", (162, 150)), x, y)  # 100 by 100 between the margins
+    along, up = plot.place(np.array([0.0, 5.0, 10.0]), np.array([0.1, 10.0, 1000.0]))
+    assert along == pytest.approx([52, 102, 152])
+    assert up == pytest.approx([110, 60, 10])
+    assert (
+        plot.path(np.array([0.0, 5.0, 5.0, 10.0]), np.array([10.0, 10.0, np.nan, 10.0]))
+        == "M52.0 60.0L102.0 60.0M152.0 60.0"
+    )
+    drawn = plot.svg(grid=True)
+    assert re.findall(">([^<]+)</text>", drawn) == [
+        "0",
+        "2",
+        "4",
+        "6",
+        "8",
+        "10",
+        "0.1",
+        "1",
+        "10",
+        "100",
+        "1000",
+        "x",
+        "y",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([-0.25, 0.0, 0.25], ["−0.25", "0.00", "0.25"]),
+        ([-5.6e-17, 0.1, 0.2], ["0.0", "0.1", "0.2"]),
+        ([2.5, 5.0], ["2.5", "5.0"]),
+        ([0.0, 2e6], ["0", "2e+06"]),
+        ([0.0], ["0"]),
+        ([], []),
+    ],
+)
+def test_ticks_have_the_digits_they_need(ticks: list[float], labels: list[str]) -> None:
+    assert Ends(0.0, 1.0, np.asarray(ticks)).labels == labels
+
+
+def test_a_line_without_a_finite_value_is_an_empty_panel() -> None:
+    nothing = Line("a", np.arange(3.0), np.full(3, np.nan))
+    assert "NaN" not in line_panel(Panel("x", "y", "panel"), [nothing])
+    assert "nan" not in line_panel(Panel("x", "y", "panel"), [nothing])
 
 
 def test_spectra_say_how_far_they_are_from_the_teachers() -> None:

@@ -15,8 +15,8 @@ from overtone.methods.per_teacher import PerTeacher
 class Mimic(PerTeacher):
     """Term ``output.TEACHER``: mean squared error of the last layers' outputs.
 
-    Of classifiers these are logits (Ba & Caruana 2014, equation 1), of a regression values in standard deviations of the
-    training targets.
+    Of classifiers these are logits (Ba & Caruana 2014, equation 1), of a regression values in standard deviations of
+    the training targets.
     """
 
     NAME: ClassVar[str] = "mimic"

@@ -9,9 +9,10 @@ import numpy as np
 
 from overtone.explain import Agreement, Explained, agreement
 from overtone.report import shown
-from overtone.report.figures import FloatArray, Heat, Panel, figure_box, heat_image, heat_line, image_panel
+from overtone.report.figures import Heat, figure_box, heat_image, heat_line, image_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, scroll, section, tag
+from overtone.report.plot import FloatArray, Panel
 from overtone.report.shown import SIZE, SQUARE, time_axis
 from overtone.study import RowKind
 
@@ -74,45 +75,44 @@ def _model(folder: Folder, found: Explained, sample: int, place: int, model: Map
         seen = found.arrays[f"view/{branch['view']}"][sample]
         for kind in branch["maps"]:
             held = found.arrays[f"{place}/{branch['name']}/{kind}"][sample]
-            identity = f"look-{sample}-{place}-{branch['name']}-{kind}"
-            boxes.append(_box(folder, identity, f"{MAPS[kind]} over {branch['view']}", seen, held, kind == "cam"))
+            boxes.append(_box(folder, f"{MAPS[kind]} over {branch['view']}", seen, held, kind == "cam"))
     if f"{place}/cross" in found.arrays:
         signal = found.arrays[f"view/{model['branches'][0]['view']}"][sample]
-        boxes += _pairs(folder, f"cross-{sample}-{place}", signal, found.arrays[f"{place}/cross"][sample])
+        boxes += _pairs(folder, signal, found.arrays[f"{place}/cross"][sample])
     own, lines = shown.boxes(folder, found, place, sample)
     return tag("div", head, verdict, tag("div", *boxes, *own, class_="maps"), *lines, class_="look")
 
 
-def _box(folder: Folder, identity: str, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
+def _box(folder: Folder, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
     """A map over what the model sees: a strip behind a signal, colours over a photograph, the map alone of others."""
     heat = Heat(held.astype(np.float64), signed)
     if not held.any():
         return figure_box(title, note("Nothing: no gradient speaks for the class."))
     if held.ndim == 1:
         axis, end = time_axis(folder)
-        return figure_box(title, heat_line(Panel(identity, axis, "", title, SIZE), seen, heat, end))
+        return figure_box(title, heat_line(Panel(axis, "", title, SIZE), seen, heat, end))
     under = seen if folder.of_images else None
-    return figure_box(title, heat_image(Panel(identity, "", "", title, SQUARE), under, heat, folder.of_images))
+    return figure_box(title, heat_image(Panel("", "", title, SQUARE), under, heat, folder.of_images))
 
 
-def _pairs(folder: Folder, identity: str, signal: FloatArray, held: FloatArray) -> list[Html]:
+def _pairs(folder: Folder, signal: FloatArray, held: FloatArray) -> list[Html]:
     """Attention between a signal's moments and an image's positions: the whole, and its sums over either side."""
     axis, end = time_axis(folder)
     over_time, over_image = held.sum((1, 2)).astype(np.float64), held.sum(0).astype(np.float64)
-    lines = heat_line(Panel(f"{identity}-t", axis, "", "over time", SIZE), signal, Heat(over_time, False), end)
-    square = heat_image(Panel(f"{identity}-i", "", "", "over the image", SQUARE), None, Heat(over_image, False), False)
+    lines = heat_line(Panel(axis, "", "over time", SIZE), signal, Heat(over_time, False), end)
+    square = heat_image(Panel("", "", "over the image", SQUARE), None, Heat(over_image, False), False)
     return [
-        figure_box("attention between the branches", _plane(f"{identity}-p", held)),
+        figure_box("attention between the branches", _plane(held)),
         figure_box("attention between the branches over time", lines),
         figure_box("attention between the branches over the image", square),
     ]
 
 
-def _plane(identity: str, held: FloatArray) -> Html:
+def _plane(held: FloatArray) -> Html:
     """Attention over moments (up) and image positions (right): (T', H', W') as (T', H' W')."""
     heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=False)
     moments, positions = heat.values.shape
-    panel = Panel(identity, "image position", "moment", "attention", SIZE)
+    panel = Panel("image position", "moment", "attention", SIZE)
     return image_panel(panel, heat.values, (0.0, positions, 0.0, moments), heat.colours, heat.span)
 
 

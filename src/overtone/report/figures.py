@@ -1,69 +1,33 @@
 """Figures as inline SVG: one small panel each, so that a page can put them side by side or below each other.
 
 Words stay out of the panels (but for the axes): legends are HTML beside them, which wraps and can be read aloud.
-Colours are written as CSS variables, so that figures follow the page's light or dark theme.
 """
 
 from __future__ import annotations
 
 import io
-import re
-import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import PowerNorm, to_hex
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.colors import to_hex
+from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
-from overtone.report.html import Html, escape, join, tag
+from overtone.report.html import Html, join, tag
+from overtone.report.plot import MARGIN, Axis, FloatArray, Panel, Plot, all_values
 
-FloatArray = npt.NDArray[np.float64]
-
-# Stand-ins that matplotlib can draw; each becomes a CSS variable of page.css in the finished SVG.
-COLOURS = {
-    "#000001": "var(--ink)",
-    "#000002": "var(--muted)",
-    "#000003": "var(--line)",
-    **{f"#0000{16 + n:02x}": f"var(--series-{n})" for n in range(8)},
-}
-INK, MUTED, LINE, *SERIES = COLOURS
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-
-MARGIN = 10
-"""Round a panel, in CSS pixels, where no axis needs more."""
+SERIES = 8
+"""Colours of lines that page.css knows."""
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
+"""Of lines one pixel wide, strokes and gaps in turn."""
 COVER = 0.55
 """How much of the bitmap below a map's colours cover."""
-
-RC: Any = {
-    "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's own font
-    "svg.hashsalt": "overtone",
-    "font.size": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "axes.formatter.useoffset": False,
-}
+Colours = Literal["RdBu_r", "YlOrRd", "viridis"]
 
 
 @dataclass(frozen=True)
@@ -84,29 +48,13 @@ class Line:
     @property
     def css(self) -> str:
         """The colour in the page."""
-        return COLOURS[self.stroke]
+        return "var(--ink)" if self.colour < 0 else f"var(--series-{self.colour % SERIES})"
 
-    @property
-    def stroke(self) -> str:
-        """The colour's stand-in."""
-        return INK if self.colour < 0 else SERIES[self.colour % len(SERIES)]
-
-    @property
-    def dash(self) -> Any:
-        """Matplotlib's line style."""
-        turn = 1 if self.dashed else max(self.colour, 0) // len(SERIES)
-        return DASHES[turn % len(DASHES)]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """The frame of a panel: what its axes say and what it is, for those who cannot see it."""
-
-    identity: str
-    x: str
-    y: str
-    alt: str
-    size: tuple[int, int] = (380, 240)
+    def dashes(self, width: float = 1.0) -> str:
+        """The attribute that dashes a line of that width."""
+        turn = 1 if self.dashed else max(self.colour, 0) // SERIES
+        dash = DASHES[turn % len(DASHES)]
+        return f' stroke-dasharray="{" ".join(f"{width * length:g}" for length in dash)}"' if dash else ""
 
 
 def line_panel(
@@ -127,41 +75,58 @@ def line_panel(
         most: how many points of a line are drawn.
         marks: where thin vertical lines stand, such as ends of phases.
     """
-    with mpl.rc_context(RC):
-        figure, axes = _axes(panel)
-        log = _spread(lines) > 50
-        for line in lines:
-            keep = _thin(len(line.x), most)
-            y = np.where(line.y > 0, line.y, np.nan) if log else line.y
-            width = 1.8 if line.colour >= 0 else 1.4
-            # A lone point has no length: draw it as a dot.
-            marker = "o" if len(line.x) == 1 else None
-            axes.plot(line.x[keep], y[keep], color=line.stroke, linestyle=line.dash, linewidth=width, marker=marker)
-            alone = _alone(y)
-            if alone.any() and marker is None:
-                axes.plot(line.x[alone], y[alone], "o", color=line.stroke, markersize=4)
-            if line.low is not None and line.high is not None:
-                floor = np.clip(line.low, np.nanmin(y) / 10, None) if log and np.isfinite(y).any() else line.low
-                axes.fill_between(line.x[keep], floor[keep], line.high[keep], color=line.stroke, alpha=0.16, lw=0)
-        for x in marks:
-            axes.axvline(x, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-        for x, y_at in dots:
-            axes.plot([x], [y_at], "o", color=lines[0].stroke, markersize=4.5, markeredgewidth=0, alpha=0.75)
-        if log:
-            _log_axis(axes)
-        else:
-            axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole_x, min_n_ticks=1))
-        axes.grid(axis="y", color=LINE, linewidth=0.8)
-        axes.margins(x=0.02)
-        return _svg(figure, panel)
+    log = _spread(lines) > 50
+    at = np.asarray(dots, dtype=np.float64).reshape(-1, 2)
+    heights = all_values([*(part for line in lines for part in (line.y, line.high, _floor(line, log))), at[:, 1]])
+    x = Axis.around(
+        all_values([*(line.x for line in lines), at[:, 0], np.asarray(marks)]),
+        0.02,
+        MaxNLocator(6, integer=whole_x, min_n_ticks=1),
+    )
+    y = Axis.around(heights, 0.05, LogLocator(10, subs=(1.0,), numticks=6) if log else MaxNLocator(5), log)
+    plot = Plot(panel, x, y)
+    drawn = [_drawn(plot, line, most) for line in lines]
+    drawn += [f'<path class="mark" d="{plot.path(np.full(2, mark), np.asarray([y.low, y.high]))}"/>' for mark in marks]
+    drawn += [_dot(plot, *dot, lines[0].css, 2.25, 0.75) for dot in dots]
+    return plot.svg(Html("".join(drawn)), grid=True)
+
+
+def _floor(line: Line, log: bool) -> FloatArray | None:
+    """Where a band ends below; on a logarithmic axis at a tenth of its line's least value, which 0 lies beyond."""
+    if line.low is None or not log:
+        return line.low
+    positive = line.y[line.y > 0]
+    return np.clip(line.low, positive.min() / 10, None) if len(positive) else None
+
+
+def _drawn(plot: Plot, line: Line, most: int) -> str:
+    """A line with its band; dots where a point stands alone, which a line does not show."""
+    keep = _thin(len(line.x), most)
+    y = np.where(line.y > 0, line.y, np.nan) if plot.y.log else line.y
+    width = 1.8 if line.colour >= 0 else 1.4
+    parts = []
+    floor = _floor(line, plot.y.log)
+    if floor is not None and line.high is not None:
+        held = keep[np.isfinite(floor[keep]) & np.isfinite(line.high[keep])]
+        there, back = plot.path(line.x[held], line.high[held]), plot.path(line.x[held][::-1], floor[held][::-1])
+        parts.append(f'<path d="{there}{back.replace("M", "L", 1)}z" fill="{line.css}" fill-opacity="0.16"/>')
+    path = plot.path(line.x[keep], y[keep])
+    parts.append(f'<path d="{path}" fill="none" stroke="{line.css}" stroke-width="{width}"{line.dashes(width)}/>')
+    parts += [_dot(plot, line.x[n], y[n], line.css, 2 if len(y) > 1 else 3) for n in np.flatnonzero(_alone(y))]
+    return "".join(parts)
+
+
+def _dot(plot: Plot, x: float, y: float, colour: str, radius: float, opacity: float = 1.0) -> str:
+    (along,), (up,) = plot.place(np.asarray([x]), np.asarray([y]))
+    seen = f' fill-opacity="{opacity:g}"' if opacity < 1 else ""
+    return f'<circle cx="{along:.1f}" cy="{up:.1f}" r="{radius:g}" fill="{colour}"{seen}/>'
 
 
 def image_panel(
     panel: Panel,
     image: FloatArray,
     extent: tuple[float, float, float, float],
-    colours: Literal["RdBu_r", "YlOrRd", "viridis"],
+    colours: Colours,
     span: tuple[float, float],
     power: float = 1.0,
     inside: npt.NDArray[np.bool_] | None = None,
@@ -177,26 +142,38 @@ def image_panel(
         power: colours follow this power of the value's share of the span.
         inside: an area, (H, W), whose edge is drawn as a line between the pixels.
     """
-    with mpl.rc_context(RC):
-        figure, axes = _axes(panel)
-        norm = PowerNorm(power, *span)
-        axes.imshow(image, origin="lower", extent=extent, cmap=colours, norm=norm, interpolation="none", aspect="auto")
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        if inside is not None:
-            _edge(axes, inside, extent)
-        return _svg(figure, panel)
+    locator = MaxNLocator(4, steps=[1, 2, 5, 10])
+    plot = Plot(panel, Axis.over(extent[0], extent[1], locator), Axis.over(extent[2], extent[3], locator))
+    edge = None if inside is None else _edge(plot, inside, extent)
+    return plot.svg(_pixels(plot, _coloured(image[::-1], colours, span, power)), edge)
 
 
-def _edge(axes: Axes, inside: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]) -> None:
+def _coloured(values: FloatArray, colours: Colours, span: tuple[float, float], power: float = 1.0) -> FloatArray:
+    """Values (H, W) as red, green, blue and opacity from 0 to 1, (H, W, 4); what is no number stays clear."""
+    share = (values - span[0]) / max(span[1] - span[0], 1e-12)
+    return np.asarray(mpl.colormaps[colours](np.clip(share, 0, 1) ** power))
+
+
+def _pixels(plot: Plot, colours: FloatArray, opacity: float = 1.0) -> Html:
+    """An image (H, W, 4) over the whole plot, its pixels squares."""
+    source = _png(Image.fromarray((255 * colours).round().astype(np.uint8)))
+    seen = f' opacity="{opacity:g}"' if opacity < 1 else ""
+    return Html(
+        f'<image class="pixels" x="{plot.left}" y="{plot.top}" width="{plot.right - plot.left}" '
+        f'height="{plot.bottom - plot.top}" preserveAspectRatio="none" href="{source}"{seen}/>'
+    )
+
+
+def _edge(plot: Plot, inside: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]) -> Html:
     """A line wherever a pixel that is inside (H, W) meets one that is not."""
     x = np.linspace(extent[0], extent[1], inside.shape[1] + 1)
     y = np.linspace(extent[2], extent[3], inside.shape[0] + 1)
-    row, column = np.nonzero(inside[:, 1:] != inside[:, :-1])
-    axes.vlines(x[column + 1], y[row], y[row + 1], color="#333", linewidth=1.6)
-    row, column = np.nonzero(inside[1:] != inside[:-1])
-    axes.hlines(y[row + 1], x[column], x[column + 1], color="#333", linewidth=1.6)
-    axes.set(xlim=extent[:2], ylim=extent[2:])
+    ends = []
+    for row, column in np.argwhere(inside[:, 1:] != inside[:, :-1]):
+        ends.append((x[[column + 1, column + 1]], y[[row, row + 1]]))
+    for row, column in np.argwhere(inside[1:] != inside[:-1]):
+        ends.append((x[[column, column + 1]], y[[row + 1, row + 1]]))
+    return Html(f'<path class="edge" d="{"".join(plot.path(*both) for both in ends)}"/>' if ends else "")
 
 
 @dataclass(frozen=True)
@@ -229,26 +206,20 @@ class Heat:
 
 def heat_line(panel: Panel, seen: FloatArray | None, heat: Heat, end: float) -> Html:
     """A signal's channels (C, T) in thin lines over a strip of colours, on one time axis from 0 to ``end``."""
-    with mpl.rc_context(RC):
-        figure, axes = _axes(panel)
-        low, high = (0.0, 1.0) if seen is None else (float(seen.min()), float(seen.max()))
-        extent = (0.0, end, low, high if high > low else low + 1.0)
-        low_value, high_value = heat.span
-        strip = heat.values[None, :]
-        axes.imshow(strip, extent=extent, cmap=heat.colours, vmin=low_value, vmax=high_value, aspect="auto", alpha=0.75)
-        if seen is not None:
-            x = (np.arange(seen.shape[1]) + 0.5) * end / seen.shape[1]
-            for channel in seen[:8]:
-                axes.plot(x, channel, color="#333", linewidth=0.9, alpha=0.9)
-        axes.yaxis.set_major_locator(NullLocator())
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        return _svg(figure, panel)
+    low, high = (0.0, 1.0) if seen is None else (float(seen.min()), float(seen.max()))
+    plot = Plot(panel, Axis.over(0.0, end, MaxNLocator(5)), Axis.over(low, high if high > low else low + 1.0, None))
+    lines = ""
+    if seen is not None:
+        x = (np.arange(seen.shape[1]) + 0.5) * end / seen.shape[1]
+        paths = "".join(plot.path(x, channel) for channel in seen[:8].astype(np.float64))
+        lines = f'<path class="signal" d="{paths}"/>'
+    return plot.svg(_pixels(plot, _coloured(heat.values[None], heat.colours, heat.span), 0.75), Html(lines))
 
 
 def heat_image(panel: Panel, seen: FloatArray | None, heat: Heat, upright: bool) -> Html:
     """A map over an image (C, H, W), whose channels are averaged to grey; the map alone where nothing is seen.
 
-    It is a bitmap, not drawn by matplotlib, since a page holds many. The margins are those of a panel without axes.
+    Its margins are those of a panel without axes.
 
     Args:
         panel: the frame; it has no axes.
@@ -259,8 +230,7 @@ def heat_image(panel: Panel, seen: FloatArray | None, heat: Heat, upright: bool)
     width, height = panel.size
     size = (width - 2 * MARGIN, height - 2 * MARGIN)
     values = _scaled(heat.values, size, smooth=seen is not None)  # (height, width)
-    low, high = heat.span
-    drawn = mpl.colormaps[heat.colours]((values - low) / max(high - low, 1e-12))  # (height, width, 4)
+    drawn = _coloured(values, heat.colours, heat.span)  # (height, width, 4)
     if seen is not None:
         grey = _scaled(seen.mean(0), size, smooth=False)
         grey = (grey - grey.min()) / max(float(np.ptp(grey)), 1e-12)
@@ -312,31 +282,10 @@ def dot_key(line: Line, name: str) -> Html:
 
 
 def _swatch(line: Line) -> Html:
-    dashes = "" if line.dash == "solid" else f' stroke-dasharray="{" ".join(f"{d:g}" for d in line.dash[1])}"'
     return Html(
         f'<svg width="22" height="10" aria-hidden="true"><path d="M1 5H21" stroke="{line.css}" '
-        f'stroke-width="2.4"{dashes}/></svg>'
+        f'stroke-width="2.4"{line.dashes()}/></svg>'
     )
-
-
-def _axes(panel: Panel) -> tuple[Figure, Axes]:
-    """A figure of one unit a CSS pixel; margins are fixed, so that panels of one row line up."""
-    width, height = panel.size
-    figure = Figure(figsize=(width / 72, height / 72))
-    left = (52 if width > 300 or panel.y else MARGIN) / width
-    bottom = (40 if panel.x or panel.y else MARGIN) / height
-    axes = figure.add_axes((left, bottom, 1 - left - MARGIN / width, 1 - bottom - MARGIN / height))
-    axes.set_xlabel(panel.x)
-    axes.set_ylabel(panel.y)
-    return figure, axes
-
-
-def _log_axis(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0,), numticks=6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _spread(lines: Sequence[Line]) -> float:
@@ -358,39 +307,6 @@ def _alone(y: FloatArray) -> npt.NDArray[np.bool_]:
 def _thin(count: int, most: int) -> npt.NDArray[np.int64]:
     """Which points are drawn: all, or evenly spread ones that include the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-
-
-def _svg(figure: Figure, panel: Panel) -> Html:
-    """The figure as an ``<svg>`` element that can stand in a page beside others."""
-    held = io.StringIO()
-    canvas: Any = FigureCanvasSVG(figure)  # print_svg has no types
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks is drawn by the browser's
-        canvas.print_svg(held, metadata=nothing)
-    text = held.getvalue()
-    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    # Matplotlib's style sheet would style the whole page; names would repeat from figure to figure.
-    body = re.sub(r"<style.*?</style>", "", body, flags=re.S)
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
-    body = re.sub(r'(<[^>]*?) id="([^"]*)"', lambda m: m[1] + _identity(m[2], used, panel.identity), body)
-    body = re.sub(r'(url\(#|href="#)', rf"\g<1>{panel.identity}-", body)
-    body = body.replace("xlink:href", "href")
-    body = re.sub(r"font-family:[^;\"]*;?|stroke-linecap: square;?|stroke-linejoin: miter;?", "", body)
-    body = re.sub(r' d="[^"]*"', lambda m: re.sub(r"-?\d+\.\d+", lambda n: f"{float(n[0]):.1f}", m[0]), body)
-    body = re.sub(r' transform="rotate\(-?0(?:\.0)? [^"]*"', "", body)
-    for colour, variable in COLOURS.items():
-        body = body.replace(colour, variable)
-    body = re.sub(r"\s+", " ", body).replace("> <", "><").replace("base64, ", "base64,")
-    width, height = panel.size
-    return Html(
-        f'<svg class="panel" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(panel.alt)}">{body.strip()}</svg>\n'
-    )
-
-
-def _identity(name: str, used: set[str], prefix: str) -> str:
-    return f' id="{prefix}-{name}"' if name in used else ""
 
 
 def figure_box(title: str, *content: Html | str) -> Html:

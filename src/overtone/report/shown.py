@@ -5,20 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from overtone.explain import Explained
-from overtone.report.figures import (
-    FloatArray,
-    Heat,
-    Line,
-    Panel,
-    figure_box,
-    heat_image,
-    heat_line,
-    image_panel,
-    legend,
-    line_panel,
-)
+from overtone.report.figures import Heat, Line, figure_box, heat_image, heat_line, image_panel, legend, line_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, note, tag
+from overtone.report.plot import FloatArray, Panel
 from overtone.shown import TIME, Axis, Curve, Heatmap, Image, Shown, Values, caption_of
 
 SIZE, SQUARE, EVEN = (240, 180), (180, 180), (222, 210)
@@ -37,7 +27,7 @@ def meanings(found: Explained) -> list[Html]:
     names: dict[str, list[str]] = {}
     for model in found.about["models"]:
         for method, texts in model["meaning"].items():
-            for said in texts:
+            for said in (texts,) if isinstance(texts, str) else texts:  # one text without its comma is an easy slip
                 names.setdefault(said, []).append(method)
     return [note(tag("b", ", ".join(dict.fromkeys(own))), ": ", said) for said, own in names.items()]
 
@@ -46,8 +36,8 @@ def boxes(folder: Folder, found: Explained, model: int, sample: int) -> tuple[li
     """What a model's methods show of one sample: boxes, and lines of boxes under a heading of their own."""
     alone: list[Html] = []
     lines: dict[str, list[tuple[Shown | str, Html]]] = {}
-    for number, (name, one) in enumerate(found.shown(model).items()):
-        box = _box(folder, f"own-{sample}-{model}-{number}", name, one, sample)
+    for name, one in found.shown(model).items():
+        box = _box(folder, name, one, sample)
         heading, slash, _ = name.partition(".")[2].rpartition("/")
         if slash:
             lines.setdefault(heading, []).append((one, box))
@@ -64,24 +54,24 @@ def _line(heading: str, own: list[tuple[Shown | str, Html]]) -> Html:
     return Html(title + tag("div", *[box for _, box in own], class_="maps"))
 
 
-def _box(folder: Folder, identity: str, name: str, one: Shown | str, sample: int) -> Html:
+def _box(folder: Folder, name: str, one: Shown | str, sample: int) -> Html:
     """An object's picture of one sample under its title; a note where there is none to draw."""
     if isinstance(one, str):
         return figure_box(name, note(f"This picture {one}."))
     try:
-        drawn, caption = _drawn(folder, identity, one, sample), caption_of(one, sample)
+        drawn, caption = _drawn(folder, one, sample), caption_of(one, sample)
     except Exception as error:  # damaged, or values that nothing can be drawn of: the page has more to tell
         why = error if isinstance(error, ValueError) else "its description is damaged"
         return figure_box(name, note(f"This picture cannot be drawn: {why}."))
     return figure_box(one.title, *drawn, *([note(caption)] if caption else []))
 
 
-def _drawn(folder: Folder, identity: str, one: Shown, sample: int) -> list[Html]:
+def _drawn(folder: Folder, one: Shown, sample: int) -> list[Html]:
     if isinstance(one, Curve):
-        return _curve(folder, identity, one, sample)
+        return _curve(folder, one, sample)
     if isinstance(one, Heatmap):
-        return _heatmap(folder, identity, one, sample)
-    return _image(folder, identity, one, sample)
+        return _heatmap(folder, one, sample)
+    return _image(folder, one, sample)
 
 
 def _values(values: Values, sample: int) -> FloatArray:
@@ -99,16 +89,16 @@ def _axis(folder: Folder, axis: Axis, count: int) -> tuple[str, Ends]:
     return axis.title, axis.ends or (0.0, float(count))
 
 
-def _curve(folder: Folder, identity: str, one: Curve, sample: int) -> list[Html]:
+def _curve(folder: Folder, one: Curve, sample: int) -> list[Html]:
     lines = []
     for number, (name, values) in enumerate(one.lines.items()):
         y = _values(values, sample)
         title, ends = _axis(folder, one.x, len(y) - 1)
         lines.append(Line(name, np.linspace(*ends, len(y)), y, number, dashed=name in one.dashed))
-    return [legend(lines), line_panel(Panel(identity, title, one.y, one.title, SIZE), lines)]
+    return [legend(lines), line_panel(Panel(title, one.y, one.title, SIZE), lines)]
 
 
-def _heatmap(folder: Folder, identity: str, one: Heatmap, sample: int) -> list[Html]:
+def _heatmap(folder: Folder, one: Heatmap, sample: int) -> list[Html]:
     values = _values(one.values, sample)
     (y_title, y), (x_title, x) = (_axis(folder, axis, n) for axis, n in zip((one.y, one.x), values.shape, strict=True))
     span = None if one.span is None else _values(one.span, sample)
@@ -116,14 +106,14 @@ def _heatmap(folder: Folder, identity: str, one: Heatmap, sample: int) -> list[H
     heat = Heat(values, signed, None if span is None else (float(span[0]), float(span[1])))
     area = None if one.area is None else _values(one.area, sample) >= 0.5
     alt = f"{one.title}: {one.z}"
-    panel = Panel(identity, x_title, y_title, alt, EVEN if one.x.title == one.y.title else SIZE)
+    panel = Panel(x_title, y_title, alt, EVEN if one.x.title == one.y.title else SIZE)
     return [image_panel(panel, values, (*x, *y), heat.colours, heat.span, inside=area)]
 
 
-def _image(folder: Folder, identity: str, one: Image, sample: int) -> list[Html]:
+def _image(folder: Folder, one: Image, sample: int) -> list[Html]:
     values = _values(one.values, sample)
     heat, alt = Heat(values, bool(values.min() < 0)), f"{one.title}: {one.z}"
     if values.ndim == 1:
         axis, end = time_axis(folder)
-        return [heat_line(Panel(identity, axis, "", alt, SIZE), None, heat, end)]
-    return [heat_image(Panel(identity, "", "", alt, SQUARE), None, heat, folder.of_images)]
+        return [heat_line(Panel(axis, "", alt, SIZE), None, heat, end)]
+    return [heat_image(Panel("", "", alt, SQUARE), None, heat, folder.of_images)]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from overtone.report.figures import FloatArray, Line, Panel, dot_key, figure_box, image_panel, legend, line_panel
+from overtone.report.figures import Line, dot_key, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+from overtone.report.plot import FloatArray, Panel
 from overtone.study import RowKind, TableRow
 from overtone.study.records import EpochRow, ScalarDescription
 from overtone.tasks import LOSS, Matrix, Metric, Points
@@ -28,7 +29,7 @@ def curves(folder: Folder) -> Html:
     distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.figure]
     first = max(distilled, key=lambda row: row.merit, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
-    parts = [_row_curves(folder, row, number, row in opened) for number, row in enumerate(shown)]
+    parts = [_row_curves(folder, row, row in opened) for row in shown]
     return section(
         "curves",
         "Training, term by term",
@@ -50,7 +51,7 @@ def row_title(row: TableRow) -> Html:
     return join(tag("b", row.method), tag("span", " · ".join(t for t in (teachers, model) if t), class_="sub"))
 
 
-def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Html:
+def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     keys = [keys[0] for _, _, keys in folder.cells_of(row) if folder.result(keys[0]) is not None]
     runs = {key: epochs for key in keys if (epochs := folder.epochs(key))}
     if not runs:
@@ -68,7 +69,7 @@ def _row_curves(folder: Folder, row: TableRow, number: int, opened: bool) -> Htm
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
     first = folder.result(next(iter(runs)))
     scalars = {} if first is None else first.scalars
-    panels = _panels(list(runs.values()), best, f"curves-{number}", row.method, watched, own, scalars)
+    panels = _panels(list(runs.values()), best, row.method, watched, own, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
@@ -91,7 +92,6 @@ def _score(metric: Metric, of: Callable[[EpochRow], dict[str, float] | None]) ->
 def _panels(
     runs: Sequence[Epochs],
     best: list[tuple[float, float]],
-    identity: str,
     name: str,
     watched: Metric,
     own: Sequence[str],
@@ -109,11 +109,11 @@ def _panels(
     phases = _phases(runs[0])
     marks = [first - 0.5 for first, _, _ in phases[1:]]
 
-    def panel(suffix: str, y: str, what: str) -> Panel:
-        return Panel(f"{identity}-{suffix}", "epoch", y, f"{what} of {name} by epoch")
+    def panel(y: str, what: str) -> Panel:
+        return Panel("epoch", y, f"{what} of {name} by epoch")
 
     title = watched.title[:1].upper() + watched.title[1:]
-    frame = panel("a", watched.head, f"{'Training and validation' if chosen else 'Training'} {watched.title}")
+    frame = panel(watched.head, f"{'Training and validation' if chosen else 'Training'} {watched.title}")
     trained = any(watched.key in row.train for run in runs for row in run)
     drawn = [*([validation] if chosen else []), *([training] if trained else [])]
     dots = [dot_key(validation, "best epoch")] if chosen else []
@@ -124,17 +124,15 @@ def _panels(
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
-            line_panel(panel("t", "mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
+            line_panel(panel("mean of the epoch", "Unweighted terms"), plain, whole_x=True, marks=marks),
         ),
     ]
     # With the task's own term alone at weight 1 this panel would repeat the one before.
     if len(terms) > 1 or any(row.weights.get(t) != 1 for run in runs for row in run for t in terms):
         drawn = [*weighted, total]
-        inner = line_panel(
-            panel("w", "weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks
-        )
+        inner = line_panel(panel("weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks)
         found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    found += _scalar_boxes(runs, scalars, f"{identity}-g", marks)
+    found += _scalar_boxes(runs, scalars, marks)
     if phases:
         said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
         found.append(note(f"Phases, parted by dashed lines: {said}."))
@@ -154,9 +152,7 @@ def _phases(run: Epochs) -> list[tuple[int, int, str]]:
     return found
 
 
-def _scalar_boxes(
-    runs: Sequence[Epochs], told: Mapping[str, ScalarDescription], identity: str, marks: Sequence[float]
-) -> list[Html]:
+def _scalar_boxes(runs: Sequence[Epochs], told: Mapping[str, ScalarDescription], marks: Sequence[float]) -> list[Html]:
     """Numbers that methods follow, those of one method and title in one panel, under that method's own words."""
     keys = dict.fromkeys(key for run in runs for row in run for key in row.scalars)
     panels: dict[tuple[str, ...], list[str]] = {}
@@ -165,9 +161,9 @@ def _scalar_boxes(
         about = told.get(key) or ScalarDescription(title=name)
         panels.setdefault((method, about.title, about.axis, about.caption), []).append(key)
     boxes = []
-    for number, ((_, title, axis, caption), own) in enumerate(panels.items()):
+    for (_, title, axis, caption), own in panels.items():
         drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(own)]
-        panel = Panel(f"{identity}{number}", "epoch", axis, f"{title} by epoch")
+        panel = Panel("epoch", axis, f"{title} by epoch")
         inner = line_panel(panel, drawn, whole_x=True, marks=marks)
         boxes.append(figure_box(title, legend(drawn), inner, *([note(caption)] if caption else [])))
     return boxes
@@ -234,15 +230,15 @@ def _clouds(folder: Folder, first: Points, drawn: list[tuple[TableRow, Points]])
     every = np.concatenate([own.values for _, own in drawn])
     low, high = (float(edge) for edge in (np.nanmin(every), np.nanmax(every)))
     high = high if high > low else low + 1
-    boxes = [figure_box(row_title(row), _cloud(f"points-{n}", own, low, high)) for n, (row, own) in enumerate(drawn)]
+    boxes = [figure_box(row_title(row), _cloud(own, low, high)) for row, own in drawn]
     about = f"{first.caption} {folder.at.capitalize()}."
     return section(first.name, first.title, note(about), tag("div", *boxes, class_="panels"))
 
 
-def _cloud(identity: str, shown: Points, low: float, high: float) -> Html:
+def _cloud(shown: Points, low: float, high: float) -> Html:
     """How many points lie where, both axes alike, so that the diagonal is where both numbers are equal."""
     counts, _, _ = np.histogram2d(shown.values[:, 1], shown.values[:, 0], bins=CELLS, range=[[low, high], [low, high]])
-    panel = Panel(identity, shown.x, shown.y, shown.title, (240, 232))
+    panel = Panel(shown.x, shown.y, shown.title, (240, 232))
     return image_panel(panel, counts, (low, high, low, high), "viridis", (0.0, max(1.0, float(counts.max()))), 0.5)
 
 

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from overtone.report.figures import Line, Panel, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
+from overtone.report.figures import Line, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Array, Folder
 from overtone.report.html import Html, join, note, section, tag
+from overtone.report.plot import Panel
 from overtone.study import StudyDescription
 from overtone.study.records import ViewDescription
 from overtone.views import Shown
@@ -72,11 +73,11 @@ def window(folder: Folder) -> Html:
         figure = figure_box(f"A test image: {held['called']}", bitmap(held["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
     about = _Window(data.channels, data.rate, int(held["window"].shape[-1]), folder.material.groups)
-    boxes = [_lines("raw", "As recorded", "value in the data’s unit", held["window"], about)]
+    boxes = [_lines("As recorded", "value in the data’s unit", held["window"], about)]
     views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
-    for number, (name, array) in enumerate(views.items()):
+    for name, array in views.items():
         seen = _Seen.of(name, folder.study, held.get(f"extent.{name}"))
-        boxes.append(_view(f"view-{number}", seen, array, about))
+        boxes.append(_view(seen, array, about))
     wide = [box for box, is_wide in boxes if is_wide]
     narrow = [box for box, is_wide in boxes if not is_wide]
     return section(
@@ -98,32 +99,32 @@ def _which(folder: Folder, held: dict[str, Array]) -> str:
     )
 
 
-def _view(identity: str, seen: _Seen, array: Array, about: _Window) -> tuple[Html, bool]:
+def _view(seen: _Seen, array: Array, about: _Window) -> tuple[Html, bool]:
     """A view's box, and whether it takes the page's whole width."""
     caption = seen.shown.caption.replace("{groups}", about.groups) or f"of type {seen.kind}" * (seen.kind != seen.name)
     title = join("View ", tag("b", seen.name), tag("span", caption, class_="sub"))
     if array.ndim in (1, 2):
-        return _lines(identity, title, seen.shown.unit, np.atleast_2d(array), about)
+        return _lines(title, seen.shown.unit, np.atleast_2d(array), about)
     if array.ndim == 3:
-        return _images(identity, title, seen, array, about), True
+        return _images(title, seen, array, about), True
     shape = " × ".join(str(size) for size in array.shape)
     return tag("figure", tag("figcaption", title), note(f"Not drawn: its shape is {shape}.")), True
 
 
-def _lines(identity: str, title: str | Html, y: str, array: Array, about: _Window) -> tuple[Html, bool]:
+def _lines(title: str | Html, y: str, array: Array, about: _Window) -> tuple[Html, bool]:
     """Channels over time, or over positions where a view has another length than the window."""
     names, length = about.names(len(array)), array.shape[1]
     axis, end = about.time if length == about.length else ("position", float(length))
     x = np.arange(length) * (end / length)
     drawn = [Line(names[n], x, array[n].astype(np.float64), n) for n in range(min(len(array), MOST_LINES))]
-    panel = Panel(identity, axis, y, f"{len(drawn)} channels of one window over {axis}", (540, 280))
+    panel = Panel(axis, y, f"{len(drawn)} channels of one window over {axis}", (540, 280))
     parts: list[Html] = [legend(drawn), line_panel(panel, drawn, most=1000)]
     if len(array) > len(drawn):
         parts.append(note(f"The first {len(drawn)} of {len(array)} channels."))
     return figure_box(title, *parts), False
 
 
-def _images(identity: str, title: Html, seen: _Seen, array: Array, about: _Window) -> Html:
+def _images(title: Html, seen: _Seen, array: Array, about: _Window) -> Html:
     """One image per channel, all on one colour scale."""
     array = array.astype(np.float64)
     names = about.names(len(array))
@@ -137,7 +138,7 @@ def _images(identity: str, title: Html, seen: _Seen, array: Array, about: _Windo
     boxes: list[Any] = []
     for number in range(min(len(array), MOST_IMAGES)):
         x, y, extent = _image_axes(seen, array, about, number)
-        panel = Panel(f"{identity}-{number}", x, y, f"{seen.kind} of channel {names[number]}", (190, 182))
+        panel = Panel(x, y, f"{seen.kind} of channel {names[number]}", (190, 182))
         image = image_panel(panel, array[number], extent, colours, (low, high), seen.shown.gamma)
         boxes.append(tag("figure", tag("figcaption", names[number]), image))
     limited = f"The first {len(boxes)} of {len(array)} channels." if len(array) > len(boxes) else None
