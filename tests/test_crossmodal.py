@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from cases import CLASSES, IMAGE, PROGRESS, TWO_BRANCH, batch_of, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_contract import Stop, StopAt, job
 from torch import nn
 from typer.testing import CliRunner
 
@@ -34,6 +33,7 @@ from overtone.recipe import ModelOptions, PhaseSettings, phase_at
 from overtone.study import collect, execute, make_plan, write_tables
 from overtone.tap import Tap, parameters, probe
 from overtone.teachers import Teacher
+from overtone.testing.resume import Stop, StopAt, job
 from overtone.types import Batch, DataInfo, Output, class_maps, names_of, shape_of
 from overtone.views import VIEWS, gramian_angular_field
 

@@ -155,7 +155,7 @@ class Fake:
             "folds": sides,
             "views": {
                 name: {"axes": kind.AXES, "shown": kind.SHOWN.model_dump()}
-                for name, kind in {"signal": VIEWS["signal"], "gaf": VIEWS["gaf"], "image": VIEWS["pi"]}.items()
+                for name, kind in {**VIEWS, "image": VIEWS["pi"]}.items()
             },
             "seeds": self.seeds,
             "rows": rows,
@@ -201,7 +201,8 @@ class Fake:
         gaf = wave[:, :8, None] * wave[:, None, :8]
         np.savez(
             self.out / "example.npz",
-            **{"view.signal": wave, "view.gaf": gaf, "view.image": np.abs(gaf), "view.odd": gaf[0, 0]},
+            **{"view.signal": wave, "view.gaf": gaf, "view.image": np.abs(gaf), "view.odd": gaf[0, 0],
+               "view.spectrogram": np.abs(gaf)},
             window=wave, called=np.asarray(self.classes[1]),
             group=np.asarray("p00"), recording=np.asarray(3), start=np.asarray(50),
         )  # fmt: skip
@@ -394,6 +395,7 @@ def test_views_are_drawn_by_their_type_and_at_most_six_channels(tmp_path: Path) 
     assert "The first 8 of 40 channels." in page.text
     assert "time, seconds" in page.text
     assert "persistence, pixels" in page.text
+    assert "frequency, pixels" in page.text
     assert "of type odd" not in page.text
 
 

@@ -27,19 +27,20 @@ STOPS = (1, 5)
 """Steps in the first epoch and in the second."""
 
 
-class _Stop(Exception):
+class Stop(Exception):
     """Stands for a kill: raised in the middle of an epoch."""
 
 
-class _StopAt(Callback):
+class StopAt(Callback):
     """Stops training after some steps."""
 
     def __init__(self, step: int) -> None:
         self.at = step
 
     def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
+        """After every step."""
         if progress.step == self.at:
-            raise _Stop
+            raise Stop
 
 
 def check_resumes(kind: type[Method], settings: Mapping[str, Any], teachers: Mapping[str, str] | None = None) -> None:
@@ -52,11 +53,11 @@ def check_resumes(kind: type[Method], settings: Mapping[str, Any], teachers: Map
     said = f"{kind.__name__}: training that is killed and resumed ends with other"
     with TemporaryDirectory() as folder, patch.object(loop, "COMMIT_SECONDS", 0.0):  # commit after every step
         out = Path(folder)
-        whole = loop.fit(_job(out / "whole", kind, settings, teachers), accelerator, Callback())
+        whole = loop.fit(job(out / "whole", kind, settings, teachers), accelerator, Callback())
         for stop in STOPS:
-            with suppress(_Stop):
-                loop.fit(_job(out / str(stop), kind, settings, teachers), accelerator, _StopAt(stop))
-            resumed = loop.fit(_job(out / str(stop), kind, settings, teachers), accelerator, Callback())
+            with suppress(Stop):
+                loop.fit(job(out / str(stop), kind, settings, teachers), accelerator, StopAt(stop))
+            resumed = loop.fit(job(out / str(stop), kind, settings, teachers), accelerator, Callback())
             hint = (
                 "; keep what is remembered between steps in buffers, and draw from generators seeded by progress.step"
             )
@@ -71,7 +72,12 @@ def check_resumes(kind: type[Method], settings: Mapping[str, Any], teachers: Map
             require(files[0] == files[1], f"{said} rows on disk{hint}")
 
 
-def _job(folder: Path, kind: type[Method], settings: Mapping[str, Any], teachers: Mapping[str, str] | None) -> Job:
+def job(
+    folder: Path,
+    kind: type[Method] | str,
+    settings: Mapping[str, Any],
+    teachers: Mapping[str, str] | None = None,
+) -> Job:
     """Two epochs of four steps on random windows, the last step of each with fewer."""
     case = make(kind, settings, teachers=teachers)
     batch = batch_of(80)
