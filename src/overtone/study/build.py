@@ -112,7 +112,7 @@ def build_cell(context: StudyContext, cell: Cell, fresh_teachers: bool = False) 
         return samples.batch(first, names_of(view)).input(view)
 
     def axes(view: Seen) -> list[tuple[str, ...]]:
-        return [context.plan.views[name].AXES for name in names_of(view)]
+        return [context.plan.views[name].axes for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
     student = Tap(placed(device, _initial(cell, example(cell.view), classes)), cell.at)
