@@ -55,6 +55,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
     ("pskd", {}),
+    ("fused", {}),
+    ("fused", {"fusion": "entropy", "average": "prob"}),
     ("cam", {}),
     ("cam", {"classes": "all"}),
     ("cam", {"branch": "signal", "time": "diagonal", "classes": "all", "normalise": True}),
@@ -119,7 +121,7 @@ def make(name: str, settings: dict[str, Any], student: str | None = None, seed: 
     tap = _tap(model, example.input(mine))
     spec = probe(tap, example.input(mine), _axes(mine))
     specs = {view: probe(teacher.tap, example.input(view), _axes(view)) for view, teacher in teachers.items()}
-    info = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0)
+    info = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0, {"signal": 0.9, "gaf": 0.6})
     method, _ = methods.make(name, configure(name, settings), spec, specs, info)
     weights = {"ce": WeightSettings(value=0.5), name: WeightSettings(value=2.0)}
     return Case(METHODS[name], settings, Distillation(tap, {name: method}, weights, mine), teachers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -99,7 +100,8 @@ class Distillation(nn.Module):
                 which is the first.
             view: the view that the student sees, or the views of a two-branch student, ``("signal", "gaf")``.
             weights: by term, as in a recipe; the method's published ones unless given.
-            data: class names, numbers and labels of the training samples, for methods with a memory.
+            data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
+                validation scores, for those that weigh by them.
 
         Returns:
             A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
@@ -131,11 +133,9 @@ class Distillation(nn.Module):
                 warnings.warn(f"overtone: {who} {sentence}", stacklevel=2)
         models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
         _check_classes(models, data, spec.classes)
-        info = data or DataInfo(
-            tuple(str(c) for c in range(spec.classes)),
-            torch.zeros(0, dtype=torch.long),
-            torch.zeros(0, dtype=torch.long),
-        )
+        info = data or DataInfo()
+        if not info.classes:
+            info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
         configs = {name: configure(name, own) for name, own in chosen.items()}
         modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {})), mine)
@@ -354,7 +354,7 @@ def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None, count
         for who, m in models.items()
         if isinstance(c := getattr(m, "classes", None), (list, tuple))
     }
-    if data is not None:
+    if data is not None and data.classes:
         known["data"] = tuple(map(str, data.classes))
         if len(data.classes) != count:
             raise InputError(f"data has {len(data.classes)} classes, the models {count}; they must be the same")

@@ -5,6 +5,7 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -222,16 +223,19 @@ class DataInfo:
         train_index: the samples' numbers, (N,) int64; ``Batch.index`` refers to these.
         train_target: their labels, (N,) int64.
         rate: sampling rate in Hz, if known.
+        teacher_scores: how each teacher did on the validation side, by name, higher is better; empty where that is to
+            come, None where there is no validation side.
 
     Raises:
         InputError: for numbers and labels that are no tensors of whole numbers, of different lengths, below 0 or beyond
-            the classes, or for a number that stands twice.
+            the classes, for a number that stands twice, or a score that is not finite.
     """
 
-    classes: tuple[str, ...]
-    train_index: Tensor
-    train_target: Tensor
+    classes: tuple[str, ...] = ()
+    train_index: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    train_target: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     rate: float | None = None
+    teacher_scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for name, x in (("train_index", self.train_index), ("train_target", self.train_target)):
@@ -250,6 +254,9 @@ class DataInfo:
             )
         if len(self.train_index.unique()) < len(self.train_index):
             raise InputError("DataInfo: a number stands twice in train_index")
+        for name, score in (self.teacher_scores or {}).items():
+            if not math.isfinite(score):
+                raise InputError(f"DataInfo: the score of teacher {name!r} must be finite, got {score}")
 
 
 @dataclass(frozen=True)

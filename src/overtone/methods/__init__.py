@@ -22,6 +22,7 @@ from overtone.methods.evidence import Evidence
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
 from overtone.methods.fitnet import FitNet
+from overtone.methods.fused import Fused
 from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
 from overtone.methods.logit_std import LogitStd
@@ -37,7 +38,7 @@ from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
-    *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD),  # logits of several teachers, fused
+    *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD, Fused),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
     *(FitNet, AT, Review, FamLayer, FamReview),  # maps
     *(CAM, Evidence, Progressive),  # between modalities

@@ -23,6 +23,11 @@ class MethodConfig(Section):
 
     branch: Literal["signal", "image", "fused"] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """What decides the numbers besides settings and ``VERSION``; part of a cell's key."""
+        return ""
+
 
 class Method(nn.Module):
     """Base class of every method of the literature.

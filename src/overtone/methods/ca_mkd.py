@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.frequency.layers import CONV, NORM
-from overtone.fusion import confidence
+from overtone.fusion import confidence, confidence_of
 from overtone.losses import to_grid
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
@@ -100,7 +100,7 @@ def weighted_features(
     Returns:
         A scalar >= 0; the weights of a sample sum to 1.
     """
-    weights = confidence(logits, logits, target)  # (K, B)
+    weights = confidence_of(logits, target)  # (K, B)
     errors = torch.stack([(e - t).square().flatten(1).mean(1) for e, t in zip(embedded, teachers, strict=True)])
     return ((weights if published else weights.detach()) * errors).sum(0).mean()
 

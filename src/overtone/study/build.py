@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from overtone.distill import Distillation
 from overtone.engine import Samples
+from overtone.engine.loop import ROWS
 from overtone.engine.phases import trained
 from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
@@ -20,7 +22,7 @@ from overtone.files import read_json
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
-from overtone.study.plan import Cell, Plan, data_info
+from overtone.study.plan import Cell, Link, Plan, data_info
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
 from overtone.trial import auxiliary, rehearse, squashed
@@ -133,11 +135,23 @@ def build_cell(context: StudyContext, cell: Cell, fresh_teachers: bool = False) 
     for phase in cell.phases:
         trained(student.model, phase)  # a pattern that fits nothing is told now
     info = data_info(context.plan.windows, context.plan.folds[cell.fold])
+    if info.teacher_scores is not None:
+        scores = {name: 1.0 if fresh_teachers else score(context, link) for name, link in cell.teachers.items()}
+        info = replace(info, teacher_scores=scores)
     try:
         distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
     return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view), doubts)
+
+
+def score(context: StudyContext, link: Link) -> float:
+    """How a finished cell did on the validation side, with the weights that are used of it."""
+    folder, checkpoint = context.cell_folder(link.key), link.checkpoint
+    if not checkpoint.startswith("epoch:"):
+        return float(read_json(folder / RESULT)["val"][checkpoint])
+    rows = (folder / ROWS).read_text(encoding="utf-8").splitlines()
+    return float(json.loads(rows[int(checkpoint.removeprefix("epoch:")) - 1])["val"]["accuracy"])
 
 
 def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]]) -> tuple[Spec, tuple[str, ...]]:

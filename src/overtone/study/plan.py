@@ -121,9 +121,10 @@ TWIN = "warm-start twin"
 
 
 def data_info(windows: Windows, fold: Fold) -> DataInfo:
-    """What methods may know of a fold's training side."""
+    """What methods may know of a fold's training side; teachers' scores are to come, unless nothing can tell them."""
     target = torch.from_numpy(windows.y[fold.train])
-    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate)
+    scores: dict[str, float] | None = {} if len(fold.val) else None
+    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate, scores)
 
 
 class _Planner:
@@ -305,7 +306,10 @@ class _Planner:
             "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
             "train": _own(train, exclude={"threads", "num_workers"}),
-            "methods": [[n, find_method(n).VERSION, _own(c)] for n, c in methods.items()],
+            "methods": [
+                [n, find_method(n).VERSION, _own(c), *([c.fingerprint] if c.fingerprint else [])]
+                for n, c in methods.items()
+            ],
             "weights": {term: _own(w) for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
             "start": start,
