@@ -45,6 +45,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("rkd", {}),
     ("crd", {"negatives": 8}),
     ("crd", {"positives": "relaxed"}),
+    ("simkd", {}),
+    ("simkd", {"reduction": 4}),
     ("fitnet", {}),
     ("at", {}),
     ("review", {}),
@@ -122,6 +124,9 @@ def make(name: str, settings: dict[str, Any], student: str | None = None, seed: 
     spec = probe(tap, example.input(mine), _axes(mine))
     specs = {view: probe(teacher.tap, example.input(view), _axes(view)) for view, teacher in teachers.items()}
     info = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0, {"signal": 0.9, "gaf": 0.6})
+    models = {view: teacher.tap.model for view, teacher in teachers.items()}
+    tap = Tap(methods.keep({name: configure(name, settings)}, tap.model, spec, models, specs))
+    spec = probe(tap, example.input(mine), _axes(mine))
     method, _ = methods.make(name, configure(name, settings), spec, specs, info)
     weights = {"ce": WeightSettings(value=0.5), name: WeightSettings(value=2.0)}
     return Case(METHODS[name], settings, Distillation(tap, {name: method}, weights, mine), teachers)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
@@ -16,10 +17,16 @@ from torch import Tensor, nn
 import overtone
 from overtone import data, fusion, recipe
 from overtone.errors import InputError
+from overtone.header import Header
 from overtone.methods import configure
+from overtone.models import KeptParts, Reheaded, ReheadedSettings, build
+from overtone.models.kept import linear_of
+from overtone.recipe import ModelOptions
+from overtone.student import load_student, read_header, save_student
 from overtone.study import Plan, execute, make_plan
 from overtone.study.build import StudyContext, score
 from overtone.study.plan import Link
+from overtone.tap import Tap, macs, parameters, probe
 from overtone.types import Batch, DataInfo, Output
 
 
@@ -132,3 +139,236 @@ def test_scores_are_those_of_the_checkpoint_that_teaches(tmp_path: Path, monkeyp
     assert [s for s in seen if s != checked]
     assert all(s in (checked, *expected) for s in seen)
     assert all(s in seen for s in expected)
+
+
+# --- a student that keeps parts of a method
+
+
+def models(
+    student: str = "dscnn-4", teacher: str = "wrn10-0.25", shape: tuple[int, ...] = (3, 32), **options: Any
+) -> Any:
+    torch.manual_seed(0)
+    made = build(student, shape, 5), build(teacher, shape, 5, ModelOptions(**options))
+    for model in made:
+        model(torch.randn(8, *shape))  # batch statistics
+    return made
+
+
+def slow_simkd(mine: Tensor, theirs: Tensor) -> float:
+    """Squared errors one by one, of maps (B, c, T): the longer is averaged over bins."""
+    total, count = 0.0, 0
+    size = mine.shape[2]
+    for b, c, i in np.ndindex(*mine.shape):
+        first, last = i * theirs.shape[2] // size, -(-(i + 1) * theirs.shape[2] // size)
+        mean = sum(float(x) for x in theirs[b, c, first:last]) / (last - first)
+        total, count = total + (mine[b, c, i].item() - mean) ** 2, count + 1
+    return total / count
+
+
+@pytest.mark.parametrize("student", ["dscnn-4", "inceptiontime-4", "wrn10-0.5"])
+def test_simkd_is_the_squared_error_of_maps_behind_the_projector(student: str) -> None:
+    """Of students whose last maps are shorter than the teacher's, longer, and as long."""
+    model, teacher = models(student)
+    x, y = torch.randn(4, 3, 32), torch.arange(4)
+    loop = overtone.Distillation.between(model, {"signal": teacher}, "simkd", example=x).eval()
+    step = loop(x, y)
+    theirs = teacher.features(x)["final"]
+    own = model.features(x)["final"]
+    if own.shape[2] > theirs.shape[2]:
+        own = torch.nn.functional.adaptive_avg_pool1d(own, theirs.shape[2])
+    mine = loop.student.projector(own)
+    torch.testing.assert_close(step.terms["simkd.map"].item(), slow_simkd(mine, theirs), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(step.output.logits, linear_of(teacher)[1](mine.mean(2)))
+    assert loop.distillation.weights["ce"].value == 0
+
+
+@pytest.mark.parametrize("pool", ["average", "attention"])
+def test_a_student_whose_map_is_the_teachers_is_the_teacher(pool: str) -> None:
+    _, teacher = models(pool=pool)
+    final = probe(Tap(teacher), torch.randn(2, 3, 32)).stages["final"]
+    settings = ReheadedSettings(channels=final.channels, middle=2, size=final.size, pool=pool)
+    made = Reheaded(teacher, 5, settings).take_head(teacher).eval()
+    made.projector = nn.Identity()
+    x = torch.randn(4, 3, 32)
+    torch.testing.assert_close(made(x), teacher.eval()(x))
+    assert not any(p.requires_grad for part in (made.classifier, made.attend) if part for p in part.parameters())
+
+
+def test_ones_own_student_is_trained_and_keeps_its_own_head() -> None:
+    model, teacher = models()
+    before = copy.deepcopy(model.state_dict())
+    x, y = torch.randn(8, 3, 32), torch.arange(8) % 5
+    loop = overtone.Distillation.between(model, {"signal": teacher}, "simkd", example=x)
+    optimizer = torch.optim.SGD(loop.parameters(), 0.1, weight_decay=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loop(x, y).total.backward()
+        optimizer.step()
+    moved = {name for name, held in model.state_dict().items() if not torch.equal(held, before[name])}
+    assert moved >= {name for name, _ in model.named_parameters() if not name.startswith("classifier")}
+    assert not any(name.startswith("classifier") for name in moved)
+    assert model(x).shape == (8, 5)  # still a classifier
+    head = linear_of(teacher)[1]
+    assert torch.equal(loop.student.classifier.weight, head.weight)
+    assert loop.student.classifier.weight.data_ptr() != head.weight.data_ptr()
+    assert loop.student_only().keys() == loop.student.state_dict().keys()
+    assert {name.partition(".")[0] for name in loop.student_only()} == {"model", "projector", "classifier"}
+    assert not any(name.startswith("model.classifier") for name in loop.student_only())
+    with torch.no_grad():
+        assert torch.equal(loop.eval().student(x), loop(x, y).output.logits)
+
+
+def test_other_methods_of_the_row_see_the_new_head() -> None:
+    """In any order of names: the embedding that ``hidden`` compares is then the teacher's width."""
+    for names in (["simkd", "hidden"], ["hidden", "simkd"]):
+        model, teacher = models()
+        loop = overtone.Distillation.between(model, {"signal": teacher}, names, example=torch.randn(2, 3, 32))
+        step = loop(torch.randn(4, 3, 32), torch.arange(4))
+        assert step.output.embedding.shape == (4, linear_of(teacher)[1].in_features)
+        assert bool(step.total.isfinite())
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "example", "message"),
+    [
+        ("dscnn-4", "wrn10-0.25", {"signal": (3, 32), "gaf": (3, 8, 8)}, "of teacher 'gaf' has the axes time and time"),
+        ("dscnn-4", None, {"signal": (3, 32)}, "teacher 'signal' must be a built-in model"),
+        (None, "dscnn-4", {"signal": (3, 32)}, "the student must be a built-in model"),
+    ],
+)
+def test_simkd_refuses(student: Any, teacher: Any, example: dict[str, tuple[int, ...]], message: str) -> None:
+    *_, seen = example
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(96, 5))
+    mine = build(student, example["signal"], 5) if student else plain
+    theirs = build(teacher, example[seen], 5) if teacher else plain
+    given = {name: torch.randn(2, *shape) for name, shape in example.items()}
+    with pytest.raises(InputError, match=message):
+        overtone.Distillation.between(mine, {seen: theirs}, "simkd", example=given)
+
+
+def test_simkd_refuses_other_heads_and_several_teachers() -> None:
+    model, teacher = models()
+    x = torch.randn(2, 3, 32)
+    with pytest.raises(InputError, match="takes 1 teacher, got 2"):
+        overtone.Distillation.between(model, {"a": teacher, "b": teacher}, "simkd", example=x)
+
+    class Flat(type(teacher)):  # type: ignore[misc]
+        def pool(self, final: Tensor) -> Tensor:
+            return final.amax(2)
+
+    teacher.__class__ = Flat
+    with pytest.raises(InputError, match="its head is not an average or attention over its last map and one linear"):
+        overtone.Distillation.between(model, {"a": teacher}, "simkd", example=x)
+
+
+IMAGES = {"views": {"gaf": {"size": 8}, "small": {"type": "gaf", "size": 6}}}
+
+
+def test_a_study_with_a_student_that_keeps_a_head(tmp_path: Path) -> None:
+    """Signals and images of two sizes, warm started, and as a teacher of others."""
+    reused = {"model": "dscnn-4", "epochs": 1, "method": {"name": "simkd", "teachers": ["signal"]}}
+    plan = plan_of(
+        ["none", {"name": "simkd", "teachers": ["signal"], "warm_start": True}, {"name": "kd", "teachers": ["reused"]}],
+        teachers={**copy.deepcopy(TINY["teachers"]), "reused": reused},
+    )
+    assert execute(plan, tmp_path) == {}
+    cells = {cell.title.partition(" · ")[0]: tmp_path / "cells" / key for key, cell in plan.cells.items()}
+    result = {name: json.loads((folder / "result.json").read_text()) for name, folder in cells.items()}
+    bare, reused = result["none"], result["simkd from signal"]
+    student = load_student(cells["simkd from signal"] / "student.safetensors")
+    assert isinstance(student.model, Reheaded)
+    assert read_header(cells["simkd from signal"] / "student.safetensors").kept == student.model.kept
+    kept = sum(p.numel() for part in ("projector", "classifier") for p in getattr(student.model, part).parameters())
+    assert reused["parameters"] == parameters(student.model)
+    assert parameters(student.model) == parameters(student.model.model) + kept
+    assert reused["macs"] == macs(student.model, torch.zeros(1, *student.header.input_shape)) > bare["macs"]
+    assert reused["adapters"] == 0
+    teacher = load_student(cells["teacher signal"] / "student.safetensors").model
+    assert torch.equal(student.model.classifier.weight, linear_of(teacher)[1].weight)
+    # Predictions of the file are those that were scored.
+    held = np.load(cells["simkd from signal"] / "predictions.npz")
+    logits = student(torch.from_numpy(np.asarray(plan.windows.x[held["index"]]))).detach()
+    torch.testing.assert_close(logits, torch.from_numpy(held["best"]), rtol=1e-4, atol=1e-4)
+    again = load_student(cells["teacher reused"] / "last.safetensors").model
+    assert isinstance(again, Reheaded)
+    assert "kept" not in json.dumps(read_header(cells["none"] / "student.safetensors").model_dump(exclude_none=True))
+
+
+def test_images_of_two_sizes_share_their_axes(tmp_path: Path) -> None:
+    plan = plan_of(
+        [{"name": "simkd", "teachers": ["gaf"]}],
+        views=IMAGES["views"],
+        student={"view": "small", "model": "wrn10-0.25", "epochs": 1},
+    )
+    assert execute(plan, tmp_path) == {}
+    (key,) = [key for key, cell in plan.cells.items() if cell.title.startswith("simkd")]
+    model = load_student(tmp_path / "cells" / key / "student.safetensors").model
+    assert model.settings == ReheadedSettings(channels=16, middle=8, size=(2, 2))
+
+
+def test_a_view_with_other_axes_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"simkd: the last map of teacher 'gaf' has the axes time and time, .*'s time: "
+    ):
+        execute(plan_of([{"name": "simkd", "teachers": ["gaf"]}]), tmp_path)
+    assert not list(tmp_path.glob("cells/*/result.json"))
+
+
+def saved_reheaded(folder: Path, **changes: Any) -> Path:
+    """A student file with a head of another model, or what somebody says is one."""
+    model, teacher = models()
+    final = probe(Tap(teacher), torch.randn(2, 3, 32)).stages["final"]
+    made = Reheaded(model, 5, ReheadedSettings(channels=final.channels, middle=4, size=final.size)).take_head(teacher)
+    kept = {"type": "reheaded", "settings": {**made.kept.settings, **changes.pop("settings", {})}, **changes}
+    header = Header(
+        builder="dscnn-4",
+        input_shape=(3, 32),
+        classes=tuple("abcde"),
+        channels=tuple("xyz"),
+        rate=None,
+        window=32,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        views=[{"type": "signal", "settings": {}, "state": {}}],
+        kept=KeptParts.model_validate(kept),
+    )
+    path = folder / "student.safetensors"
+    save_student(path, made.state_dict(), header)
+    return path
+
+
+def test_a_file_with_kept_parts_gives_the_same_model(tmp_path: Path) -> None:
+    student = load_student(saved_reheaded(tmp_path))
+    model, teacher = models()
+    assert torch.equal(student.model.classifier.weight, linear_of(teacher)[1].weight)
+    assert all(
+        torch.equal(x, student.model.model.state_dict()[name])
+        for name, x in model.state_dict().items()
+        if not name.startswith("classifier")
+    )
+    assert student(torch.randn(2, 3, 32)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"type": "mine:Module"}, "it keeps parts 'mine:Module', which this version of Overtone does not know"),
+        ({"settings": {"middle": 2**19}}, "more parameters than the|weights do not fit"),
+        ({"settings": {"middle": 2**40}}, "the parts that it keeps: middle: Input should be less"),
+        ({"settings": {"size": (4, 4)}}, r"the parts that it keeps are not for an input of \(3, 32\)"),
+        ({"settings": {"size": ()}}, "the parts that it keeps: size"),
+        ({"settings": {"pool": "attention"}}, "the file lacks attend"),
+        ({"settings": {"more": 1}}, "the parts that it keeps: more: Extra inputs"),
+    ],
+)
+def test_kept_parts_that_cannot_be_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        load_student(saved_reheaded(tmp_path, **changes))
+
+
+def test_a_file_without_its_kept_parts_is_refused(tmp_path: Path) -> None:
+    path = saved_reheaded(tmp_path)
+    header = read_header(path).model_copy(update={"kept": None})
+    save_student(path, load_student(path).model.state_dict(), header)
+    with pytest.raises(InputError, match="weights do not fit model 'dscnn-4'"):
+        load_student(path)

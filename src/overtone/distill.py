@@ -26,7 +26,7 @@ from overtone.given import (
     models_of,
     views_of,
 )
-from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, make
+from overtone.methods import METHODS, PRESETS, Method, configure, default_weights, keep, make
 from overtone.recipe import WeightSettings, validation_message
 from overtone.tap import Tap, probe
 from overtone.teachers import Teacher
@@ -137,6 +137,10 @@ class Distillation(nn.Module):
         if not info.classes:
             info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
         configs = {name: configure(name, own) for name, own in chosen.items()}
+        kept = keep(configs, student, spec, {name: teacher.tap.model for name, teacher in made.items()}, specs)
+        if kept is not student:
+            tap = Tap(kept)
+            spec = _probe("the student", tap, views, mine)
         modules = {name: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {})), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
@@ -243,9 +247,14 @@ class OwnLoop(nn.Module):
         step: Step = self.distillation(batch, outputs, progress)
         return step
 
+    @property
+    def student(self) -> nn.Module:
+        """The model to use after training: yours, or around its parts what a method leaves in it (``simkd``)."""
+        return self.distillation.student.model
+
     def student_only(self) -> dict[str, Tensor]:
-        """The bare student's state dict, under its own keys."""
-        return self.distillation.student.model.state_dict()
+        """The state dict of :attr:`student`, under its own keys: without adapters, with parts that stay in it."""
+        return self.student.state_dict()
 
 
 def _seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:

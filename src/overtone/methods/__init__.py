@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from torch import nn
 
 from overtone.errors import InputError, nearest
 from overtone.methods.aekd import AEKD
@@ -31,6 +32,7 @@ from overtone.methods.progressive import Progressive
 from overtone.methods.pskd import PSKD
 from overtone.methods.review import Review
 from overtone.methods.rkd import RKD
+from overtone.methods.simkd import SimKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, validation_message
@@ -40,7 +42,7 @@ _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
     *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD, Fused),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
-    *(FitNet, AT, Review, FamLayer, FamReview),  # maps
+    *(FitNet, AT, Review, FamLayer, FamReview, SimKD),  # maps
     *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
@@ -147,6 +149,28 @@ def make(
     return method, kind.needs(config, part, teachers)
 
 
+def keep(
+    configs: Mapping[str, MethodConfig],
+    student: nn.Module,
+    spec: Spec,
+    teachers: Mapping[str, nn.Module],
+    specs: Mapping[str, Spec],
+) -> nn.Module:
+    """The student with what its methods leave in it after training (see :meth:`Method.kept`); itself where none does.
+
+    Raises:
+        InputError: for two methods that both do, a number of teachers that one cannot take, or models that do not fit.
+    """
+    found = {}
+    for name, config in configs.items():
+        check_count(name, list(teachers))
+        made = find(name).kept(config, student, spec, teachers, specs)
+        found.update({} if made is None else {name: made})
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} both leave parts in the student; take one of them")
+    return next(iter(found.values()), student)
+
+
 def default_weights(
     methods: Mapping[str, MethodConfig], given: Mapping[str, WeightSettings]
 ) -> dict[str, WeightSettings]:
@@ -177,6 +201,7 @@ __all__ = [
     "configure",
     "default_weights",
     "find",
+    "keep",
     "make",
     "pair_stages",
 ]

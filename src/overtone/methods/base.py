@@ -92,6 +92,30 @@ class Method(nn.Module):
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
 
+    @classmethod
+    def kept(
+        cls,
+        config: MethodConfig,
+        student: nn.Module,
+        spec: Spec,
+        teachers: Mapping[str, nn.Module],
+        specs: Mapping[str, Spec],
+    ) -> nn.Module | None:
+        """The student with parts that stay in it after training, for a method that leaves some; None for all others.
+
+        It is asked before the method is made, which then gets the spec of what this returns, and is what is trained,
+        scored and written. A student file can name parts that stand in :data:`overtone.models.kept.KEEPING`.
+
+        Args:
+            config: the method's settings.
+            student, teachers: bare models; the teachers' parts may be copied.
+            spec, specs: theirs.
+
+        Raises:
+            InputError: for models that do not fit.
+        """
+        return None
+
     @abstractmethod
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.files import read_json
+from overtone.methods import keep
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
@@ -125,23 +126,33 @@ def build_cell(context: StudyContext, cell: Cell, fresh_teachers: bool = False) 
     for name, link in cell.teachers.items():
         made = context.plan.cells[link.key]
         if fresh_teachers:
-            model = _initial(made, example(made.view), classes)
+            model = (
+                build_cell(context, made, fresh_teachers=True).distillation.student.model
+                if made.methods  # which may leave parts in it
+                else _initial(made, example(made.view), classes)
+            )
         else:
             # A file may import no more than the recipe does.
             model = load_student(context.weights_file(link.key, link.checkpoint), named_in(context.plan.recipe)).model
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at), made.view)
     spec, doubts = _probed(cell, student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
-    for phase in cell.phases:
-        trained(student.model, phase)  # a pattern that fits nothing is told now
     info = data_info(context.plan.windows, context.plan.folds[cell.fold])
     if info.teacher_scores is not None:
         scores = {name: 1.0 if fresh_teachers else score(context, link) for name, link in cell.teachers.items()}
         info = replace(info, teacher_scores=scores)
     try:
+        reseed(cell.seed, "adapters")  # a stream of their own: the student starts as one without adapters does
+        models = {name: teacher.tap.model for name, teacher in teachers.items()}
+        kept = keep(cell.methods, student.model, spec, models, teacher_specs)
+        if kept is not student.model:
+            student = Tap(kept)
+            spec = probe(student, example(cell.view), axes(cell.view))
         distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
+    for phase in cell.phases:
+        trained(student.model, phase)  # a pattern that fits nothing is told now
     return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view), doubts)
 
 
@@ -174,11 +185,7 @@ def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]
 def _distillation(
     cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo
 ) -> tuple[Distillation, dict[str, frozenset[str]]]:
-    """The student with the cell's methods, and what these read of each teacher.
-
-    Adapters draw from a stream of their own: a method with adapters starts from the same student as one without.
-    """
-    reseed(cell.seed, "adapters")
+    """The student with the cell's methods, and what these read of each teacher."""
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
         methods[name], read = make_method(name, config, spec, teachers, info)

@@ -20,6 +20,7 @@ from overtone.errors import InputError
 from overtone.files import remove, write_npz
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
+from overtone.models import Keeping
 from overtone.sealed import DamagedError, digests, read_npz, write_sealed
 from overtone.student import Header, SeenView, branch_header, save_student
 from overtone.study.build import PREDICTIONS, RESULT, RUN, VISUALISATIONS, Built, StudyContext, views_of
@@ -153,6 +154,7 @@ def _header(context: StudyContext, cell: Cell, built: Built) -> Header:
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
         columns=table_columns(context.plan.recipe.data),
+        kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,
     )
 
 
