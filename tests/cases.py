@@ -45,6 +45,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("rkd", {}),
     ("crd", {"negatives": 8}),
     ("crd", {"positives": "relaxed"}),
+    ("ft", {}),
+    ("ft", {"rate": 2.0}),
     ("simkd", {}),
     ("simkd", {"reduction": 4}),
     ("fitnet", {}),

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import batch_of, make
 from conftest import TINY
 from fusions import fused
 from torch import Tensor, nn
 
 import overtone
 from overtone import data, fusion, recipe
+from overtone.engine import loop
 from overtone.errors import InputError
 from overtone.header import Header
 from overtone.methods import configure
@@ -27,7 +29,7 @@ from overtone.study import Plan, execute, make_plan
 from overtone.study.build import StudyContext, score
 from overtone.study.plan import Link
 from overtone.tap import Tap, macs, parameters, probe
-from overtone.types import Batch, DataInfo, Output
+from overtone.types import Batch, DataInfo, Output, Progress
 
 
 def plan_of(methods: list[Any], **changes: Any) -> Plan:
@@ -372,3 +374,103 @@ def test_a_file_without_its_kept_parts_is_refused(tmp_path: Path) -> None:
     save_student(path, load_student(path).model.state_dict(), header)
     with pytest.raises(InputError, match="weights do not fit model 'dscnn-4'"):
         load_student(path)
+
+
+# --- adapters that are trained on the teacher first
+
+
+def slow_conv(x: Tensor, layer: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
+    """Three wide, with zeros around it, one value at a time; a transposed one reads its weights backwards."""
+    transposed = isinstance(layer, nn.ConvTranspose1d)
+    out = torch.zeros(len(x), layer.out_channels, x.shape[2], dtype=x.dtype)
+    for b, o, t in np.ndindex(*out.shape):
+        total = layer.bias[o]
+        for i in range(x.shape[1]):
+            for k in (-1, 0, 1):
+                if 0 <= t + k < x.shape[2]:
+                    total = (
+                        total
+                        + (layer.weight[i, o, 1 - k] if transposed else layer.weight[o, i, 1 + k]) * x[b, i, t + k]
+                    )
+        out[b, o, t] = total if total > 0 else 0.1 * total
+    return out
+
+
+def test_ft_against_a_slow_loop() -> None:
+    case, batch = make("ft", {}), batch_of(2)
+    outputs = case.outputs(batch)
+    step = case.distillation.eval()(batch, outputs, Progress(1, 2))
+    method = case.method
+    with torch.no_grad():
+        theirs, mine = outputs["signal"].stages["final"], step.output.stages["final"]
+        encoder, decoder = ([layer for layer in part if hasattr(layer, "weight")] for part in method.paraphraser)
+        factors = theirs
+        for layer in encoder:
+            factors = slow_conv(factors, layer)
+        again = factors
+        for layer in decoder:
+            again = slow_conv(again, layer)
+        for layer in [layer for layer in method.translator if hasattr(layer, "weight")]:
+            mine = slow_conv(mine, layer)
+        assert factors.shape[1] == theirs.shape[1] // 2
+        squares = [(float(a) - float(b)) ** 2 for a, b in zip(again.flatten(), theirs.flatten(), strict=True)]
+        size, total = min(mine.shape[2], factors.shape[2]), 0.0
+        pooled = [torch.nn.functional.adaptive_avg_pool1d(x, size).flatten(1).tolist() for x in (mine, factors)]
+        for row, other in zip(*pooled, strict=True):
+            lengths = [sum(x * x for x in own) ** 0.5 for own in (row, other)]
+            total += sum(abs(a / lengths[0] - b / lengths[1]) for a, b in zip(row, other, strict=True))
+    torch.testing.assert_close(step.terms["ft.paraphrase"].item(), sum(squares) / len(squares), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        step.terms["ft.factor"].item(), total / len(pooled[0]) / len(pooled[0][0]), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_the_teachers_factors_are_no_target_that_learns() -> None:
+    case, batch = make("ft", {}), batch_of(4)
+    step = case.distillation(batch, case.outputs(batch), Progress(1, 2))
+    step.terms["ft.factor"].backward(retain_graph=True)
+    assert all(p.grad is None for p in case.method.paraphraser.parameters())
+    assert all(p.grad is not None for p in case.method.translator.parameters())
+    step.terms["ft.paraphrase"].backward()
+    assert all(p.grad is not None for p in case.method.paraphraser.parameters())
+
+
+def test_each_part_rests_while_its_term_weighs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The student and the translator in the first phase, the paraphraser afterwards; no weight decay moves them."""
+    plan = plan_of([{"name": "ft", "teachers": ["signal"]}], student={"model": "wrn10-0.25", "epochs": 8})
+    states: list[dict[str, Tensor]] = []
+    enter = loop._Run._enter_phase
+
+    def seen(run: Any) -> Any:
+        if run.job.distillation.methods:
+            states.append({k: x.clone() for k, x in run.job.distillation.state_dict().items()})
+        return enter(run)
+
+    monkeypatch.setattr(loop._Run, "_enter_phase", seen)
+    assert execute(plan, tmp_path) == {}
+    before, after, later = states[0], states[1], states[2]  # the first phase is 15 % of 8 epochs: one
+
+    def moved(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
+        return {
+            k.split(".")[0] if k.startswith("student") else k.split(".")[2] for k in a if not torch.equal(a[k], b[k])
+        }
+
+    assert moved(before, after) == {"paraphraser"}
+    assert moved(after, later) == {"student", "translator"}
+    (key,) = [key for key, cell in plan.cells.items() if cell.title.startswith("ft")]
+    rows = [json.loads(line) for line in (tmp_path / "cells" / key / "metrics.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows[:2]] == ["paraphraser of the teacher", "factors and task"]
+    assert rows[0]["weights"] == {"ce": 0.0, "ft.paraphrase": 1.0, "ft.factor": 0.0}
+
+
+def test_ft_refuses() -> None:
+    example = {"signal": torch.randn(2, 3, 32), "gaf": torch.randn(2, 3, 8, 8)}
+    mine, theirs = build("dscnn-4", (3, 32), 5), build("wrn10-0.25", (3, 8, 8), 5)
+    message = r"ft: the last map of teacher 'gaf' has the axes time and time, the student's time: "
+    with pytest.raises(InputError, match=message):
+        overtone.Distillation.between(mine, {"gaf": theirs}, "ft", example=example)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(96, 5))
+    with pytest.raises(InputError, match="ft: the student has no feature maps"):
+        overtone.Distillation.between(plain, mine, "ft", example=example["signal"])
+    with pytest.raises(InputError, match="ft from signal: phases end in epochs 0, 3 of 3; each needs one"):
+        plan_of([{"name": "ft", "teachers": ["signal"]}])

@@ -21,7 +21,7 @@ from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
 from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
-from overtone.engine.phases import hold_still, trained
+from overtone.engine.phases import hold_still, resting, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
 from overtone.engine.scoring import evaluate, scores
@@ -197,7 +197,8 @@ class _Run:
         model = self.job.distillation.student.model
         model.train()
         phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
-        return hold_still(model, trained(model, phase)) if phase is not None else []
+        still = hold_still(model, trained(model, phase)) if phase is not None else []
+        return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
     def _share(self, numbers: Tensor) -> Tensor:
         """This process' part of a batch."""

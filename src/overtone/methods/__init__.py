@@ -23,6 +23,7 @@ from overtone.methods.evidence import Evidence
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
 from overtone.methods.fitnet import FitNet
+from overtone.methods.ft import FT
 from overtone.methods.fused import Fused
 from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
@@ -42,7 +43,7 @@ _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd),  # logits, each teacher by itself
     *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD, Fused),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
-    *(FitNet, AT, Review, FamLayer, FamReview, SimKD),  # maps
+    *(FitNet, AT, Review, FamLayer, FamReview, FT, SimKD),  # maps
     *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}

@@ -47,6 +47,8 @@ class Method(nn.Module):
         STUDENT: which student it needs, for ``overtone list methods``.
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
+        TRAINED_BY: parts of the method by name, each with the term that trains it: a part stands still in epochs in
+            which that term weighs nothing.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
         min_batch: samples a process needs in a batch.
@@ -66,6 +68,7 @@ class Method(nn.Module):
     STUDENT: ClassVar[str] = "any student"
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
     INWARD: ClassVar[frozenset[str]] = frozenset()
+    TRAINED_BY: ClassVar[Mapping[str, str]] = {}
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
     min_batch: ClassVar[int] = 1

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.losses import to_grid
+from overtone.methods.activation import check_positions
 from overtone.methods.base import Method, MethodConfig
 from overtone.models import Reheaded, ReheadedSettings, Staged
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
@@ -66,12 +67,7 @@ class SimKD(Method):
         for who, model, own in (("the student", student, spec), (f"teacher {name!r}", teacher, theirs)):
             if not isinstance(model, Staged) or not own.has_head or "final" not in own.stages:
                 raise InputError(f"simkd: {who} must be a built-in model, whose last map and head are known")
-        if spec.dims != theirs.dims or spec.axes != theirs.axes:
-            raise InputError(
-                f"simkd: the last map of teacher {name!r} has the axes {_axes(theirs)}, the student's {_axes(spec)}: a "
-                "position in one is not a position in the other. Use a teacher that sees the student's view, or a "
-                "method on logits or whole vectors (kd, hidden, rkd)"
-            )
+        check_positions("simkd", name, theirs, spec)
         final = theirs.stages["final"]
         assert isinstance(teacher, Staged)
         settings = ReheadedSettings(
@@ -97,7 +93,3 @@ class SimKD(Method):
         """The term ``map``."""
         mine = student.stages["final"]  # (B, c, ...), behind the projector
         return {"map": F.mse_loss(mine, to_grid(teachers[self.teacher].stages["final"], mine.shape[2:]))}
-
-
-def _axes(spec: Spec) -> str:
-    return " and ".join(spec.axes) or f"of an input of shape {spec.input}"
