@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cases import batch_of, make
+from accelerate import Accelerator
+from cases import PROGRESS, SETTINGS, batch_of, make
 from conftest import TINY
 from fusions import fused
+from test_contract import Stop, StopAt, job
 from torch import Tensor, nn
 
 import overtone
 from overtone import data, fusion, recipe
-from overtone.engine import loop
+from overtone.engine import Callback, loop
+from overtone.engine.mixup import draw, mixups
 from overtone.errors import InputError
 from overtone.header import Header
-from overtone.methods import configure
+from overtone.methods import METHODS, configure
 from overtone.models import KeptParts, Reheaded, ReheadedSettings, build
 from overtone.models.kept import linear_of
-from overtone.recipe import ModelOptions
+from overtone.recipe import AugmentSettings, ModelOptions
 from overtone.student import load_student, read_header, save_student
 from overtone.study import Plan, execute, make_plan
 from overtone.study.build import StudyContext, score
 from overtone.study.plan import Link
 from overtone.tap import Tap, macs, parameters, probe
+from overtone.teachers import TeacherMemory
 from overtone.types import Batch, DataInfo, Output, Progress
 
 
@@ -474,3 +479,140 @@ def test_ft_refuses() -> None:
         overtone.Distillation.between(plain, mine, "ft", example=example["signal"])
     with pytest.raises(InputError, match="ft from signal: phases end in epochs 0, 3 of 3; each needs one"):
         plan_of([{"name": "ft", "teachers": ["signal"]}])
+
+
+# --- soft targets
+
+
+def mixed_job(folder: Path, **augment: float) -> Any:
+    made = job(folder, "kd", {})
+    return replace(made, train=made.train.model_copy(update={"augment": AugmentSettings(**augment)}))
+
+
+def test_windows_are_mixed_before_views_and_classes_with_them(tmp_path: Path) -> None:
+    samples = mixed_job(tmp_path).samples
+    plain = samples.batch(torch.arange(80), ["signal"])
+    numbers = torch.tensor([3, 40, 7, 12])
+    drawn = draw(numbers, 0.4, seed=1, epoch=2, step=3)
+    assert sorted(drawn.partner.tolist()) == sorted(numbers.tolist())
+    assert 0 <= drawn.share <= 1
+    assert draw(numbers, 0.4, 1, 2, 3).share == drawn.share != draw(numbers, 0.4, 1, 2, 4).share
+    (batch,) = samples.batches([numbers], ["gaf", "signal"], mixed=[drawn])
+    assert batch.index.tolist() == numbers.tolist()
+    windows = []
+    for row, (own_number, other) in enumerate(zip(numbers.tolist(), drawn.partner.tolist(), strict=True)):
+        windows.append(
+            drawn.share * plain.views["signal"][own_number] + (1 - drawn.share) * plain.views["signal"][other]
+        )
+        wanted = torch.zeros(5)
+        wanted[plain.target[own_number]] += drawn.share
+        wanted[plain.target[other]] += 1 - drawn.share
+        torch.testing.assert_close(batch.target[row], wanted)
+    torch.testing.assert_close(batch.views["signal"], torch.stack(windows))
+    gaf = samples.views["gaf"]
+    torch.testing.assert_close(batch.views["gaf"], gaf.view.render(torch.stack(windows), gaf.state))
+    assert batch.label.tolist() == batch.target.argmax(1).tolist()
+
+
+def test_mixing_comes_behind_augmentation_and_is_the_same_in_parts(tmp_path: Path) -> None:
+    """Two processes that share a batch see what one sees."""
+    samples = mixed_job(tmp_path).samples
+    numbers = torch.tensor([3, 40, 7, 12])
+
+    def change(x: Tensor, index: Tensor) -> Tensor:
+        return x + index[:, None, None]
+
+    whole = mixups([numbers], 1.0, 5, 1, 0, lambda x: x)
+    (batch,) = samples.batches([numbers], ["signal"], change, mixed=whole)
+    plain = samples.batch(numbers, ["signal"]).views["signal"] + numbers[:, None, None]
+    where = [numbers.tolist().index(n) for n in whole[0].partner.tolist()]
+    torch.testing.assert_close(batch.views["signal"], whole[0].share * plain + (1 - whole[0].share) * plain[where])
+    for part in (slice(0, 2), slice(2, 4)):
+        mine = mixups([numbers], 1.0, 5, 1, 0, lambda x, part=part: x[part])
+        (half,) = samples.batches([numbers[part]], ["signal"], change, mixed=mine)
+        assert torch.equal(half.views["signal"], batch.views["signal"][part])
+        assert torch.equal(half.target, batch.target[part])
+
+
+def test_mixed_training_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+    accelerator = Accelerator(cpu=True)
+    settings = {"mixup": 0.4, "jitter": 0.05}
+    whole = loop.fit(mixed_job(tmp_path / "whole", **settings), accelerator, Callback())
+    with pytest.raises(Stop):
+        loop.fit(mixed_job(tmp_path / "stopped", **settings), accelerator, StopAt(5))
+    resumed = loop.fit(mixed_job(tmp_path / "stopped", **settings), accelerator, Callback())
+    assert resumed.rows == whole.rows
+    assert all(torch.equal(resumed.last[key], whole.last[key]) for key in whole.last)
+    plain = loop.fit(mixed_job(tmp_path / "plain", jitter=0.05), accelerator, Callback())
+    assert plain.rows != whole.rows
+
+
+def test_cross_entropy_of_shares_and_of_smoothed_labels() -> None:
+    case, batch = make("kd", {}), batch_of(6)
+    outputs = case.outputs(batch)
+    distillation = case.distillation.eval()
+    log_p = distillation(batch, outputs, Progress(1, 2)).output.logits.detach().log_softmax(1)
+    hard = torch.nn.functional.one_hot(batch.target, 5).float()
+    soft = 0.3 * hard + 0.7 * hard.flip(0)
+    for smoothing in (0.0, 0.2):
+        distillation.label_smoothing = smoothing
+        for target, shares in ((batch.target, hard), (soft, soft)):
+            step = distillation(replace(batch, target=target), outputs, Progress(1, 2))
+            expected = -(((1 - smoothing) * shares + smoothing / 5) * log_p).sum(1).mean()
+            torch.testing.assert_close(step.terms["ce"].detach(), expected)
+
+
+READS = {"dkd": {}, "ca_mkd": {}, "pskd": {}, "crd": {}, "cam": {}, "evidence": {}, "fused": {"fusion": "confidence"}}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_methods_that_read_classes_are_refused_with_mixup(name: str) -> None:
+    assert METHODS[name].needs_classes(configure(name, READS[name]))
+    row = {"name": name, "teachers": ["signal", "gaf"][: METHODS[name].TEACHERS[0]], **READS[name]}
+    train = {**TINY["train"], "augment": {"mixup": 0.2}}
+    with pytest.raises(
+        InputError, match=f"method '{name}' reads the one class of each sample, and train.augment.mixup"
+    ):
+        plan_of([row], train=train)
+    plan_of([row], train={**train, "label_smoothing": 0.1, "augment": {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [case for case in SETTINGS if not METHODS[case[0]].needs_classes(configure(*case))]
+)
+def test_all_other_methods_take_shares(name: str, settings: dict[str, Any]) -> None:
+    case, batch = make(name, settings), batch_of(8)
+    outputs, hard = case.outputs(batch), torch.nn.functional.one_hot(batch.target, 5).float()
+    terms = [
+        case.distillation.eval()(replace(batch, target=target), outputs, PROGRESS).terms
+        for target in (batch.target, hard)
+    ]
+    torch.testing.assert_close(terms[0], terms[1])
+
+
+def test_a_study_with_mixup_and_smoothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers run beside the student; a persistence image refuses; defaults leave keys alone."""
+    train = {**TINY["train"], "augment": {"mixup": 0.2}, "label_smoothing": 0.1}
+    monkeypatch.setattr(TeacherMemory, "__call__", None)  # no teacher is remembered
+    plan = plan_of(["none", "aver"], train=train)
+    assert execute(plan, tmp_path) == {}
+    for key in plan.cells:
+        rows = [json.loads(line) for line in (tmp_path / "cells" / key / "metrics.jsonl").read_text().splitlines()]
+        assert all(0 <= row["accuracy"] <= 1 and row["terms"]["ce"] > 0 for row in rows)
+    with pytest.raises(InputError, match="view 'pi' is computed once from the recorded window and cannot follow"):
+        plan_of(["none"], train=train, student={"view": "pi", "model": "wrn10-0.25", "epochs": 2})
+    off = {**TINY["train"], "augment": {"mixup": 0.0}, "label_smoothing": 0.0}
+    assert set(plan_of(["none", "aver"], train=off).cells) == set(plan_of(["none", "aver"]).cells)
+
+
+def test_ones_own_loop_takes_shares() -> None:
+    made, x = own("aver")
+    y = torch.arange(4) % 3
+    soft = torch.nn.functional.one_hot(y, 3).float()
+    torch.testing.assert_close(made(x, soft).total, made(x, y).total)
+    with pytest.raises(InputError, match=r"y of each class' share is \(4, 3\) on cpu, got \(4, 2\)"):
+        made(x, soft[:, :2])
+    reads, _ = own("dkd")
+    with pytest.raises(InputError, match=r"method 'dkd' needs one class a sample, y \(B,\), got \(4, 3\)"):
+        reads(x, soft)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ class Distillation(nn.Module):
         weights: by term, or by a term's beginning (``sp.gram`` for ``sp.gram.signal``); the longest fits. Every term
             needs one.
         view: which view the student sees, or views.
+        label_smoothing: share of the truth that all classes have alike, in cross-entropy.
 
     Raises:
         InputError: for a weight that fits no term, a term without a weight, or a method without one above 0.
@@ -61,11 +63,12 @@ class Distillation(nn.Module):
         methods: Mapping[str, Method],
         weights: Mapping[str, WeightSettings],
         view: Seen = "signal",
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods)
-        self.view = view
+        self.view, self.label_smoothing = view, label_smoothing
         terms = ["ce", *(f"ce.{branch}" for branch in student.branches)]
         terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
@@ -162,9 +165,10 @@ class Distillation(nn.Module):
         with torch.autocast(output.logits.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            terms = {"ce": F.cross_entropy(self._judged(mine.logits, None), batch.target)}
+            ce = partial(F.cross_entropy, target=batch.target, label_smoothing=self.label_smoothing)
+            terms = {"ce": ce(self._judged(mine.logits, None))}
             for name, branch in mine.branches.items():
-                terms[f"ce.{name}"] = F.cross_entropy(self._judged(branch.logits, name), batch.target)
+                terms[f"ce.{name}"] = ce(self._judged(branch.logits, name))
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
@@ -202,7 +206,7 @@ class OwnLoop(nn.Module):
 
         Args:
             x: the batch, or its views by name where teachers see other ones than the student.
-            y: class numbers, (B,).
+            y: class numbers, (B,); or each class' share, (B, C), of mixed samples or smoothed labels.
             index: the samples' numbers in the training set; methods that remember each sample need it.
             progress: where training is, for weights that change over time; the first of one epoch unless given, with
                 calls in training counted as steps for methods that draw samples anew at each.
@@ -225,6 +229,8 @@ class OwnLoop(nn.Module):
         check_views(views, asked, self._kinds, self.distillation.student)
         check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
+            if method.reads_classes and y.dim() == 2:
+                raise InputError(f"method {name!r} needs one class a sample, y (B,), got {described(y)}")
             if method.training and len(y) < method.min_batch:  # type: ignore[operator]
                 raise InputError(
                     f"method {name!r} needs {method.min_batch} samples or more in a training batch, got {len(y)}; "

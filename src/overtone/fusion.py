@@ -21,7 +21,7 @@ class Fusion(Protocol):
     """Weights of K teachers for each sample of a batch.
 
     One that reads ``data.teacher_scores`` says so, ``needs_scores = True``: where there are none, it is refused before
-    training.
+    training. So does one that reads the samples' classes, ``hard_labels = True``, which mixed samples do not have.
     """
 
     def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:

@@ -86,7 +86,7 @@ class Batch:
 
     Attributes:
         views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W).
-        target: class numbers, (B,) int64.
+        target: class numbers, (B,) int64; where samples are mixed each class' share, (B, C) of floats that sum to 1.
         index: the samples' stable numbers in their data set, (B,) int64.
     """
 
@@ -97,6 +97,11 @@ class Batch:
     def input(self, seen: Seen) -> Input:
         """What a model that sees these views is called with."""
         return self.views[seen] if isinstance(seen, str) else tuple(self.views[name] for name in seen)
+
+    @property
+    def label(self) -> Tensor:
+        """Class numbers, (B,); of shares the largest."""
+        return self.target if self.target.dim() == 1 else self.target.argmax(1)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""

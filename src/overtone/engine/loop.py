@@ -21,6 +21,7 @@ from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
 from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
+from overtone.engine.mixup import mixups
 from overtone.engine.phases import hold_still, resting, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
@@ -181,7 +182,8 @@ class _Run:
             shares = [self._share(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
-            for batch in self.job.samples.batches(shares, self.job.views, augment, crop):
+            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._share)
+            for batch in self.job.samples.batches(shares, self.job.views, augment, crop, mixed):
                 self._train_step(batch)
                 self.step += 1
                 self.fitted.seconds = before + time.monotonic() - started
@@ -235,7 +237,7 @@ class _Run:
     def _count(self, step: Step, batch: Batch) -> None:
         """Add a step to the epoch's sums; a GPU is waited for once."""
         means = {"total": step.total, **{f"term/{term}": value for term, value in step.terms.items()}}
-        correct = (step.output.logits.argmax(1) == batch.target).sum()
+        correct = (step.output.logits.argmax(1) == batch.label).sum()
         *values, right = torch.stack([*(value.detach().float() for value in means.values()), correct.float()]).tolist()
         samples = len(batch.target)
         sums = {"n": samples, "correct": right, **{k: v * samples for k, v in zip(means, values, strict=True)}}

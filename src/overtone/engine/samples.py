@@ -15,6 +15,7 @@ from torch import Tensor
 from overtone.data import Fold, ImageFiles, Standardiser, Windows
 from overtone.data.base import IntArray
 from overtone.data.image_files import Crop
+from overtone.engine.mixup import Mixup
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, FromBytes, FromDisk, FromWindows, Stored, write_stored
 from overtone.errors import InputError, own_place, told
@@ -52,6 +53,7 @@ class Samples:
         files: of images that are not held in memory, or may be cut in another way in training.
         held: whether the images are in memory too.
         num_workers: processes that decode images ahead.
+        classes: how many there are.
     """
 
     views: Mapping[str, FittedView]
@@ -60,6 +62,7 @@ class Samples:
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
+    classes: int = 0
 
     @classmethod
     def fit(
@@ -107,7 +110,7 @@ class Samples:
                 raise InputError(f"views.{name}: {told(error) if own_place(error) else error}") from error
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
-        return cls(fitted, target, standardise, windows.files, fits, num_workers)
+        return cls(fitted, target, standardise, windows.files, fits, num_workers, len(windows.classes))
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
         """The samples of some numbers, rendered in some views."""
@@ -119,6 +122,7 @@ class Samples:
         views: Iterable[str],
         augment: Augmentation | None = None,
         crop: Crop | None = None,
+        mixed: Sequence[Mixup] | None = None,
     ) -> Iterator[Batch]:
         """Several lots of samples in turn; images in files are decoded ahead.
 
@@ -127,36 +131,57 @@ class Samples:
             views: which views.
             augment: changes the windows once, before every view that follows them is rendered.
             crop: cuts images in files in another way than out of their middle.
+            mixed: what each lot's samples are mixed with, behind augmentation, before any view is rendered.
 
         Raises:
             InputError: for an image that cannot be decoded.
         """
         device, views = self.target.device, tuple(views)
+        mixing: Sequence[Mixup | None] = mixed or [None] * len(chunks)
         if self.files is None or (self.held and crop is None):
-            for chunk in chunks:
-                yield self._rendered(chunk.to(device), views, None, augment)
+            for chunk, mixup in zip(chunks, mixing, strict=True):
+                yield self._rendered(chunk.to(device), views, None, augment, mixup)
             return
-        images = read_ahead(self.files, chunks, crop, self.num_workers, pin=device.type == "cuda")
-        for chunk, read in zip(chunks, images, strict=True):
+        wanted = [
+            chunk if m is None else torch.cat([chunk, m.partner]).unique()
+            for chunk, m in zip(chunks, mixing, strict=True)
+        ]
+        images = read_ahead(self.files, wanted, crop, self.num_workers, pin=device.type == "cuda")
+        for chunk, mixup, read in zip(chunks, mixing, images, strict=True):
             windows = self.standardise(read.to(device, non_blocking=True))
-            yield self._rendered(chunk.to(device), views, windows, augment)
+            yield self._rendered(chunk.to(device), views, windows, augment, mixup)
 
     def _rendered(
-        self, index: Tensor, views: Iterable[str], windows: Tensor | None, augment: Augmentation | None
+        self,
+        index: Tensor,
+        views: Iterable[str],
+        windows: Tensor | None,
+        augment: Augmentation | None,
+        mixup: Mixup | None = None,
     ) -> Batch:
-        """Samples in some views, from their windows where these have been read already."""
+        """Samples in some views, from their windows where these have been read already.
+
+        Mixed ones come with those of their partners, each once, in the order of their numbers.
+        """
         rendered: dict[str, Tensor] = {}
         changed = False
+        wanted, target = index, self.target[index]
+        if mixup is not None:
+            partner = mixup.partner.to(index.device)
+            wanted, both = torch.cat([index, partner]).unique(return_inverse=True)
+            target = mixup.target(target, self.target[partner], self.classes)
         for name in views:
             fitted = self.views[name]
             if fitted.view.FOLLOWS:
-                windows = fitted.stored[index] if windows is None else windows
-                if augment is not None and not changed:
-                    windows, changed = augment(windows, index), True
+                windows = fitted.stored[wanted] if windows is None else windows
+                if not changed:
+                    windows = windows if augment is None else augment(windows, wanted)
+                    windows = windows if mixup is None else mixup(*windows[both].chunk(2))
+                    changed = True
                 rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
             else:
                 rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
-        return Batch(rendered, self.target[index], index)
+        return Batch(rendered, target, index)
 
 
 def _spaced(numbers: IntArray, most: int) -> IntArray:

@@ -146,7 +146,7 @@ def make(
             "branch: image"
         )
     method = kind(config, part, teachers, data)
-    method.branch = branch
+    method.branch, method.reads_classes = branch, kind.needs_classes(config)
     return method, kind.needs(config, part, teachers)
 
 

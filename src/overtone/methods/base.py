@@ -53,8 +53,10 @@ class Method(nn.Module):
         couples_batch: True where samples of a batch interact.
         min_batch: samples a process needs in a batch.
         has_memory_bank: True where something is kept for each training sample, found again by ``Batch.index``.
+        hard_labels: True where a method reads each sample's one class, and so cannot be trained on mixed samples.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
+        reads_classes: :meth:`needs_classes` of its settings.
         branch: the branch of the student whose output :meth:`forward` gets; None for the whole student.
     """
 
@@ -73,7 +75,9 @@ class Method(nn.Module):
     couples_batch: ClassVar[bool] = False
     min_batch: ClassVar[int] = 1
     has_memory_bank: ClassVar[bool] = False
+    hard_labels: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    reads_classes: bool = False
     terms: tuple[str, ...]
     branch: str | None = None
 
@@ -89,6 +93,11 @@ class Method(nn.Module):
         Raises:
             InputError: with what the data allow.
         """
+
+    @classmethod
+    def needs_classes(cls, config: MethodConfig) -> bool:
+        """:attr:`hard_labels`, or what the settings make of it."""
+        return cls.hard_labels
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:

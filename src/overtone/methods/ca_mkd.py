@@ -41,6 +41,7 @@ class CAMKD(MultiTeacherKD):
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
+    hard_labels: ClassVar[bool] = True
     min_batch: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = CAMKDConfig
 

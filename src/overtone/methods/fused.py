@@ -72,6 +72,12 @@ class Fused(MultiTeacherKD):
     Config: ClassVar[type[MethodConfig]] = FusedConfig
 
     @classmethod
+    def needs_classes(cls, config: MethodConfig) -> bool:
+        """Where teachers are weighed by how right they are; a fusion of one's own says ``hard_labels = True``."""
+        assert isinstance(config, FusedConfig)
+        return config.fusion == "confidence" or getattr(config.made(), "hard_labels", False) is True
+
+    @classmethod
     def check_data(cls, config: MethodConfig, data: DataInfo) -> None:
         """A fusion that weighs by scores needs a validation side.
 

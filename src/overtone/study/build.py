@@ -191,7 +191,7 @@ def _distillation(
         methods[name], read = make_method(name, config, spec, teachers, info)
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
-    return Distillation(student, methods, cell.weights, cell.view), needs
+    return Distillation(student, methods, cell.weights, cell.view, cell.train.label_smoothing), needs
 
 
 def _initial(cell: Cell, example: Input, classes: tuple[str, ...]) -> torch.nn.Module:

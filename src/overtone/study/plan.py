@@ -33,7 +33,7 @@ from overtone.recipe import (
     WeightSettings,
     validation_message,
 )
-from overtone.study.preflight import check_augment, check_batch, check_data, check_weights
+from overtone.study.preflight import check_augment, check_batch, check_data, check_mixed, check_weights
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.types import DataInfo, Seen, names_of
 from overtone.views import VIEWS, View
@@ -295,6 +295,7 @@ class _Planner:
             check_weights(title, weights, model.epochs)
             check_batch(title, train, methods, fold)
             check_data(title, methods, fold, self.infos[fold.number])
+            check_mixed(title, train, methods)
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
             check_augment(train, self.windows, {name: self._view(name) for name in shown})

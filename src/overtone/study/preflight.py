@@ -50,6 +50,16 @@ def check_data(title: str, methods: Mapping[str, MethodConfig], fold: Fold, info
             raise InputError(f"{title}: fold {fold.number}: {error}") from error
 
 
+def check_mixed(title: str, train: TrainSettings, methods: Mapping[str, MethodConfig]) -> None:
+    """Mixed samples have no one class, which some methods read."""
+    for name, config in methods.items():
+        if train.augment.mixup and find(name).needs_classes(config):
+            raise InputError(
+                f"{title}: method {name!r} reads the one class of each sample, and train.augment.mixup mixes two; "
+                "switch it off for this model (train: {augment: {mixup: 0}}) or use another method (kd, aver, hidden)"
+            )
+
+
 def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, View]) -> None:
     """Augmentation must reach every view of a cell, or student and teachers would see different windows."""
     if not train.augment.active:
