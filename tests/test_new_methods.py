@@ -15,19 +15,22 @@ from accelerate import Accelerator
 from cases import PROGRESS, SETTINGS, batch_of, make
 from conftest import TINY
 from fusions import fused
+from PIL import Image
 from test_contract import Stop, StopAt, job
 from torch import Tensor, nn
 
 import overtone
 from overtone import data, fusion, recipe
-from overtone.engine import Callback, loop
+from overtone.data import split
+from overtone.engine import Callback, Samples, loop
+from overtone.engine.augment_images import RandomCrop
 from overtone.engine.mixup import draw, mixups
 from overtone.errors import InputError
 from overtone.header import Header
 from overtone.methods import METHODS, configure
 from overtone.models import KeptParts, Reheaded, ReheadedSettings, build
 from overtone.models.kept import linear_of
-from overtone.recipe import AugmentSettings, ModelOptions
+from overtone.recipe import AugmentSettings, DataSettings, ModelOptions, SplitSettings
 from overtone.student import load_student, read_header, save_student
 from overtone.study import Plan, execute, make_plan
 from overtone.study.build import StudyContext, score
@@ -35,6 +38,7 @@ from overtone.study.plan import Link
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import TeacherMemory
 from overtone.types import Batch, DataInfo, Output, Progress
+from overtone.views import Image as ImageView
 
 
 def plan_of(methods: list[Any], **changes: Any) -> Plan:
@@ -616,3 +620,25 @@ def test_ones_own_loop_takes_shares() -> None:
     reads, _ = own("dkd")
     with pytest.raises(InputError, match=r"method 'dkd' needs one class a sample, y \(B,\), got \(4, 3\)"):
         reads(x, soft)
+
+
+@pytest.mark.parametrize("crop", [None, RandomCrop(0.3, 5)])
+@pytest.mark.parametrize("budget", [2**30, 0])
+def test_images_in_files_are_mixed(crop: Any, budget: int, tmp_path: Path) -> None:
+    """Held in memory or read ahead, each image decoded once for both of its parts."""
+    for number in range(24):
+        noise = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        path = tmp_path / ["train", "val"][number % 5 == 0] / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(path)
+    windows = data.load(DataSettings.model_validate({"name": "imagefolder", "path": str(tmp_path), "size": 16}))
+    fold = split(windows, SplitSettings(by="window", scheme="official"))[0]
+    samples = Samples.fit(windows, fold, {"image": ImageView()}, torch.device("cpu"), budget)
+    numbers = torch.tensor([4, 1, 9])
+    drawn = draw(numbers, 1.0, 0, 1, 0)
+    (mixed,) = samples.batches([numbers], ["image"], crop=crop, mixed=[drawn])
+    (plain,) = samples.batches([numbers], ["image"], crop=crop)
+    where = [numbers.tolist().index(n) for n in drawn.partner.tolist()]
+    own_images = plain.views["image"]
+    torch.testing.assert_close(mixed.views["image"], drawn.share * own_images + (1 - drawn.share) * own_images[where])
+    assert mixed.target.shape == (3, 2)
