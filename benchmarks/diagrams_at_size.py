@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from overtone.engine.store import CHUNK, Diagrams, write_diagrams
-from overtone.views import sublevel_diagram
+from overtone.engine.store import CHUNK, FromDisk, write_stored
+from overtone.views import DiagramCodec, sublevel_diagram
 
 
 def main() -> None:
@@ -27,14 +27,17 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     sizes = [min(CHUNK, args.windows - first) for first in range(0, args.windows, CHUNK)]
     chunks = (sublevel_diagram(torch.randn(size, args.channels, args.length, generator=generator)) for size in sizes)
+    codec = DiagramCodec()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "diagrams"
         started = time.perf_counter()
-        write_diagrams(place, chunks, args.windows, args.channels, args.length // 2)
+        size = args.windows * codec.largest((args.channels, args.length))
+        write_stored(place, chunks, codec, size)
         taken = time.perf_counter() - started
         held = sum(path.stat().st_size for path in place.iterdir())
         started = time.perf_counter()
-        stored = Diagrams(place, args.channels, torch.device("cpu"))
+        like = torch.rand(1, args.channels, 1, 2)
+        stored = FromDisk(place, like, codec, torch.device("cpu"))
         batch = stored[torch.randperm(args.windows, generator=generator)[:64]]
         read = time.perf_counter() - started
     print(f"{args.windows} windows x {args.channels} channels: {held / 2**20:.0f} MiB on disk, made in {taken:.0f} s")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from cases import CLASSES, IMAGE, PROGRESS, TWO_BRANCH, batch_of, make
+from fusions import fused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -579,13 +580,13 @@ def test_right_equals_the_loop(seed, count, batch, coarse):
     teachers = numbers(count, batch, 3, seed=seed, scale=2.0).float()
     teachers = teachers.round() if coarse else teachers
     target = torch.randint(0, 3, (batch,), generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(fusion.right(teachers[0], teachers, target), slow_right(teachers, target))
+    assert torch.equal(fused(fusion.right, teachers[0], teachers, target), slow_right(teachers, target))
 
 
 def test_right_on_ties_and_where_nobody_is():
     sure, less, wrong = [4.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 3.0, 0.0]
     teachers = torch.tensor([[wrong, less, less, wrong], [less, sure, less, wrong], [sure, wrong, wrong, wrong]])
-    found = fusion.right(teachers[0], teachers, torch.zeros(4, dtype=torch.long))
+    found = fused(fusion.right, teachers[0], teachers, torch.zeros(4, dtype=torch.long))
     assert found.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
 
 
@@ -593,7 +594,7 @@ def test_a_teacher_that_is_right_comes_before_one_that_is_surer_of_the_truth_yet
     teachers = torch.tensor([[[4.0, 4.1, -9.0]], [[1.0, 0.9, 0.9]]])
     p = teachers.softmax(2)[:, 0, 0]
     assert p[0] > p[1]
-    assert fusion.right(teachers[0], teachers, torch.tensor([0])).tolist() == [[0], [1]]
+    assert fused(fusion.right, teachers[0], teachers, torch.tensor([0])).tolist() == [[0], [1]]
 
 
 def test_pskd_equals_the_loop():

@@ -26,7 +26,7 @@ from overtone.study import execute, make_plan
 from overtone.study.callbacks import StudyCallback
 from overtone.study.check import check
 from overtone.trial import rehearse
-from overtone.types import logits_of
+from overtone.types import DataInfo, logits_of
 
 X = torch.randn(6, 3, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(6) % 4
@@ -223,8 +223,9 @@ def test_a_log_softmax_is_as_good_as_logits() -> None:
             continue
         few = slice(0, method.TEACHERS[1])
         bare = dict(list({"a": teacher, "b": other}.items())[few])
-        plain = Distillation.between(student, bare, name, example=X)(X, Y)
-        step = Distillation.between(student, dict(list(ended.items())[few]), name, example=X)(X, Y)
+        info = DataInfo(teacher_scores={"a": 0.7, "b": 0.8})
+        plain = Distillation.between(student, bare, name, example=X, data=info)(X, Y)
+        step = Distillation.between(student, dict(list(ended.items())[few]), name, example=X, data=info)(X, Y)
         torch.testing.assert_close(step.terms, plain.terms, msg=lambda m, name=name: f"{name}: {m}")
 
 
@@ -368,7 +369,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "from 1": (X, Y + 1, "y holds 4; classes count from 0, so the 4 of the models are 0 to 3"),
     "below 0": (X, Y - 1, "y holds -1; classes count from 0"),
     "one-hot": (X, F.one_hot(Y, 4), r"got \(6, 4\) of int64; of one-hot rows take y.argmax\(1\)"),
-    "soft": (X, F.one_hot(Y, 4).float(), r"got \(6, 4\) of float32; of one-hot rows"),
+    "soft": (X, F.one_hot(Y, 5).float(), r"y of each class' share is \(6, 4\) on cpu, got \(6, 5\)"),
     "floats": (X, Y.float(), r"y is a tensor \(B,\) of int64, got \(6,\) of float32$"),
     "int32": (X, Y.int(), r"of int32; y.long\(\) makes one"),
     "fewer labels": (X, Y[:4], "y has 4 numbers for 6 samples"),

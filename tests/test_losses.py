@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from fusions import fused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -168,7 +169,7 @@ def test_half_precision_logits_cast_up_stay_finite(scale):
 
 def averaged(student, teachers, average, weights=None):
     if weights is None:
-        weights = fusion.mean(student, teachers, torch.zeros(len(student), dtype=torch.long))
+        weights = fused(fusion.mean, student, teachers, torch.zeros(len(student), dtype=torch.long))
     return average_kd(student, teachers, weights, 4.0, average)
 
 
@@ -332,7 +333,7 @@ def test_as_published_cannot_be_summed_over_classes():
 @few
 def test_fixed_shares_sum_to_one_per_sample(shares):
     teachers = numbers(len(shares), 4, 3)
-    weights = fusion.Fixed(shares)(teachers[0], teachers, torch.zeros(4, dtype=torch.long))
+    weights = fused(fusion.Fixed(shares), teachers[0], teachers, torch.zeros(4, dtype=torch.long))
     assert weights.shape == (len(shares), 4)
     assert close(weights.sum(0), torch.ones(4))
 

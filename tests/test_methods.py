@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from cases import CLASSES, PROGRESS, batch_of, make
+from fusions import fused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -397,7 +398,7 @@ FUSIONS["mean"] = fusion.mean
 @pytest.mark.parametrize("name", FUSIONS)
 def test_weights_sum_to_one_per_sample(name, seed, count, batch, scale):
     teachers, target = numbers(count, batch, 4, seed=seed, scale=scale), torch.arange(batch) % 4
-    weights = FUSIONS[name](numbers(batch, 4, seed=seed + 1), teachers, target)
+    weights = fused(FUSIONS[name], numbers(batch, 4, seed=seed + 1), teachers, target)
     assert weights.shape == (count, batch)
     assert weights.dtype == teachers.dtype
     assert close(weights.sum(0), torch.ones(batch))
@@ -406,13 +407,13 @@ def test_weights_sum_to_one_per_sample(name, seed, count, batch, scale):
         assert (weights == 1).all()
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     if name != "agreement":  # whose minimiser need not be the only one
-        assert close(FUSIONS[name](teachers[0], teachers[order], target), weights[order])
+        assert close(fused(FUSIONS[name], teachers[0], teachers[order], target), weights[order])
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_entropy_equals_the_loop(count):
     teachers = numbers(count, 4, 3)
-    weights = fusion.entropy(teachers[0], teachers, torch.zeros(4, dtype=torch.long))
+    weights = fused(fusion.entropy, teachers[0], teachers, torch.zeros(4, dtype=torch.long))
     for b in range(4):
         entropies = [-sum(math.exp(z) * z for z in log_softmax(t[b].tolist())) for t in teachers]
         assert close(weights[:, b], [(1 - h / sum(entropies)) / (count - 1) for h in entropies])
@@ -422,7 +423,7 @@ def test_entropy_equals_the_loop(count):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_confidence_equals_the_loop(count):
     teachers, target = numbers(count, 4, 3), torch.tensor([0, 2, 1, 1])
-    weights = fusion.confidence(teachers[0], teachers, target)
+    weights = fused(fusion.confidence, teachers[0], teachers, target)
     for b, y in enumerate(target.tolist()):
         odds = [math.exp(-log_softmax(t[b].tolist())[y]) for t in teachers]
         assert close(weights[:, b], [(1 - o / sum(odds)) / (count - 1) for o in odds])
@@ -437,7 +438,7 @@ def test_saturated_teachers_give_numbers(name, dtype):
     teachers = (F.one_hot(classes, 3) * 1e4).to(dtype).requires_grad_()
     student = (-teachers[2].detach()).clone().requires_grad_()
     target = torch.tensor([0, 1, 2])
-    weights = FUSIONS[name](student, teachers, target)
+    weights = fused(FUSIONS[name], student, teachers, target)
     assert weights.isfinite().all()
     assert close(weights.sum(0), torch.ones(3), 1e-5)
     if name == "entropy":
@@ -493,8 +494,8 @@ def test_least_norm_is_the_least(seed, count, rank, slack):
 @given(seeds, st.integers(2, 5), st.floats(0.01, 1))
 def test_gradient_space_is_the_least(seed, count, tolerance):
     student, teachers = numbers(6, 4, seed=seed), numbers(count, 6, 4, seed=seed + 1)
-    weights = fusion.GradientSpace(4.0, tolerance)(student, teachers, torch.zeros(6, dtype=torch.long))
-    assert (weights == weights[:, :1]).all()  # one set per batch
+    weights = fused(fusion.GradientSpace(4.0, tolerance), student, teachers, torch.zeros(6, dtype=torch.long))
+    assert (weights == weights[:, :1]).all()  # one set a batch
     most = max(tolerance, 1 / count)
     assert weights.max() <= most + 1e-9
     sums = torch.stack([torch.autograd.grad(kd(s, t), s)[0].sum(0) for t in teachers for s in [_leaf(student)]])
@@ -510,15 +511,15 @@ def _leaf(x):
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_tolerance_below_one_over_k_is_raised_to_it(count):
     student, teachers = numbers(6, 4), numbers(count, 6, 4, seed=1)
-    weights = fusion.GradientSpace(4.0, 0.1)(student, teachers, torch.zeros(6, dtype=torch.long))
+    weights = fused(fusion.GradientSpace(4.0, 0.1), student, teachers, torch.zeros(6, dtype=torch.long))
     assert close(weights, [[1 / count] * 6] * count)
 
 
 def test_equal_teachers_count_the_same_in_gradient_space():
     student, teacher = numbers(6, 4), numbers(6, 4, seed=1)
     target = torch.zeros(6, dtype=torch.long)
-    assert close(fusion.GradientSpace(4.0, 0.6)(student, teacher.expand(3, 6, 4), target), [[1 / 3] * 6] * 3)
-    assert close(fusion.GradientSpace(4.0, 0.6)(teacher, teacher.expand(3, 6, 4), target), [[1 / 3] * 6] * 3)
+    assert close(fused(fusion.GradientSpace(4.0, 0.6), student, teacher.expand(3, 6, 4), target), [[1 / 3] * 6] * 3)
+    assert close(fused(fusion.GradientSpace(4.0, 0.6), teacher, teacher.expand(3, 6, 4), target), [[1 / 3] * 6] * 3)
 
 
 def test_an_outlier_among_teachers_counts_least():
@@ -563,7 +564,7 @@ def test_the_published_solver_depends_on_the_order_and_ours_does_not():
     order = [2, 0, 1]
     found = {
         published: [
-            fusion.GradientSpace(4.0, 0.6, published)(student, held, target)[:, 0]
+            fused(fusion.GradientSpace(4.0, 0.6, published), student, held, target)[:, 0]
             for held in (teachers, teachers[order])
         ]
         for published in (True, False)
@@ -664,12 +665,12 @@ def test_aekd_by_the_published_solver():
     )
     spaces = [fusion.GradientSpace(4.0, 0.6, published) for published in (False, True)]
     gradients = spaces[0].gradients(student, teachers).mean(1)
-    exact, published = (space(student, teachers, target)[:, 0].double() for space in spaces)
+    exact, published = (fused(space, student, teachers, target)[:, 0].double() for space in spaces)
     assert float(published.sum()) == pytest.approx(1, abs=1e-6)
     assert published.min() >= 0
     assert published.max() <= 0.6 + 1e-6
     assert float((exact @ gradients).norm()) <= float((published @ gradients).norm()) * (1 + 1e-6)
-    alone = fusion.GradientSpace(4.0, 0.6, published=True)(student, teachers[:1], target)
+    alone = fused(fusion.GradientSpace(4.0, 0.6, published=True), student, teachers[:1], target)
     assert close(alone, torch.ones_like(alone))
 
 
@@ -678,7 +679,7 @@ def test_aekd_of_a_student_that_diverged_is_nan(published):
     """Which the loop then tells, instead of a message of a solver."""
     student, teachers = numbers(6, 4), torch.stack([numbers(6, 4, seed=s) for s in (1, 2, 3)])
     student[2, 1] = torch.nan
-    assert fusion.GradientSpace(4.0, 0.6, published)(student, teachers, torch.arange(6)).isnan().all()
+    assert fused(fusion.GradientSpace(4.0, 0.6, published), student, teachers, torch.arange(6)).isnan().all()
 
 
 def test_ebkd_published_leaves_nothing_of_one_teacher():
@@ -773,7 +774,7 @@ def test_ebkd_published_scale():
     sound, published = (vectors("ebkd", dict.fromkeys("abc", 4), published=p) for p in (False, True))
     value = compared(sound, student, teachers)["kl"]
     stacked = torch.stack(list(teachers.values()))
-    weights = fusion.entropy(student, stacked, torch.arange(6) % 4)
+    weights = fused(fusion.entropy, student, stacked, torch.arange(6) % 4)
     assert close(value, (weights * kd_per_sample(student, stacked, 4.0)).sum(0).mean())
     assert close(compared(published, student, teachers)["kl"], value * 2 / 3)
 
@@ -783,14 +784,14 @@ def test_aekd_uses_its_settings(temperature, tolerance):
     student, teachers = numbers(6, 4), {n: numbers(6, 4, seed=s) for s, n in enumerate("abc", 1)}
     method = vectors("aekd", dict.fromkeys("abc", 4), temperature=temperature, tolerance=tolerance)
     stacked = torch.stack(list(teachers.values()))
-    weights, other = (fusion.GradientSpace(t, tolerance)(student, stacked, student) for t in (temperature, 4.0))
+    weights, other = (fused(fusion.GradientSpace(t, tolerance), student, stacked, student) for t in (temperature, 4.0))
     assert (weights.max() == pytest.approx(0.4)) if tolerance == 0.4 else not torch.allclose(weights, other, rtol=1e-2)
     assert close(compared(method, student, teachers)["kl"], average_kd(student, stacked, weights, temperature, "loss"))
 
 
 def test_weights_of_aekd_are_constants_of_the_student():
     student, teachers = numbers(6, 4).requires_grad_(), numbers(3, 6, 4, seed=1).requires_grad_()
-    assert not fusion.GradientSpace(4.0, 0.6)(student, teachers, torch.arange(6) % 4).requires_grad
+    assert not fused(fusion.GradientSpace(4.0, 0.6), student, teachers, torch.arange(6) % 4).requires_grad
 
 
 @pytest.mark.parametrize(
@@ -1019,7 +1020,7 @@ def test_feature_weights_take_gradients_only_as_published(published):
     logits, target = numbers(2, 5, 4, seed=5).requires_grad_(), torch.arange(5) % 4
     weighted_features(maps, teachers, logits, target, published).backward()
     assert (logits.grad is not None) == published
-    weights = fusion.confidence(logits, logits, target).detach()
+    weights = fused(fusion.confidence, logits, logits, target).detach()
     for k in range(2):
         expected = weights[k][:, None, None] * 2 * (maps[k] - teachers[k]) / 12 / 5
         assert close(maps[k].grad, expected)

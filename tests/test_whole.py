@@ -24,12 +24,13 @@ from typer.testing import CliRunner
 from overtone import data, disk, recipe
 from overtone.cli import app
 from overtone.engine import checkpoint, loop
-from overtone.engine.store import Diagrams, check_diagrams, write_diagrams
+from overtone.engine.store import FromDisk, check_stored, write_stored
 from overtone.errors import InputError
 from overtone.report.folder import Folder
 from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
 from overtone.study import OLD, Plan, StudyCallback, collect, execute, make_plan, write_tables
 from overtone.study.execute import claim
+from overtone.views import DiagramCodec
 
 TIMED = {"timing.json", "run.json", "report.html", ".lock"}
 
@@ -124,12 +125,12 @@ def test_makers_of_the_same_diagrams_do_not_meet(tmp_path: Path) -> None:
                 write(depth - 1)
             yield diagrams()[1]
 
-        write_diagrams(folder, chunks(), 8, 1, 5)
+        write_stored(folder, chunks(), DiagramCodec(), 8)
 
     write(2)
     assert [path.name for path in folder.parent.iterdir()] == ["x"]
-    check_diagrams(folder)
-    held = Diagrams(folder, 1, torch.device("cpu"))
+    check_stored(folder)
+    held = FromDisk(folder, diagrams()[0], DiagramCodec(), torch.device("cpu"))
     torch.testing.assert_close(held[torch.arange(8)], torch.cat(diagrams())[:, :, :3])
 
 
@@ -139,7 +140,7 @@ def test_makers_that_fail_leave_nothing(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(InputError, match=r"No space left on device\. Free space or choose another folder"):
-        write_diagrams(tmp_path / "x", chunks(), 8, 1, 5)
+        write_stored(tmp_path / "x", chunks(), DiagramCodec(), 8)
     assert not list(tmp_path.iterdir())
 
 
@@ -293,7 +294,7 @@ def test_a_damaged_cell_is_told_and_run_again(
     assert files(out) == before
 
 
-@pytest.mark.parametrize("name", ["pairs.npy", "offsets.npy", "manifest.json"])
+@pytest.mark.parametrize("name", ["values.bin", "offsets.npy", "manifest.json"])
 @pytest.mark.parametrize("damage", [flip, gone])
 def test_damaged_diagrams_are_told_and_made_again(
     name: str, damage: Callable[[Path], None], copied: tuple[Plan, Path]
@@ -307,8 +308,8 @@ def test_damaged_diagrams_are_told_and_made_again(
     heard = run(plan, out)
     assert len(heard.notes) == 1
     assert heard.notes[0].startswith(f"cache/{folder.name}: {name} is ")
-    assert heard.notes[0].endswith("where they are needed, these persistence diagrams are made again")
-    made_again = {f"cache/{folder.name}/{n}" for n in ("pairs.npy", "offsets.npy", "manifest.json")}
+    assert heard.notes[0].endswith("what views keep in it is made again where it is needed")
+    made_again = {f"cache/{folder.name}/{n}" for n in ("values.bin", "offsets.npy", "manifest.json")}
     found = files(out)
     assert {n: held for n, held in found.items() if n not in made_again} == {
         n: held for n, held in before.items() if n not in made_again
@@ -463,10 +464,10 @@ def test_links_are_not_followed_for_removal(copied: tuple[Plan, Path]) -> None:
     (out / "cache").rename(moved)
     (out / "cache").symlink_to(moved)
     folder = sorted(moved.iterdir())[0]
-    flip(folder / "pairs.npy")
+    flip(folder / "values.bin")
     with pytest.raises(InputError, match="is a link, which is not followed; remove it yourself"):
         execute(plan, out)
-    assert (folder / "pairs.npy").exists()
+    assert (folder / "values.bin").exists()
 
 
 def test_any_flipped_bit_of_sealed_json_is_found(tmp_path: Path) -> None:

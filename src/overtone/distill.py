@@ -33,6 +33,7 @@ from overtone.methods import (
     configure,
     default_weights,
     find,
+    keep,
     make,
     said,
 )
@@ -64,6 +65,7 @@ class Distillation(nn.Module):
             needs one.
         view: which view the student sees, or views.
         task: what the student must do; that of its tap unless given.
+        label_smoothing: share of the truth that all classes have alike, in the task's own terms.
 
     Raises:
         InputError: for a weight that fits no term, a term without a weight, or a method without one above 0.
@@ -76,11 +78,12 @@ class Distillation(nn.Module):
         weights: Mapping[str, WeightSettings],
         view: Seen = "signal",
         task: Task | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods)
-        self.view = view
+        self.view, self.label_smoothing = view, label_smoothing
         self.task = task or student.task
         terms = [*self.task.terms, *(f"{own}.{branch}" for branch in student.branches for own in self.task.terms)]
         terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
@@ -118,8 +121,11 @@ class Distillation(nn.Module):
                 which is the first.
             view: the view that the student sees, or the views of a two-branch student, ``("signal", "gaf")``.
             weights: by term, as in a recipe; the method's published ones unless given.
-            data: class names, numbers and labels of the training samples, for methods with a memory.
+            data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
+                validation scores, for those that weigh by them.
             task: what the models do, ``Regression(targets=..., mean=..., std=...)``; classes unless given.
+            data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
+                validation scores, for those that weigh by them.
 
         Returns:
             A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
@@ -152,14 +158,16 @@ class Distillation(nn.Module):
                 warnings.warn(f"overtone: {who} {sentence}", stacklevel=2)
         models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
         _check_classes(models, data, spec.classes)
-        info = data or DataInfo(
-            tuple(str(c) for c in range(spec.classes)) if task.LOGITS else (),
-            torch.zeros(0, dtype=torch.long),
-            torch.zeros(0, dtype=torch.long),
-        )
+        info = data or DataInfo()
+        if not info.classes and task.LOGITS:
+            info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
         configs = {name: configure(name, own) for name, own in chosen.items()}
-        for name in configs:
-            check_distillable(name, task)
+        for name, config in configs.items():
+            check_distillable(name, config, task)
+        kept = keep(configs, student, spec, {name: teacher.tap.model for name, teacher in made.items()}, specs)
+        if kept is not student:
+            tap = Tap(kept, task=task)
+            spec = _probe("the student", tap, views, mine)
         modules = {find(name).NAME: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {}), task), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
@@ -181,9 +189,9 @@ class Distillation(nn.Module):
         with torch.autocast(batch.index.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            terms = self.task.losses(self._judged(mine, None), batch)
+            terms = self.task.losses(self._judged(mine, None), batch, self.label_smoothing)
             for name, branch in mine.branches.items():
-                own = self.task.losses(self._judged(branch, name), batch)
+                own = self.task.losses(self._judged(branch, name), batch, self.label_smoothing)
                 terms.update({f"{term}.{name}": value for term, value in own.items()})
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
@@ -259,6 +267,8 @@ class OwnLoop(nn.Module):
         if self.distillation.task.LOGITS:
             check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
+            if method.reads_classes and y.dim() == 2:
+                raise InputError(f"method {name!r} needs one class a sample, y (B,), got {described(y)}")
             if method.training and len(y) < method.min_batch:  # type: ignore[operator]
                 raise InputError(
                     f"method {name!r} needs {method.min_batch} samples or more in a training batch, got {len(y)}; "
@@ -281,9 +291,14 @@ class OwnLoop(nn.Module):
         step: Step = self.distillation(batch, outputs, progress)
         return step
 
+    @property
+    def student(self) -> nn.Module:
+        """The model to use after training: yours, or around its parts what a method leaves in it (``simkd``)."""
+        return self.distillation.student.model
+
     def student_only(self) -> dict[str, Tensor]:
-        """The bare student's state dict, under its own keys."""
-        return self.distillation.student.model.state_dict()
+        """The state dict of :attr:`student`, under its own keys: without adapters, with parts that stay in it."""
+        return self.student.state_dict()
 
 
 def _seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:

@@ -1,4 +1,7 @@
-"""Fusion: how much each of K teachers counts, per sample. Weights sum to 1 over the teachers."""
+"""Fusion: how much each of K teachers counts, per sample. Weights sum to 1 over the teachers.
+
+A fusion is any function or object with the call of :class:`Fusion`; nothing need be registered.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from overtone.errors import InputError, nearest
+from overtone.types import Batch, DataInfo, Output
 
 
 class Fusion(Protocol):
-    """Weights of K teachers for each sample of a batch."""
+    """Weights of K teachers for each sample of a batch.
 
-    def __call__(self, student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
-        """Student logits (B, C), teacher logits (K, B, C), class numbers (B,) -> weights (K, B)."""
+    One that reads ``data.teacher_scores`` says so, ``needs_scores = True``: where there are none, it is refused before
+    training. So does one that reads the samples' classes, ``hard_labels = True``, which mixed samples do not have.
+    """
+
+    def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+        """Weights (K, B) from what the student gives, with gradient, and the K teachers by name, in their order.
+
+        Args:
+            student, teachers: on the batch, in float32.
+            batch: of B samples.
+            data: what is known of the training side.
+        """
         ...
 
 
-def mean(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+def logits_in(teachers: Mapping[str, Output]) -> Tensor:
+    """The teachers' logits in their order, (K, B, C)."""
+    return torch.stack([teacher.logits for teacher in teachers.values()])
+
+
+def _for_all(weights: Sequence[float], teachers: Mapping[str, Output]) -> Tensor:
+    """A weight for each teacher as weights (K, B), the same for every sample."""
+    logits = next(iter(teachers.values())).logits
+    return logits.new_tensor(weights).unsqueeze(1).expand(-1, len(logits))
+
+
+def mean(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
     """Every teacher counts 1/K: (K, B)."""
-    count, batch, _ = teachers.shape
-    return teachers.new_full((count, batch), 1 / count)
+    logits = next(iter(teachers.values())).logits
+    return logits.new_full((len(teachers), len(logits)), 1 / len(teachers))
 
 
 class Fixed:
@@ -38,12 +63,44 @@ class Fixed:
         total = sum(weights)
         self.weights = [weight / total for weight in weights]
 
-    def __call__(self, student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
         """(K, B)."""
-        return teachers.new_tensor(self.weights).unsqueeze(1).expand(-1, teachers.shape[1])
+        return _for_all(self.weights, teachers)
 
 
-def entropy(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+class ValAccuracy:
+    r"""A teacher counts in proportion to its score on the validation side, the same for every sample: (K, B).
+
+    .. math:: w_k = \frac{s_k}{\sum_j s_j}
+
+    with s the teachers' accuracies (or whatever else is watched, higher is better and at least 0); equal weights where
+    all are 0. Teachers of similar accuracy count nearly the same.
+
+    Source: Opitz & Shavlik, "Generating Accurate and Diverse Members of a Neural-Network Ensemble", NIPS 1995, who
+    combine networks so, with s = 1 - E for a validation error E; here the weights of distillation.
+    """
+
+    needs_scores = True
+
+    def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+        """(K, B).
+
+        Raises:
+            InputError: for a score below 0.
+        """
+        assert data.teacher_scores is not None
+        scores = {name: data.teacher_scores[name] for name in teachers}
+        total = sum(scores.values())
+        for name, score in scores.items():
+            if score < 0:
+                raise InputError(f"fusion val_accuracy: scores are 0 or more, teacher {name!r} has {score}")
+        return _for_all([score / total if total else 1 / len(scores) for score in scores.values()], teachers)
+
+
+val_accuracy = ValAccuracy()
+
+
+def entropy(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
     r"""A teacher counts more where its own output is sharper: (K, B).
 
     .. math:: w_k = \frac{1 - H_k / \sum_j H_j}{K - 1},\quad H_k = -\sum_c p_k[c] \log p_k[c]
@@ -53,27 +110,36 @@ def entropy(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
     Source: Kwon et al., "Adaptive Knowledge Distillation Based on Entropy", ICASSP 2020. Published code leaves out the
     division by K - 1.
     """
-    log_p = F.log_softmax(teachers, dim=-1)
+    log_p = F.log_softmax(logits_in(teachers), dim=-1)  # (K, B, C)
     entropies = -(log_p.exp() * log_p).sum(-1)  # (K, B)
     total = entropies.sum(0)
     certain = total <= 1e-12
     return _unlike(torch.where(certain, 1 / len(teachers), entropies / total.masked_fill(certain, 1)))
 
 
-def confidence(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+def confidence(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+    """A teacher counts more where it is right: (K, B), see :func:`confidence_of`."""
+    return confidence_of(logits_in(teachers), batch.target)
+
+
+def confidence_of(logits: Tensor, target: Tensor) -> Tensor:
     r"""A teacher counts more where its cross-entropy with the truth is lower: (K, B).
 
     .. math:: w_k = \frac{1 - \exp(CE_k) / \sum_j \exp(CE_j)}{K - 1}
 
     and 1 for a single teacher.
 
+    Args:
+        logits: (K, B, C).
+        target: class numbers (B,).
+
     Source: Zhang, Chen, Wang, "Confidence-Aware Multi-Teacher Knowledge Distillation", ICASSP 2022, eq. 2.
     """
-    losses = torch.stack([F.cross_entropy(logits, target, reduction="none") for logits in teachers])  # (K, B)
+    losses = torch.stack([F.cross_entropy(own, target, reduction="none") for own in logits])  # (K, B)
     return _unlike(losses.softmax(0))
 
 
-def right(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+def right(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
     """One teacher per sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
 
     Weights are 0 or 1. They sum to 1 where some teacher's highest probability is the true class', and to 0 where none's
@@ -82,10 +148,11 @@ def right(student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
     Source: after the rule described for Ni et al., "Progressive Cross-modal Knowledge Distillation for Human Action
     Recognition", ACM Multimedia 2022.
     """
-    sure = teachers.softmax(2)[:, torch.arange(len(target), device=target.device), target]  # (K, B)
-    correct = teachers.argmax(2) == target  # (K, B)
+    logits, target = logits_in(teachers), batch.target
+    sure = logits.softmax(2)[:, torch.arange(len(target), device=target.device), target]  # (K, B)
+    correct = logits.argmax(2) == target  # (K, B)
     chosen = sure.where(correct, -1.0).argmax(0)  # (B,)
-    return F.one_hot(chosen, len(teachers)).T * correct.any(0) * torch.ones_like(sure)
+    return F.one_hot(chosen, len(logits)).T * correct.any(0) * torch.ones_like(sure)
 
 
 def _unlike(weights: Tensor) -> Tensor:
@@ -114,15 +181,15 @@ class GradientSpace:
         self.temperature, self.tolerance, self.published = temperature, tolerance, published
 
     @torch.no_grad()
-    def __call__(self, student: Tensor, teachers: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
         """(K, B), the same for every sample."""
-        batch = self.gradients(student, teachers).mean(1)  # (K, C)
+        mean = self.gradients(student.logits, logits_in(teachers)).mean(1)  # (K, C)
         most = max(self.tolerance, 1 / len(teachers))
         if self.published:
-            weights = support_vectors(batch @ batch.T, most)
+            weights = support_vectors(mean @ mean.T, most)
         else:
-            weights = least_norm((batch.double() @ batch.double().T).tolist(), most)
-        return teachers.new_tensor(weights).unsqueeze(1).expand(-1, teachers.shape[1])
+            weights = least_norm((mean.double() @ mean.double().T).tolist(), most)
+        return _for_all(weights, teachers)
 
     def gradients(self, student: Tensor, teachers: Tensor) -> Tensor:
         """Of every teacher's mean loss, at the student's logits: (K, B, C)."""

@@ -136,12 +136,17 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
     Whether classes are there is looked at on CPUs only: a GPU would have to be waited for, and says it by itself.
 
     Args:
-        y: class numbers, (B,).
+        y: class numbers, (B,), or each class' share, (B, C).
         index: the samples' numbers, (B,), or None.
         x: the student's view.
         classes: how many there are.
     """
-    for what, given in (("y", y), ("index", index)):
+    soft = isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 2
+    if soft and (tuple(y.shape) != (len(x), classes) or y.device != x.device):
+        raise InputError(
+            f"y of each class' share is ({len(x)}, {classes}) on {x.device}, got {tuple(y.shape)} on {y.device}"
+        )
+    for what, given in (("index", index),) if soft else (("y", y), ("index", index)):
         if given is None and what == "index":
             continue
         if not isinstance(given, Tensor) or given.dtype != torch.int64 or given.dim() != 1:
@@ -150,7 +155,12 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
             raise InputError(f"{what} has {len(given)} numbers for {len(x)} samples")
         if given.device != x.device:
             raise InputError(f"{what} is on {given.device}, x on {x.device}; move one to the other")
-    if y.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((y < 0) | (y >= classes)).any()):
+    if (
+        not soft
+        and y.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and bool(((y < 0) | (y >= classes)).any())
+    ):
         wrong = int(y[(y < 0) | (y >= classes)][0])
         raise InputError(
             f"y holds {wrong}; classes count from 0, so the {classes} of the models are 0 to {classes - 1}"

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from overtone.data import TableColumns
 from overtone.errors import InputError
-from overtone.models import branch_names
+from overtone.models import KeptParts, branch_names
 from overtone.recipe import ModelOptions, TaskSettings
 from overtone.tasks import Classification, Task, make, named
 from overtone.views import View
@@ -80,6 +80,7 @@ class Header(BaseModel):
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
         columns: which column was what, where it was trained on text tables.
+        kept: parts of the method that trained it, which stay in it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,6 +97,7 @@ class Header(BaseModel):
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
     columns: TableColumns | None = None
+    kept: KeptParts | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 class DamagedError(Exception):
-    """A file is not what was written; the message says which and how, as in ``pairs.npy is missing``."""
+    """A file is not what was written; the message says which and how, as in ``values.bin is missing``."""
 
 
 def digest(path: Path) -> str:

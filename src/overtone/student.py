@@ -1,7 +1,8 @@
 """The student file: one ``safetensors`` file that plain torch loads, with everything needed to use it in its header.
 
 Every trained model of a study is written in this form, teachers too: its keys are the bare model's own, and no
-adapter, optimiser state or teacher is ever in it.
+adapter, optimiser state or teacher is ever in it, but for parts that a method leaves in its student (``simkd``); the
+header names these.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from overtone.errors import InputError
 from overtone.files import write_atomic
 from overtone.header import HEADER, Header, SeenView, branch_header, check_views, read_header
 from overtone.lookup import make_view
-from overtone.models import Tapped, build, sketch
+from overtone.models import Tapped, around, build, sketch
 from overtone.trust import Trust, check_header
 from overtone.types import logits_of
 from overtone.views import View
@@ -133,7 +134,8 @@ class Student(nn.Module):
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
     """Write a student file atomically, from a bare model's state dict."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_atomic(path, save(tensors, metadata={HEADER: header.model_dump_json()}))
+    written = header.model_dump_json(exclude={"kept"} if header.kept is None else None)  # as older versions read it
+    write_atomic(path, save(tensors, metadata={HEADER: written}))
 
 
 def load_student(path: str | Path, trust: Trust = False) -> Student:
@@ -173,12 +175,13 @@ def _load_model(path: Path, header: Header, trust: Trust) -> nn.Module:
     sketched = not (named and ":" in header.builder)
     try:
         if sketched:
-            model = sketch(*wanted, tensors=len(shapes), values=sum(map(math.prod, shapes.values())))
+            values = sum(map(math.prod, shapes.values()))
+            model = sketch(*wanted, tensors=len(shapes), values=values, kept=header.kept)
             _check_fit(model, header.builder, shapes)
             if ":" in header.builder:  # what is in no state dict is made again, this time with memory
                 sketched, model = False, build(*wanted, tried=False)
         else:
-            model = build(*wanted, tried=False)
+            model = around(build(*wanted, tried=False), header.kept, *wanted[1:3])
             _check_fit(model, header.builder, shapes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -5,6 +5,7 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -86,7 +87,8 @@ class Batch:
     Attributes:
         views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W). A task may collate them
             into what its models take, such as a list of images.
-        target: class numbers, (B,) int64, or whatever else the task has as targets.
+        target: class numbers, (B,) int64; where samples are mixed each class' share, (B, C) of floats that sum to 1; or
+            whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
     """
 
@@ -97,6 +99,12 @@ class Batch:
     def input(self, seen: Seen) -> Input:
         """What a model that sees these views is called with."""
         return self.views[seen] if isinstance(seen, str) else tuple(self.views[name] for name in seen)
+
+    @property
+    def label(self) -> Tensor:
+        """Class numbers, (B,); of shares the largest."""
+        target: Tensor = self.target
+        return target if target.dim() == 1 else target.argmax(1)
 
 
 @dataclass(frozen=True)
@@ -248,16 +256,19 @@ class DataInfo:
         train_index: the samples' numbers, (N,) int64; ``Batch.index`` refers to these.
         train_target: their labels, (N,) int64, or (N, ...) targets of another task.
         rate: sampling rate in Hz, if known.
+        teacher_scores: how each teacher did on the validation side, by name, higher is better; empty where that is to
+            come, None where there is no validation side.
 
     Raises:
         InputError: for numbers (with classes, labels too) that are no tensors of whole numbers, of different lengths,
-            below 0 or beyond the classes, or for a number that stands twice.
+            below 0 or beyond the classes, for a number that stands twice, or a score that is not finite.
     """
 
-    classes: tuple[str, ...]
-    train_index: Tensor
-    train_target: Tensor
+    classes: tuple[str, ...] = ()
+    train_index: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    train_target: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     rate: float | None = None
+    teacher_scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         labels = {"train_target": self.train_target} if self.classes else {}
@@ -277,6 +288,9 @@ class DataInfo:
             )
         if len(self.train_index.unique()) < len(self.train_index):
             raise InputError("DataInfo: a number stands twice in train_index")
+        for name, score in (self.teacher_scores or {}).items():
+            if not math.isfinite(score):
+                raise InputError(f"DataInfo: the score of teacher {name!r} must be finite, got {score}")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
 from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
-from overtone.engine.phases import hold_still, trained
+from overtone.engine.mixup import mixups
+from overtone.engine.phases import hold_still, resting, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
 from overtone.engine.scoring import evaluate
@@ -176,7 +177,8 @@ class _Run:
             shares = [self._share(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
-            for batch in self.job.samples.batches(shares, self.job.views, augment, crop):
+            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._share)
+            for batch in self.job.samples.batches(shares, self.job.views, augment, crop, mixed):
                 self._train_step(batch)
                 self.step += 1
                 self.fitted.seconds = before + time.monotonic() - started
@@ -192,7 +194,8 @@ class _Run:
         model = self.job.distillation.student.model
         model.train()
         phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
-        return hold_still(model, trained(model, phase)) if phase is not None else []
+        still = hold_still(model, trained(model, phase)) if phase is not None else []
+        return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
     def _share(self, numbers: Tensor) -> Tensor:
         """This process' part of a batch."""

@@ -1,13 +1,17 @@
-"""Phases: which parameters of the student are trained in an epoch, and which stand still."""
+"""Phases: which parameters of the student and of its methods are trained in an epoch, and which stand still."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import cast
 
 from torch import nn
 
+from overtone.distill import Distillation
 from overtone.errors import InputError, nearest
+from overtone.methods import Method
 from overtone.recipe import PhaseSettings
+from overtone.types import Progress
 
 
 def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
@@ -26,6 +30,17 @@ def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
                 f"phases: trainable {pattern!r} fits no parameter of the student; {nearest(pattern, tops)}"
             )
         found |= fitting
+    return found
+
+
+def resting(distillation: Distillation, progress: Progress) -> list[nn.Parameter]:
+    """Parameters of methods' parts whose term weighs nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
+    found: list[nn.Parameter] = []
+    for name, module in distillation.methods.items():
+        method = cast(Method, module)
+        for part, term in method.TRAINED_BY.items():
+            if not distillation.weights[f"{name}.{term}"].at(progress.epoch, progress.epochs):
+                found += method.get_submodule(part).parameters()
     return found
 
 

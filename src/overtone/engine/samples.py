@@ -15,17 +15,21 @@ from torch import Tensor
 from overtone.data import Fold, ImageFiles, Standardiser, Windows
 from overtone.data.base import IntArray
 from overtone.data.image_files import Crop
+from overtone.engine.mixup import Mixup
 from overtone.engine.prefetch import read_ahead
-from overtone.engine.store import CHUNK, Diagrams, FromBytes, FromWindows, Stored, write_diagrams
+from overtone.engine.store import CHUNK, FromBytes, FromDisk, FromWindows, Stored, write_stored
 from overtone.errors import InputError, own_place, told
 from overtone.tasks import Classification, Task
-from overtone.types import Batch
-from overtone.views import State, View
+from overtone.types import Batch, described
+from overtone.views import Codec, State, View
 
 CLASSES = Classification()
 FIT_WINDOWS = 4096
 SCALE_PICTURES = 1024
 """Images that mean and standard deviation are taken from, where they are read from files."""
+
+STORED = 2
+"""Raised whenever files of what views keep are written in another form."""
 
 Augmentation = Callable[[Tensor, Tensor], Tensor]
 """Changes windows (B, C, ...) of some numbers (B,)."""
@@ -83,7 +87,7 @@ class Samples:
             fold: who is trained on.
             views: by name.
             device: where samples are rendered.
-            budget: bytes that windows, and each view's diagrams, may take in memory.
+            budget: bytes that windows, and what each view keeps, may take in memory.
             cache: a folder for what does not fit.
             num_workers: processes that decode images ahead.
 
@@ -125,6 +129,7 @@ class Samples:
         views: Iterable[str],
         augment: Augmentation | None = None,
         crop: Crop | None = None,
+        mixed: Sequence[Mixup] | None = None,
     ) -> Iterator[Batch]:
         """Several lots of samples in turn; images in files are decoded ahead.
 
@@ -133,36 +138,57 @@ class Samples:
             views: which views.
             augment: changes the windows once, before every view that follows them is rendered.
             crop: cuts images in files in another way than out of their middle.
+            mixed: what each lot's samples are mixed with, behind augmentation, before any view is rendered.
 
         Raises:
             InputError: for an image that cannot be decoded.
         """
         device, views = self.target.device, tuple(views)
+        mixing: Sequence[Mixup | None] = mixed or [None] * len(chunks)
         if self.files is None or (self.held and crop is None):
-            for chunk in chunks:
-                yield self._rendered(chunk.to(device), views, None, augment)
+            for chunk, mixup in zip(chunks, mixing, strict=True):
+                yield self._rendered(chunk.to(device), views, None, augment, mixup)
             return
-        images = read_ahead(self.files, chunks, crop, self.num_workers, pin=device.type == "cuda")
-        for chunk, read in zip(chunks, images, strict=True):
+        wanted = [
+            chunk if m is None else torch.cat([chunk, m.partner]).unique()
+            for chunk, m in zip(chunks, mixing, strict=True)
+        ]
+        images = read_ahead(self.files, wanted, crop, self.num_workers, pin=device.type == "cuda")
+        for chunk, mixup, read in zip(chunks, mixing, images, strict=True):
             windows = self.standardise(read.to(device, non_blocking=True))
-            yield self._rendered(chunk.to(device), views, windows, augment)
+            yield self._rendered(chunk.to(device), views, windows, augment, mixup)
 
     def _rendered(
-        self, index: Tensor, views: Iterable[str], windows: Tensor | None, augment: Augmentation | None
+        self,
+        index: Tensor,
+        views: Iterable[str],
+        windows: Tensor | None,
+        augment: Augmentation | None,
+        mixup: Mixup | None = None,
     ) -> Batch:
-        """Samples in some views, from their windows where these have been read already."""
+        """Samples in some views, from their windows where these have been read already.
+
+        Mixed ones come with those of their partners, each once, in the order of their numbers.
+        """
         rendered: dict[str, Tensor] = {}
         changed = False
+        wanted, target = index, self.target[index]
+        if mixup is not None:
+            partner = mixup.partner.to(index.device)
+            wanted, both = torch.cat([index, partner]).unique(return_inverse=True)
+            target = mixup.target(target, self.target[partner], self.task.outputs)
         for name in views:
             fitted = self.views[name]
             if fitted.view.FOLLOWS:
-                windows = fitted.stored[index] if windows is None else windows
-                if augment is not None and not changed:
-                    windows, changed = augment(windows, index), True
+                windows = fitted.stored[wanted] if windows is None else windows
+                if not changed:
+                    windows = windows if augment is None else augment(windows, wanted)
+                    windows = windows if mixup is None else mixup(*windows[both].chunk(2))
+                    changed = True
                 rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
             else:
                 rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
-        return self.task.collate(Batch(rendered, self.target[index], index))
+        return self.task.collate(Batch(rendered, target, index))
 
 
 def _spaced(numbers: IntArray, most: int) -> IntArray:
@@ -187,24 +213,49 @@ def _prepared(
     budget: int,
     cache: Path | None,
 ) -> Stored:
-    """What a view keeps of every window: a tensor within the budget, else diagrams on disk."""
-    numbers = torch.arange(len(windows), device=device)
-    chunks = (view.prepare(view.pick(source[part])) for part in numbers.split(CHUNK))
+    """What a view keeps of every window: a tensor within the budget, else files.
+
+    Raises:
+        ValueError: for a view that keeps no tensor, not of every window, or no form for all of them.
+    """
+    chunks = _kept(source, view, torch.arange(len(windows), device=device))
     first = next(chunks)
-    most = windows.x.shape[2] // 2  # a diagram has at most one pair for two samples
     channels = windows.x.shape[1] if view.channels is None else len(view.channels)
-    if cache is None or len(windows) * channels * most * 8 <= budget:
-        return _joined([first, *chunks])
+    rows, counts = (first[:1], None) if view.CODEC is None else view.CODEC.pack(first[:1])
+    largest = rows.nbytes if view.CODEC is None else view.CODEC.largest((channels, *windows.size))
+    if cache is None or len(windows) * largest <= budget:
+        return _joined([first, *chunks], view.CODEC)
     named = (view.own_name, view.fingerprint) if view.own_name else ()
-    key = repr((windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json"), *named))
+    key = repr((STORED, windows.content, fold.train_groups, view.VERSION, view.model_dump(mode="json"), *named))
     folder = cache / sha256(key.encode()).hexdigest()[:20]
     if not folder.exists():
-        write_diagrams(folder, chain([first], chunks), len(windows), channels, most)
-    return Diagrams(folder, channels, device)
+        offsets = 0 if counts is None else 8 * counts[0].numel()
+        write_stored(folder, chain([first], chunks), view.CODEC, len(windows) * (largest + offsets))
+    return FromDisk(folder, first[:1], view.CODEC, device)
 
 
-def _joined(chunks: list[Tensor]) -> Tensor:
-    """Diagrams (n, C, P, 2) of several chunks as one tensor, padded to the longest."""
-    longest = max(chunk.shape[2] for chunk in chunks)
-    pad = torch.nn.functional.pad
-    return torch.cat([pad(chunk, (0, 0, 0, longest - chunk.shape[2]), value=torch.nan) for chunk in chunks])
+def _kept(source: Stored, view: View, numbers: Tensor) -> Iterator[Tensor]:
+    """What a view keeps of some windows, in chunks."""
+    first: Tensor | None = None
+    for part in numbers.split(CHUNK):
+        kept = view.prepare(view.pick(source[part]))
+        if not isinstance(kept, Tensor) or kept.dim() == 0 or len(kept) != len(part):
+            raise ValueError(
+                f"prepare must return a tensor ({len(part)}, ...) for that many windows, got "
+                f"{tuple(kept.shape) if isinstance(kept, Tensor) else type(kept).__name__}"
+            )
+        first = kept if first is None else first
+        if view.CODEC is None and (kept.shape[1:], kept.dtype) != (first.shape[1:], first.dtype):
+            raise ValueError(
+                f"prepare keeps {described(first[0])} of some windows and {described(kept[0])} of others; it must be "
+                "the same form for all, or padded by a view that names a CODEC"
+            )
+        yield kept
+
+
+def _joined(chunks: list[Tensor], codec: Codec | None) -> Tensor:
+    """Several chunks as one tensor, padded to the longest where there is a codec."""
+    if codec is None:
+        return torch.cat(chunks)
+    packed = [codec.pack(chunk) for chunk in chunks]
+    return codec.unpack(torch.cat([rows for rows, _ in packed]), torch.cat([counts for _, counts in packed]))

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from overtone.disk import check_disk, own_folder
 from overtone.errors import InputError
-from overtone.sealed import DamagedError, check_digests, digests, read_sealed, write_sealed
+from overtone.sealed import SEAL, DamagedError, check_digests, digests, read_sealed, write_sealed
+from overtone.views import Codec
 
 CHUNK = 1024
 """Windows prepared at a time."""
-FILES = ("pairs.npy", "offsets.npy")
-MANIFEST = "manifest.json"
+VALUES, OFFSETS, MANIFEST = "values.bin", "offsets.npy", "manifest.json"
 
 
 class Stored(Protocol):
@@ -56,30 +56,49 @@ class FromWindows:
         return self.standardise(torch.from_numpy(self.windows[index.cpu().numpy()]).to(self.device))
 
 
-class Diagrams:
-    """Persistence diagrams without their padding, in two memory-mapped files.
+class FromDisk:
+    """What a view keeps of windows, in memory-mapped files.
 
-    ``pairs`` (M, 2) holds all diagrams behind one another; window n and channel c start at ``offsets[n * C + c]``.
+    ``values.bin`` holds the rows of all windows behind one another. Without a codec a window is one row. With one,
+    ``offsets.npy`` says where each part of each window begins.
+
+    Args:
+        folder: as :func:`write_stored` left it.
+        like: what is kept of some windows, which tells their form.
+        codec: the view's.
+        device: where to.
     """
 
-    def __init__(self, folder: Path, channels: int, device: torch.device) -> None:
-        self.pairs = np.load(folder / "pairs.npy", mmap_mode="r")
-        self.offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-        self.channels, self.device = channels, device
+    def __init__(self, folder: Path, like: Tensor, codec: Codec | None, device: torch.device) -> None:
+        rows, counts = (like, None) if codec is None else codec.pack(like)
+        self.shape, self.dtype = rows.shape[1:], rows.dtype
+        width = self.shape.numel() * rows.element_size()
+        whole = folder / VALUES
+        there = (whole.stat().st_size // width, width)
+        self.values = np.memmap(whole, np.uint8, "r", shape=there) if there[0] else np.empty(there, np.uint8)
+        self.codec, self.device = codec, device
+        if counts is not None:
+            self.parts = counts.shape[1:]
+            self.offsets = np.load(folder / OFFSETS, mmap_mode="r")
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, C, P, 2), padded with NaN to the longest diagram among them."""
-        flat = (index.cpu().numpy()[:, None] * self.channels + np.arange(self.channels)).ravel()  # (B * C,)
-        first, last = self.offsets[flat], self.offsets[flat + 1]
-        counts = last - first
-        padded = np.full((len(flat), max(int(counts.max(initial=0)), 1), 2), np.nan, dtype=np.float32)
-        for row, (begin, end) in enumerate(zip(first, last, strict=True)):
-            padded[row, : end - begin] = self.pairs[begin:end]
-        return torch.from_numpy(padded).to(self.device).unflatten(0, (len(index), self.channels))
+        """(B,) -> (B, ...), padded to the longest among them where there is a codec."""
+        numbers = index.cpu().numpy()
+        if self.codec is None:
+            return self._tensor(self.values[numbers])
+        each = self.parts.numel()
+        bounds = self.offsets[numbers[:, None] * each + np.arange(each + 1)]  # (B, parts + 1)
+        rows = np.concatenate([self.values[own[0] : own[-1]] for own in bounds])
+        counts = torch.from_numpy(np.diff(bounds)).view(-1, *self.parts)
+        return self.codec.unpack(self._tensor(rows), counts.to(self.device))
+
+    def _tensor(self, rows: npt.NDArray[np.uint8]) -> Tensor:
+        """Bytes (M, width) as what they are of."""
+        return torch.from_numpy(rows).view(self.dtype).view(-1, *self.shape).to(self.device)
 
 
-def write_diagrams(folder: Path, chunks: Iterator[Tensor], windows: int, channels: int, most: int) -> None:
-    """Write diagrams (n, C, P, 2) that come in chunks; a folder that is there is complete.
+def write_stored(folder: Path, chunks: Iterator[Tensor], codec: Codec | None, size: int) -> None:
+    """Write what a view keeps of windows, which comes in chunks (n, ...); a folder that is there is complete.
 
     Several makers may write the same folder at a time, each under a name of its own: the first is kept, and all of them
     write the same bytes.
@@ -87,16 +106,16 @@ def write_diagrams(folder: Path, chunks: Iterator[Tensor], windows: int, channel
     Args:
         folder: where to; renamed into place when done. ``manifest.json``, written last, holds the files' hashes.
         chunks: in order of the windows.
-        windows, channels: how many there will be.
-        most: the largest number of pairs a diagram can have, to check the disk before starting.
+        codec: the view's.
+        size: bytes that it may take, to check the disk before starting.
 
     Raises:
         InputError: if the disk may not have the space, or cannot be written.
     """
-    check_disk(folder.parent, windows * channels * (most * 8 + 8), "persistence diagrams")
+    check_disk(folder.parent, size, "what a view keeps of windows" if codec is None else codec.WHAT)
     try:
         with own_folder(folder) as part:
-            _write(part, chunks)
+            _write(part, chunks, codec)
             with contextlib.suppress(OSError):  # another maker was faster, with the same bytes
                 part.rename(folder)
             if not folder.exists():
@@ -107,29 +126,30 @@ def write_diagrams(folder: Path, chunks: Iterator[Tensor], windows: int, channel
         ) from error
 
 
-def _write(part: Path, chunks: Iterator[Tensor]) -> None:
-    """The files of :class:`Diagrams`, and their hashes."""
-    counts = []
-    with (part / "raw").open("wb") as file:
-        for diagram in chunks:
-            there = diagram[..., 0].isfinite()
-            counts.append(there.sum(-1).flatten().cpu().numpy())
-            file.write(diagram[there].float().cpu().numpy().tobytes())
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    np.save(part / "offsets.npy", offsets)
-    raw = np.memmap(part / "raw", dtype=np.float32, mode="r", shape=(int(offsets[-1]), 2)) if offsets[-1] else None
-    np.save(part / "pairs.npy", np.empty((0, 2), np.float32) if raw is None else raw)
-    (part / "raw").unlink()
-    write_sealed(part / MANIFEST, digests(part, FILES))
+def _write(part: Path, chunks: Iterator[Tensor], codec: Codec | None) -> None:
+    """The files of :class:`FromDisk`, and their hashes."""
+    counts, files = [np.zeros(1, np.int64)], [VALUES]
+    with (part / VALUES).open("wb") as file:
+        for chunk in chunks:
+            rows = chunk
+            if codec is not None:
+                rows, own = codec.pack(chunk)
+                counts.append(own.flatten().cpu().numpy())
+            file.write(rows.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    if codec is not None:
+        np.save(part / OFFSETS, np.concatenate(counts).cumsum())
+        files.append(OFFSETS)
+    write_sealed(part / MANIFEST, digests(part, files))
 
 
-def check_diagrams(folder: Path) -> None:
-    """Compare diagrams on disk with their hashes.
+def check_stored(folder: Path) -> None:
+    """Compare what lies on disk with its hashes.
 
     Raises:
         DamagedError: if a file is missing or not what was written.
     """
     held, verified = read_sealed(folder / MANIFEST)
-    if not verified or not set(FILES) <= set(held):
+    files = {name: digest for name, digest in held.items() if name != SEAL}
+    if not verified or not files:
         raise DamagedError(f"{MANIFEST} is not what was written")
-    check_digests(folder, {name: held[name] for name in FILES})
+    check_digests(folder, files)

@@ -25,6 +25,8 @@ from overtone.methods.evidence import Evidence
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
 from overtone.methods.fitnet import FitNet
+from overtone.methods.ft import FT
+from overtone.methods.fused import Fused
 from overtone.methods.hidden import Hidden
 from overtone.methods.kd import KD
 from overtone.methods.logit_std import LogitStd
@@ -34,6 +36,7 @@ from overtone.methods.progressive import Progressive
 from overtone.methods.pskd import PSKD
 from overtone.methods.review import Review
 from overtone.methods.rkd import RKD
+from overtone.methods.simkd import SimKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, validation_message
@@ -42,9 +45,9 @@ from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd, Mimic),  # logits, each teacher by itself
-    *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD),  # logits of several teachers, fused
+    *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD, Fused),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
-    *(FitNet, AT, Review, FamLayer, FamReview),  # maps
+    *(FitNet, AT, Review, FamLayer, FamReview, FT, SimKD),  # maps
     *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
@@ -151,14 +154,16 @@ def check_count(name: str | type[Method], teachers: Sequence[str], shown: str | 
         )
 
 
-def check_distillable(name: Name, task: Task) -> None:
-    """Refuse a method that compares what a task's outputs do not have.
+def check_distillable(name: Name, config: MethodConfig, task: Task) -> None:
+    """Refuse a method that compares what a task's outputs do not have, or reads classes where there are none.
 
     Raises:
         InputError: with methods that fit.
     """
     reads = find(name).READS
     if reads in task.DISTILLABLE:
+        if not task.LOGITS and find(name).needs_classes(config):
+            raise InputError(f"method {said(name)!r} reads each sample's class, and task {task.NAME} has none")
         return
     fit = [other for other, kind in METHODS.items() if kind.READS in task.DISTILLABLE]
     raise InputError(
@@ -203,8 +208,30 @@ def make(
             "or branch: image"
         )
     method = kind(config, part, teachers, data)
-    method.branch = branch
+    method.branch, method.reads_classes = branch, kind.needs_classes(config)
     return method, kind.needs(config, part, teachers)
+
+
+def keep(
+    configs: Mapping[Name, MethodConfig],
+    student: nn.Module,
+    spec: Spec,
+    teachers: Mapping[str, nn.Module],
+    specs: Mapping[str, Spec],
+) -> nn.Module:
+    """The student with what its methods leave in it after training (see :meth:`Method.kept`); itself where none does.
+
+    Raises:
+        InputError: for two methods that both do, a number of teachers that one cannot take, or models that do not fit.
+    """
+    found = {}
+    for name, config in configs.items():
+        check_count(name, list(teachers))
+        made = find(name).kept(config, student, spec, teachers, specs)
+        found.update({} if made is None else {find(name).NAME: made})
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} both leave parts in the student; take one of them")
+    return next(iter(found.values()), student)
 
 
 def default_weights(
@@ -242,6 +269,7 @@ __all__ = [
     "configure",
     "default_weights",
     "find",
+    "keep",
     "make",
     "pair_stages",
     "said",

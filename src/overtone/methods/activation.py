@@ -30,6 +30,21 @@ def check_map(method: str, spec: Spec, who: str) -> None:
         raise InputError(f"{method}: {who} has no class activation maps: {why}")
 
 
+def check_positions(method: str, name: str, teacher: Spec, student: Spec) -> None:
+    """Refuse a teacher whose maps have other axes than the student's, so that positions mean different things.
+
+    Raises:
+        InputError: with both.
+    """
+    if teacher.dims != student.dims or teacher.axes != student.axes:
+        theirs, mine = (" and ".join(s.axes) or f"of an input of shape {s.input}" for s in (teacher, student))
+        raise InputError(
+            f"{method}: the last map of teacher {name!r} has the axes {theirs}, the student's {mine}: a position in "
+            "one is not a position in the other. Use a teacher that sees the student's view, or a method on logits or "
+            "whole vectors (kd, hidden, rkd)"
+        )
+
+
 def onto(method: str, name: str, teacher: Spec, student: Spec, time: Time = "mean") -> Callable[[Tensor], Tensor]:
     """How a teacher's maps (B, C, ...) are brought to the student's axes; sizes are not changed.
 

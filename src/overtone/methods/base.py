@@ -26,6 +26,11 @@ class MethodConfig(Section):
 
     branch: Literal["signal", "image", "fused"] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """What decides the numbers besides settings and ``VERSION``; part of a cell's key."""
+        return ""
+
 
 class Method(nn.Module):
     """Base class of every method of the literature.
@@ -53,12 +58,16 @@ class Method(nn.Module):
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
         SHOWS: what its visualisations mean; each of these texts is said once on the page, with the methods' names.
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
+        TRAINED_BY: parts of the method by name, each with the term that trains it: a part stands still in epochs in
+            which that term weighs nothing.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
         min_batch: how many samples each process needs in a batch.
         has_memory_bank: True where something is kept for each training sample, found again by ``Batch.index``.
+        hard_labels: True where a method reads each sample's one class, and so cannot be trained on mixed samples.
         Config: the settings' class.
         terms: keys of what :meth:`forward` returns, set by ``__init__``.
+        reads_classes: :meth:`needs_classes` of its settings.
         branch: the branch of the student whose output :meth:`forward` gets; None for the whole student.
     """
 
@@ -77,11 +86,14 @@ class Method(nn.Module):
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
     SHOWS: ClassVar[tuple[str, ...]] = ()
     INWARD: ClassVar[frozenset[str]] = frozenset()
+    TRAINED_BY: ClassVar[Mapping[str, str]] = {}
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
     min_batch: ClassVar[int] = 1
     has_memory_bank: ClassVar[bool] = False
+    hard_labels: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    reads_classes: bool = False
     terms: tuple[str, ...]
     branch: str | None = None
 
@@ -99,10 +111,40 @@ class Method(nn.Module):
         """
 
     @classmethod
+    def needs_classes(cls, config: MethodConfig) -> bool:
+        """:attr:`hard_labels`, or what the settings make of it."""
+        return cls.hard_labels
+
+    @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})
 
+    @classmethod
+    def kept(
+        cls,
+        config: MethodConfig,
+        student: nn.Module,
+        spec: Spec,
+        teachers: Mapping[str, nn.Module],
+        specs: Mapping[str, Spec],
+    ) -> nn.Module | None:
+        """The student with parts that stay in it after training, for a method that leaves some; None for all others.
+
+        It is asked before the method is made, which then gets the spec of what this returns, and is what is trained,
+        scored and written. A student file can name parts that stand in :data:`overtone.models.kept.KEEPING`.
+
+        Args:
+            config: the method's settings.
+            student, teachers: bare models; the teachers' parts may be copied.
+            spec, specs: theirs.
+
+        Raises:
+            InputError: for models that do not fit.
+        """
+        return None
+
+    @abstractmethod
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__()
 

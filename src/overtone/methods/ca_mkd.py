@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.frequency.layers import CONV, NORM
-from overtone.fusion import confidence
+from overtone.fusion import confidence, confidence_of
 from overtone.losses import to_grid
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
@@ -43,6 +43,7 @@ class CAMKD(MultiTeacherKD):
     zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
+    hard_labels: ClassVar[bool] = True
     min_batch: ClassVar[int] = 2
     Config: ClassVar[type[MethodConfig]] = CAMKDConfig
 
@@ -102,7 +103,7 @@ def weighted_features(
     Returns:
         A scalar >= 0; the weights of a sample sum to 1.
     """
-    weights = confidence(logits, logits, target)  # (K, B)
+    weights = confidence_of(logits, target)  # (K, B)
     errors = torch.stack([(e - t).square().flatten(1).mean(1) for e, t in zip(embedded, teachers, strict=True)])
     return ((weights if published else weights.detach()) * errors).sum(0).mean()
 

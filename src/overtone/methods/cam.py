@@ -50,6 +50,12 @@ class CAM(Method):
     Config: ClassVar[type[MethodConfig]] = CAMConfig
 
     @classmethod
+    def needs_classes(cls, config: MethodConfig) -> bool:
+        """Where the true class' map is compared."""
+        assert isinstance(config, CAMConfig)
+        return config.classes == "target"
+
+    @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """The last maps, and the attention that weighs their positions."""
         read = frozenset({"logits", "final", "head", "attention"})

@@ -49,6 +49,7 @@ class CRD(Method):
     SUMMARY: ClassVar[str] = "embeddings of a sample find each other among those of other classes (memory banks)"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "contrast": 0.8}
     couples_batch: ClassVar[bool] = True  # through the first batch's normalisation
+    hard_labels: ClassVar[bool] = True
     has_memory_bank: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = CRDConfig
 

@@ -21,6 +21,7 @@ class DKD(PerTeacher):
     SOURCE: ClassVar[str] = "Zhao et al. 2022 (DKD)"
     SUMMARY: ClassVar[str] = "KD split into true class and rest, with weights of their own"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "target": 1.0, "rest": 8.0}
+    hard_labels: ClassVar[bool] = True
     PARTS: ClassVar[tuple[str, ...]] = ("target", "rest")
     Config: ClassVar[type[MethodConfig]] = SoftConfig
 

@@ -51,6 +51,7 @@ class Evidence(Method):
     TEACHERS: ClassVar[tuple[int, int | None]] = (2, None)
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]] = {"ce": 1.0, "map": 1.0}
     INWARD: ClassVar[frozenset[str]] = frozenset({"fusion"})
+    hard_labels: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = EvidenceConfig
 
     @classmethod

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.fusion import Fusion, mean
+from overtone.fusion import Fusion, logits_in, mean
 from overtone.losses import kd, kd_per_sample, kd_to_probabilities
 from overtone.methods.base import Method, MethodConfig
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
@@ -51,6 +50,7 @@ class MultiTeacherKD(Method):
         self.temperature = config.temperature
         self.share = 1 / student.classes if config.reduction == "mean" else 1.0
         self.names = tuple(teachers)
+        self.data = data
         self.terms = ("kl",)
         self.fusion = mean
 
@@ -58,8 +58,9 @@ class MultiTeacherKD(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """The term ``kl``."""
-        logits = torch.stack([teachers[name].logits for name in self.names])  # (K, B, C)
-        weights = self.fusion(student.logits, logits, batch.target)  # (K, B)
+        teachers = {name: teachers[name] for name in self.names}
+        logits = logits_in(teachers)  # (K, B, C)
+        weights = self.fusion(student, teachers, batch, self.data)  # (K, B)
         return {"kl": self.scale * self.share * self.divergence(student.logits, logits, weights)}
 
     def divergence(self, student: Tensor, teachers: Tensor, weights: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class PSKD(MultiTeacherKD):
         "per sample, the teacher that is surest of the truth teaches; where none is right, the truth"
     )
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0}
+    hard_labels: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = MultiTeacherConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

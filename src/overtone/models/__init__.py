@@ -32,6 +32,7 @@ from overtone.models.family import Family
 from overtone.models.foreign import build_foreign
 from overtone.models.foreign import fingerprint as foreign_fingerprint
 from overtone.models.inception_time import InceptionTime
+from overtone.models.kept import Keeping, KeptParts, Reheaded, ReheadedSettings, around
 from overtone.models.mobilenet_v2 import MobileNetV2
 from overtone.models.sketch import sketching
 from overtone.models.two_branch import TwoBranch
@@ -113,17 +114,26 @@ def build(
     return model
 
 
-def sketch(name: str, input_shape: Shape, classes: int, options: ModelOptions, tensors: int, values: int) -> nn.Module:
+def sketch(
+    name: str,
+    input_shape: Shape,
+    classes: int,
+    options: ModelOptions,
+    tensors: int,
+    values: int,
+    kept: KeptParts | None = None,
+) -> nn.Module:
     """As :func:`build`, but without memory and no larger than a file of so many tensors and values can fill.
 
-    For ours and for models in the libraries' lists; a class of one's own may do anything while it is made.
+    For ours and for models in the libraries' lists; a class of one's own may do anything while it is made. With the
+    parts of a method that it has ``kept``.
 
     Raises:
         InputError: as :func:`build`, and for a model that is too large.
     """
     try:
         with sketching(tensors, values):
-            return build(name, input_shape, classes, options, tried=False)
+            return around(build(name, input_shape, classes, options, tried=False), kept, input_shape, classes)
     except InputError as error:
         # torchvision's regnets compute their widths by tensors, and have no argument for a size
         if not isinstance(error.__cause__, NotImplementedError) or options.arguments or name.startswith("timm:"):
@@ -231,11 +241,16 @@ __all__ = [
     "CifarResNet",
     "Family",
     "InceptionTime",
+    "Keeping",
+    "KeptParts",
     "MobileNetV2",
+    "Reheaded",
+    "ReheadedSettings",
     "Staged",
     "Tapped",
     "TwoBranch",
     "WideResNet",
+    "around",
     "branch_names",
     "build",
     "fingerprint",

@@ -64,12 +64,13 @@ class PhaseSettings(Section):
     Attributes:
         name: shown beside the curves.
         until: its last epoch, or a fraction of all; the next phase follows. Without it, until the end.
-        trainable: patterns of the student's parameters' names (``signal.*``); all unless given.
+        trainable: patterns of the student's parameters' names (``signal.*``); all unless given, none with ``[]``, where
+            only a method's own parts are trained.
     """
 
     name: str = ""
     until: Point | None = None
-    trainable: list[str] = Field(default=["*"], min_length=1)
+    trainable: list[str] = Field(default=["*"])
 
     def ends(self, epochs: int) -> int:
         """Its last epoch, of so many."""

@@ -162,7 +162,8 @@ class ViewSettings(_OpenSection):
 
 
 class AugmentSettings(Section):
-    """Random changes of training windows, each off at 0. The last three are for images, the others for signals.
+    """Random changes of training windows, each off at 0. ``crop``, ``flip`` and ``resized_crop`` are for images,
+    ``mixup`` is for both, the others are for signals.
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
@@ -174,6 +175,8 @@ class AugmentSettings(Section):
         flip: probability of a mirror image, left and right exchanged.
         resized_crop: of images in files, a random part is cut out and scaled; the least share of the image that it
             may be (0.08 in most papers on ImageNet).
+        mixup: every window of a batch is mixed with another one of it, and so are their classes, by a share from a
+            Beta(mixup, mixup) distribution (0.2 in the paper's experiments on ImageNet, 1 on CIFAR).
     """
 
     jitter: float = Field(default=0.0, ge=0, le=10)
@@ -184,6 +187,7 @@ class AugmentSettings(Section):
     crop: int = Field(default=0, ge=0, le=64)
     flip: float = Field(default=0.0, ge=0, le=1)
     resized_crop: float = Field(default=0.0, ge=0, le=1)
+    mixup: float = Field(default=0.0, ge=0, le=100)
 
     @property
     def active(self) -> bool:
@@ -193,7 +197,8 @@ class AugmentSettings(Section):
     def misplaced(self, dims: int) -> list[str]:
         """What is switched on but not for such data: 1 for signals, 2 for images."""
         images = {"crop", "flip", "resized_crop"}
-        return [name for name, value in self.model_dump().items() if value and (name in images) != (dims == 2)]
+        on = [name for name, value in self.model_dump().items() if value and name != "mixup"]
+        return [name for name in on if (name in images) != (dims == 2)]
 
 
 class TrainSettings(Section):
@@ -218,6 +223,9 @@ class TrainSettings(Section):
     autocast: Literal["none", "bf16", "fp16"] = "none"
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the truth in cross-entropy that all classes have alike"
+    )
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ from overtone.engine.phases import trained
 from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
 from overtone.errors import InputError
+from overtone.methods import keep
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
 from overtone.study.plan import Cell, Plan, data_info
-from overtone.study.records import is_done, read_result
+from overtone.study.records import is_done, read_epochs, read_result
 from overtone.tap import Tap, probe
-from overtone.tasks import Task
+from overtone.tasks import Metric, Task
 from overtone.teachers import Teacher
 from overtone.trial import auxiliary, rehearse, squashed
 from overtone.trust import named_in
@@ -61,7 +62,7 @@ class CellInputs:
         fold: who is on which side.
         paths: where files are.
         accelerator: the device and the processes.
-        makers: the cells that made its teachers, by key.
+        makers: the cells that made its teachers, and their teachers, by key.
         trust: what a teacher's file may import: what the recipe names.
         keep: epochs whose weights are wanted besides best and last.
         columns: of text tables, for the student's header.
@@ -131,7 +132,7 @@ class StudyContext:
             fold=plan.folds[cell.fold],
             paths=self.paths,
             accelerator=self.accelerator,
-            makers={link.key: plan.cells[link.key] for link in cell.teachers.values()},
+            makers=_makers(plan, cell),
             trust=named_in(plan.recipe),
             keep=plan.keep.get(cell.key, frozenset()),
             columns=table_columns(plan.recipe.data),
@@ -145,6 +146,14 @@ class StudyContext:
         kept = [self.paths.weights(key, f"epoch:{epoch}") for epoch in self.plan.keep.get(key, ())]
         verified = read_result(self.paths.cell(key)).files if kept else {}
         return all(path.exists() and (not verified or path.name in verified) for path in kept)
+
+
+def _makers(plan: Plan, cell: Cell) -> dict[str, Cell]:
+    """The cells that made a cell's teachers, and those of teachers that are distilled themselves."""
+    found: dict[str, Cell] = {}
+    for link in cell.teachers.values():
+        found |= {link.key: plan.cells[link.key], **_makers(plan, plan.cells[link.key])}
+    return found
 
 
 EXAMPLES = 3
@@ -190,7 +199,7 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
         return samples.batch(first, names_of(view)).input(view)
 
     def axes(view: Seen) -> list[tuple[str, ...]]:
-        return [samples.views[name].view.AXES for name in names_of(view)]
+        return [samples.views[name].view.axes for name in names_of(view)]
 
     reseed(cell.seed, "initialise")
     student = Tap(placed(device, _initial(cell, example(cell.view), task)), cell.at, task)
@@ -201,20 +210,45 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
     for name, link in cell.teachers.items():
         made = inputs.makers[link.key]
         if fresh_teachers:
-            model = _initial(made, example(made.view), task)
+            model = (
+                build_cell(inputs, made, fresh_teachers=True).distillation.student.model
+                if made.methods  # which may leave parts in it
+                else _initial(made, example(made.view), task)
+            )
         else:
             # A file may import no more than the recipe does.
             model = load_student(inputs.paths.weights(link.key, link.checkpoint), inputs.trust).model
         teachers[name] = Teacher(name, Tap(placed(device, model), made.at, task), made.view)
     spec, doubts = _probed(cell, student, example(cell.view), axes(cell.view))
     teacher_specs = {name: probe(t.tap, example(t.view), axes(t.view)) for name, t in teachers.items()}
-    for phase in cell.phases:
-        trained(student.model, phase)  # a pattern that fits nothing is told now
+    info = inputs.info
+    if info.teacher_scores is not None:
+        scores = {
+            name: 1.0 if fresh_teachers else score(inputs.paths.cell(link.key), link.checkpoint, task.WATCHED)
+            for name, link in cell.teachers.items()
+        }
+        info = replace(info, teacher_scores=scores)
     try:
-        distillation, needs = _distillation(cell, student, spec, teacher_specs, inputs.info)
+        reseed(cell.seed, "adapters")  # a stream of their own: the student starts as one without adapters does
+        models = {name: teacher.tap.model for name, teacher in teachers.items()}
+        kept = keep(cell.methods, student.model, spec, models, teacher_specs)
+        if kept is not student.model:
+            student = Tap(kept, task=task)
+            spec = probe(student, example(cell.view), axes(cell.view))
+        distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
+    for phase in cell.phases:
+        trained(student.model, phase)  # a pattern that fits nothing is told now
     return Built(distillation.to(device), teachers, needs, spec, teacher_specs, example(cell.view), doubts)
+
+
+def score(folder: Path, checkpoint: str, watched: Metric) -> float:
+    """How a finished cell did on the validation side with these of its weights; the higher, the better."""
+    if checkpoint.startswith("epoch:"):
+        row = read_epochs(folder)[int(checkpoint.removeprefix("epoch:")) - 1]
+        return watched.gain((row.val or {})[watched.key])
+    return watched.gain((read_result(folder).val or {})["last" if checkpoint == "last" else "best"])
 
 
 def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]]) -> tuple[Spec, tuple[str, ...]]:
@@ -237,18 +271,14 @@ def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]
 def _distillation(
     cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo
 ) -> tuple[Distillation, dict[str, frozenset[str]]]:
-    """The student with the cell's methods, and what these read of each teacher.
-
-    Adapters draw from a stream of their own: a method with adapters starts from the same student as one without.
-    """
-    reseed(cell.seed, "adapters")
+    """The student with the cell's methods, and what these read of each teacher."""
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
     for name, config in cell.methods.items():
         method, read = make_method(name, config, spec, teachers, info)
         methods[method.NAME] = method
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
-    return Distillation(student, methods, cell.weights, cell.view), needs
+    return Distillation(student, methods, cell.weights, cell.view, label_smoothing=cell.train.label_smoothing), needs
 
 
 def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from overtone import disk
 from overtone.engine import checkpoint
 from overtone.engine.loop import ROWS
-from overtone.engine.store import check_diagrams
+from overtone.engine.store import check_stored
 from overtone.errors import InputError
 from overtone.sealed import DamagedError, check_digests, read_npz
 from overtone.study.build import StudyContext
@@ -136,12 +136,10 @@ def _mend_diagrams(out: Path) -> list[str]:
         if not re.fullmatch("[0-9a-f]{20}", folder.name):
             continue
         try:
-            check_diagrams(folder)
+            check_stored(folder)
         except DamagedError as error:
             _remove(folder, out)
-            notes.append(
-                f"cache/{folder.name}: {error}; where they are needed, these persistence diagrams are made again"
-            )
+            notes.append(f"cache/{folder.name}: {error}; what views keep in it is made again where it is needed")
     return notes
 
 

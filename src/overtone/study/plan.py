@@ -33,7 +33,7 @@ from overtone.recipe import (
     WeightSettings,
     validation_message,
 )
-from overtone.study.preflight import check_augment, check_batch, check_data, check_weights
+from overtone.study.preflight import check_augment, check_batch, check_data, check_mixed, check_weights
 from overtone.study.records import RowKind
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.tasks import Classification, named
@@ -123,9 +123,10 @@ TWIN = "warm-start twin"
 
 
 def data_info(windows: Windows, fold: Fold) -> DataInfo:
-    """What methods may know of a fold's training side."""
+    """What methods may know of a fold's training side; teachers' scores are to come, unless nothing can tell them."""
     target = torch.from_numpy(windows.y[fold.train])
-    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate)
+    scores: dict[str, float] | None = {} if len(fold.val) else None
+    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate, scores)
 
 
 class _Planner:
@@ -303,6 +304,7 @@ class _Planner:
             check_weights(title, weights, model.epochs)
             check_batch(title, train, methods, fold)
             check_data(title, methods, fold, self.infos[fold.number])
+            check_mixed(title, train, methods, self.windows.task)
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
             check_augment(train, self.windows, {name: self._view(name) for name in shown})
@@ -314,7 +316,7 @@ class _Planner:
             "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
             "train": _own(train, exclude={"threads", "num_workers"}),
-            "methods": [[n, find_method(n).VERSION, _own(c), *_source(n)] for n, c in methods.items()],
+            "methods": [[n, find_method(n).VERSION, _own(c), *_source(n, c)] for n, c in methods.items()],
             "weights": {term: _own(w) for term, w in sorted(weights.items())},
             "teachers": [[name, link.key, link.checkpoint] for name, link in links.items()],
             "start": start,
@@ -404,9 +406,9 @@ def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]
     return settings.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
 
 
-def _source(method: str) -> list[str]:
-    """Of a method of somebody's own, what stands for its source."""
-    return [source_hash(find_method(method))] if ":" in method else []
+def _source(method: str, config: MethodConfig) -> list[str]:
+    """What stands for the source of a method of somebody's own, and of what its settings name."""
+    return [*([source_hash(find_method(method))] if ":" in method else []), *filter(None, [config.fingerprint])]
 
 
 def _varied(model: ModelSettings) -> list[Any]:

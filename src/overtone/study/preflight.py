@@ -8,6 +8,7 @@ from overtone.data import Fold, Windows
 from overtone.errors import InputError
 from overtone.methods import MethodConfig, find
 from overtone.recipe import TrainSettings, WeightSettings
+from overtone.tasks import Task
 from overtone.types import DataInfo
 from overtone.views import View
 
@@ -48,6 +49,19 @@ def check_data(title: str, methods: Mapping[str, MethodConfig], fold: Fold, info
             find(name).check_data(config, info)
         except InputError as error:
             raise InputError(f"{title}: fold {fold.number}: {error}") from error
+
+
+def check_mixed(title: str, train: TrainSettings, methods: Mapping[str, MethodConfig], task: Task) -> None:
+    """Mixed samples have no one class, which some methods read; without classes there are no shares of them."""
+    if not task.LOGITS and (train.augment.mixup or train.label_smoothing):
+        what = "augment.mixup" if train.augment.mixup else "label_smoothing"
+        raise InputError(f"{title}: train.{what} makes shares of classes, and task {task.NAME} has none; switch it off")
+    for name, config in methods.items():
+        if train.augment.mixup and find(name).needs_classes(config):
+            raise InputError(
+                f"{title}: method {name!r} reads the one class of each sample, and train.augment.mixup mixes two; "
+                "switch it off for this model (train: {augment: {mixup: 0}}) or use another method (kd, aver, hidden)"
+            )
 
 
 def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, View]) -> None:

@@ -57,9 +57,9 @@ def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSett
     parts = _parts(row, named)
     methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
-    for name in methods:
+    for name, config in methods.items():
         _check_count(name, chosen, preset if name == row.name else None)
-        check_distillable(name, task)
+        check_distillable(name, config, task)
     return RowSettings(
         label or " + ".join(["none"] * (row.name == "none") + [_short(name) for name in methods]),
         methods,

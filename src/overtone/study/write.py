@@ -22,6 +22,7 @@ from overtone.files import remove, write_npz
 from overtone.header import SeenTask
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
+from overtone.models import Keeping
 from overtone.sealed import digests
 from overtone.shown import Shown, to_file
 from overtone.student import Header, SeenView, branch_header, save_student
@@ -189,6 +190,7 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
         columns=inputs.columns,
+        kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,
     )
 
 

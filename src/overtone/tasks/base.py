@@ -268,8 +268,14 @@ class Task(BaseModel):
         """
 
     @abstractmethod
-    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """One scalar per term of :attr:`TERMS`, in float32, with gradient."""
+    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+        """One scalar per term of :attr:`terms`, in float32, with gradient.
+
+        Args:
+            output: the model's.
+            batch: its samples.
+            label_smoothing: share of the truth that all classes have alike; 0 for tasks without :attr:`LOGITS`.
+        """
 
     def compared(self, student: Output, teacher: Output, batch: Batch) -> tuple[Output, Output, Batch]:
         """Student's and teacher's output and the batch as methods compare them."""

@@ -187,13 +187,13 @@ class Classification(Task):
         if logits.shape[1] < 2:
             raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
 
-    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Cross-entropy."""
-        return {"ce": F.cross_entropy(output.logits, batch.target)}
+        return {"ce": F.cross_entropy(output.logits, batch.target, label_smoothing=label_smoothing)}
 
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """How many are right."""
-        return {ACCURACY.key: (output.logits.argmax(1) == batch.target).sum()}
+        return {ACCURACY.key: (output.logits.argmax(1) == batch.label).sum()}
 
     # --- predictions
 

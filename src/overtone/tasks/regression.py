@@ -162,7 +162,7 @@ class Regression(Task):
                 f"{samples}"
             )
 
-    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
         """Mean squared or absolute error, in standard deviations of the training targets."""
         error = F.mse_loss if self.term == "mse" else F.l1_loss
         return {self.term: error(output.logits, self._standardised(batch.target))}

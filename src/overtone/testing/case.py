@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from overtone.distill import Distillation
-from overtone.methods import Method, MethodConfig, configure, find
+from overtone.methods import Method, MethodConfig, configure, find, keep
 from overtone.methods import make as make_method
 from overtone.models import branch_names, build
 from overtone.recipe import ModelOptions, WeightSettings
@@ -21,7 +21,7 @@ from overtone.views import VIEWS, gramian_angular_field
 CLASSES, CHANNELS, LENGTH, IMAGE = 5, 3, 32, 8
 PROGRESS = Progress(epoch=1, epochs=2, step=0, steps=8)
 STUDENT, TWO_BRANCH, TEACHER = "dscnn-4", "two_branch-wrn10-0.25", "wrn10-0.25"
-INFO = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0)
+INFO = DataInfo(tuple("abcde"), torch.arange(64), torch.arange(64) % CLASSES, 50.0, {"signal": 0.9, "gaf": 0.6})
 """What is known of the training data: 64 windows of five classes."""
 
 
@@ -100,6 +100,9 @@ def make(
     spec = _spec(tap, example, mine)
     specs = {name: _spec(teacher.tap, example, teacher.view) for name, teacher in theirs.items()}
     config = configure(kind, dict(settings))
+    models = {name: teacher.tap.model for name, teacher in theirs.items()}
+    tap = Tap(keep({kind: config}, tap.model, spec, models, specs))
+    spec = _spec(tap, example, mine)
     method, needs = make_method(kind, config, spec, specs, INFO)
     weights = {"ce": WeightSettings(value=0.5), kind.NAME: WeightSettings(value=2.0)}
     distillation = Distillation(tap, {kind.NAME: method}, weights, mine)

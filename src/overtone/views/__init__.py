@@ -3,12 +3,12 @@
 Leaves of the house: they import torch and nothing else of Overtone.
 """
 
-from overtone.views.base import Shown, State, View
+from overtone.views.base import Codec, Shown, State, View
 from overtone.views.custom import CustomView
 from overtone.views.gaf import GAF, gramian_angular_field, paa
 from overtone.views.image import Image
 from overtone.views.mtf import MTF, markov_transition_field
-from overtone.views.persistence import PersistenceImage, persistence_image, sublevel_diagram
+from overtone.views.persistence import DiagramCodec, PersistenceImage, persistence_image, sublevel_diagram
 from overtone.views.recurrence import Recurrence, recurrence_plot
 from overtone.views.signal import Signal
 from overtone.views.spectrogram import Spectrogram, spectrogram
@@ -27,7 +27,9 @@ __all__ = [
     "GAF",
     "MTF",
     "VIEWS",
+    "Codec",
     "CustomView",
+    "DiagramCodec",
     "Image",
     "PersistenceImage",
     "Recurrence",

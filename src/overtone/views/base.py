@@ -5,13 +5,37 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from torch import Tensor
 
 State = dict[str, Any]
 """A view's fitted state: plain numbers and lists, so that it fits into a model file's header."""
+
+
+class Codec(Protocol):
+    """How what a view keeps of windows is written where windows keep different amounts, without padding.
+
+    Attributes:
+        WHAT: what is kept, for messages.
+    """
+
+    WHAT: str
+
+    def pack(self, stored: Tensor) -> tuple[Tensor, Tensor]:
+        """What is kept of n windows, (n, ...) -> rows (M, ...) of all of them behind one another, without padding, and
+        how many there are of each window, (n, ...) int64; several numbers a window where it has several parts.
+        """
+        ...
+
+    def unpack(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Rows of some windows and their counts -> (n, ...), padded to the longest of them."""
+        ...
+
+    def largest(self, window: tuple[int, ...]) -> int:
+        """Bytes that the rows of one window (C, T) take at most."""
+        ...
 
 
 LARGEST = 2048
@@ -50,6 +74,8 @@ class View(BaseModel):
         VERSION: raised whenever the same settings give other numbers (it is part of every cell's key).
         FOLLOWS: whether it is rendered from the window itself, so that augmentation of the window reaches it.
         channels: numbers of the channels it sees; all unless given (a recipe names them).
+        CODEC: writes what :meth:`prepare` gives where it is padded to windows that keep more; without one, every window
+            keeps a tensor of the same form.
         DIMS: of the data it is made from: 1 for signals (C, T), 2 for images (C, H, W).
         AXES: what the axes of its maps mean, one name per axis: ``time`` where positions follow each other in the
             window. Maps whose axes mean the same can be compared.
@@ -62,6 +88,7 @@ class View(BaseModel):
 
     VERSION: ClassVar[int] = 1
     FOLLOWS: ClassVar[bool] = True
+    CODEC: ClassVar[Codec | None] = None
     DIMS: ClassVar[int] = 1
     AXES: ClassVar[tuple[str, ...]] = ()
     STATE: ClassVar[Mapping[str, int]] = {}
@@ -85,6 +112,11 @@ class View(BaseModel):
     def pick(self, windows: Tensor) -> Tensor:
         """The channels that this view sees: (N, C, T) -> (N, C', T)."""
         return windows if self.channels is None else windows[:, list(self.channels)]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """:attr:`AXES`, or what a user's function says of its own."""
+        return self.AXES
 
     @property
     def fingerprint(self) -> str:
@@ -131,7 +163,10 @@ class View(BaseModel):
         return []
 
     def prepare(self, windows: Tensor) -> Tensor:
-        """What is kept per window, computed once: the windows themselves, or something slow to compute."""
+        """What is kept per window, computed once: the windows themselves, or something slow to compute.
+
+        Any tensor (N, ...), of the same shape and type for every window; or padded, with a :attr:`CODEC`.
+        """
         return windows
 
     def fit(self, stored: Tensor) -> State:

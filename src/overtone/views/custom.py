@@ -16,6 +16,9 @@ from overtone.views.base import State, View
 class CustomView(View):
     """``package.module:function`` with the recipe's settings as keyword arguments.
 
+    A function may say what the axes of its maps mean, behind their channels, by an attribute:
+    ``spectrum.AXES = ("frequency", "time")``. Maps whose axes mean the same can be compared; without it, none can.
+
     Attributes:
         function: takes standardised windows (B, C, T) and returns images (B, C', H, W) or signals (B, C', T').
         settings: its keyword arguments.
@@ -30,6 +33,18 @@ class CustomView(View):
 
     function: str
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """What the function says.
+
+        Raises:
+            ValueError: for what is no tuple of names.
+        """
+        said = getattr(self._function(), "AXES", ())
+        if not isinstance(said, (tuple, list)) or not all(isinstance(name, str) for name in said):
+            raise ValueError(f'AXES of {self.function} must be a tuple of names, such as ("time",), got {said!r}')
+        return tuple(said)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
         """Only the function knows."""
@@ -61,9 +76,10 @@ class CustomView(View):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the function's source, so that changing it makes new cells."""
+        """A hash of the function's source and its axes, so that changing them makes new cells."""
         try:
             source = inspect.getsource(self._function())
         except (OSError, TypeError):  # written in C, or at a prompt
             source = self.function
-        return hashlib.sha256(source.encode()).hexdigest()[:16]
+        said = source + "".join(f"\n{name}" for name in self.axes)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]

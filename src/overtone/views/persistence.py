@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overtone.views.base import LARGEST, Shown, State, View
+from overtone.views.base import LARGEST, Codec, Shown, State, View
 
 
 def sublevel_diagram(x: Tensor) -> Tensor:
@@ -144,6 +144,29 @@ def _factor(points: Tensor, span: tuple[float, float], size: int, sigma: float, 
     return torch.special.ndtr((edges - points.unsqueeze(-1)) / sigma).diff(dim=-1)
 
 
+class DiagramCodec:
+    """Diagrams (n, C, P, 2), padded with NaN behind their pairs, as the pairs (M, 2) and their numbers (n, C)."""
+
+    WHAT = "persistence diagrams"
+
+    def pack(self, stored: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`~overtone.views.base.Codec`; pairs in float32."""
+        there = stored[..., 0].isfinite()  # (n, C, P)
+        return stored[there].float(), there.sum(-1)
+
+    def unpack(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """(n, C, P, 2); P is the largest number of pairs among them, at least 1."""
+        longest = max(int(counts.max()) if counts.numel() else 0, 1)
+        there = torch.arange(longest, device=rows.device) < counts.unsqueeze(-1)  # (n, C, P)
+        padded = rows.new_full((*there.shape, 2), torch.nan)
+        padded[there] = rows
+        return padded
+
+    def largest(self, window: tuple[int, ...]) -> int:
+        """A diagram has at most one pair for two samples."""
+        return window[0] * (window[1] // 2) * 8
+
+
 class PersistenceImage(View):
     """Persistence image of each channel: (B, C, T) -> (B, C, size, size).
 
@@ -172,6 +195,7 @@ class PersistenceImage(View):
     """
 
     FOLLOWS: ClassVar[bool] = False  # diagrams are computed once, from the window as it was recorded
+    CODEC: ClassVar[Codec | None] = DiagramCodec()
     AXES: ClassVar[tuple[str, ...]] = ("persistence", "birth")
     STATE: ClassVar[Mapping[str, int]] = {"birth_range": 2, "persistence_range": 2, "scale": 1}
     SOURCE: ClassVar[str] = "Adams et al. 2017; kinds of persim and gudhi"
