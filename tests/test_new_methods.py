@@ -33,8 +33,7 @@ from overtone.models.kept import linear_of
 from overtone.recipe import AugmentSettings, DataSettings, ModelOptions, SplitSettings
 from overtone.student import load_student, read_header, save_student
 from overtone.study import Plan, execute, make_plan
-from overtone.study.build import StudyContext, score
-from overtone.study.plan import Link
+from overtone.study.build import Paths, score
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import TeacherMemory
 from overtone.types import Batch, DataInfo, Output, Progress
@@ -133,18 +132,18 @@ def test_scores_are_those_of_the_checkpoint_that_teaches(tmp_path: Path, monkeyp
         fusion.ValAccuracy, "__call__", lambda self, *given: seen.append(given[3].teacher_scores) or weigh(self, *given)
     )
     assert execute(plan, tmp_path) == {}
-    context = StudyContext(plan, tmp_path, None)
+    paths, watched = Paths(tmp_path), plan.windows.task.WATCHED
     links = next(cell for cell in plan.cells.values() if cell.title.startswith("fused")).teachers
     expected = []
     for which in ("epoch:1", "best"):
         scores = {}
         for name, link in links.items():
-            folder = context.cell_folder(link.key)
+            folder = paths.cell(link.key)
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             accuracy = [row["val"]["accuracy"] for row in rows]
             scores[name] = accuracy[0] if which == "epoch:1" else max(accuracy)
-            assert score(context, Link(link.key, which)) == scores[name]
-            assert score(context, Link(link.key, "last")) == accuracy[-1]
+            assert score(folder, which, watched) == scores[name]
+            assert score(folder, "last", watched) == accuracy[-1]
         expected.append(scores)
     checked = dict.fromkeys(TINY["teachers"], 1.0)  # untrained ones, before training
     assert [s for s in seen if s != checked]

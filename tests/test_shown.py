@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from overtone import data, methods, recipe
 from overtone.cli import app
-from overtone.data.base import PEOPLE, Material
+from overtone.data.base import Material
 from overtone.explain import Explained, collect_explained, read
 from overtone.files import write_npz
 from overtone.methods.feature_maps import LevelMethod, _apart
@@ -116,7 +116,7 @@ def test_numbers_are_followed_by_name_and_told_by_the_result(study: Path) -> Non
 
 def test_the_terminal_draws_them_too(study: Path) -> None:
     shown = io.StringIO()
-    show_explained(Console(file=shown, width=160), ["a", "b"], read(study), "window")
+    show_explained(Console(file=shown, width=160), read(study), "window")
     lines = shown.getvalue().splitlines()
     (student,) = [line for line in lines if "doubt, student" in line]
     assert "▁▂▄▅▇█" in student
@@ -173,7 +173,7 @@ def test_what_cannot_be_drawn_is_a_note_and_the_rest_is_drawn(study: Path, how: 
     page = looks(Folder.read(study), found)
     assert SPOILT[how] in page
     assert figures(page)["doubt over time"].count("<svg") >= 3  # two lines' names and the panel
-    show_explained(Console(file=io.StringIO()), ["a", "b"], found, "window")
+    show_explained(Console(file=io.StringIO()), found, "window")
 
 
 @pytest.mark.parametrize("content", ["text", "array", "older"])
@@ -243,11 +243,11 @@ def test_values_of_another_shape_are_refused_where_the_object_is_made(make, mess
 def page_of(out: Path, shown: dict[str, Shown], meaning: dict[str, tuple[str, ...]]) -> str:
     """The part of the page about one model that shows these."""
     told, arrays = to_file(shown)
-    model = {"title": "m", "model": "dscnn-8", "probabilities": [[0.5, 0.3, 0.2]], "branches": []}
+    model = {"title": "m", "model": "dscnn-8", "verdicts": [["says one, 50 %", True]], "branches": []}
     about = {
         "fold": 0,
         "seed": 0,
-        "samples": [{"number": 3, "label": 0, "group": "p00", "side": "test"}],
+        "samples": [{"number": 3, "called": "one", "group": "p00", "side": "test"}],
         "models": [{**model, "shown": told, "meaning": meaning}],
     }
     return looks(Folder.read(Fake(out).write()), Explained(about, {f"0/shown/{k}": v for k, v in arrays.items()}))
@@ -288,14 +288,11 @@ def test_groups_are_called_what_the_data_calls_them(tmp_path: Path, group: tuple
     assert bool(re.search("person|people|nobody", text, re.I)) == (group[0] == "person")
 
 
-def test_what_data_is_made_of_comes_from_its_source_and_from_older_studies() -> None:
+def test_what_data_is_made_of_comes_from_its_source() -> None:
     made = {name: source.MATERIAL.groups for name, source in data.SOURCES.items()}
     assert {name for name, groups in made.items() if groups == "people"} == {"watch", "uci_har", "sp_sw_har"}
     images = {"cifar10", "cifar100", "imagefolder", "imagenet"}
     assert {name for name, groups in made.items() if groups == "images"} == images
-    assert Material.read({"window": [32, 32]}).noun == "image"
-    assert Material.read({"window": 100}) == Material()
-    assert Material.read({"window": 100, "material": json.loads(json.dumps(asdict(PEOPLE)))}) == PEOPLE
 
 
 def test_values_lie_where_the_axes_say() -> None:

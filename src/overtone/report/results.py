@@ -13,6 +13,8 @@ from overtone.study.collect import Counted, apart, by_fold
 from overtone.study.records import Checkpoint
 from overtone.tasks import LOSS, Metric
 
+MOST_WIDE = 2
+"""Metrics that are shown at best and at last."""
 GROUPS = {
     RowKind.METHOD: "Students, by method",
     RowKind.BRANCH: "Two-branch students with the signal alone",
@@ -167,7 +169,7 @@ def table(folder: Folder) -> Html:
     costly = any(row.adapters for row in folder.rows)
     sources = _sources(folder.rows)
     metrics = folder.metrics
-    width = 9 + costly + bool(sources) + len(metrics) * (1 + folder.validated)
+    width = 9 + costly + bool(sources) + sum(len(_columns(folder, number)) for number in range(len(metrics)))
     bodies = []
     for kind, title in GROUPS.items():
         rows = [row for row in folder.rows if row.kind == kind]
@@ -269,7 +271,7 @@ def _head(scale: Scale, costly: bool, published: bool, folder: Folder) -> Html:
         tag("td"),
         *[tag("td", class_="names")] * 2,
         spread(f"Test {folder.headline.head}", 3 + published + len(best)),
-        *[spread(_capital(metric.head), 1 + len(best)) for metric in folder.metrics[1:]],
+        *[spread(_capital(m.head), len(_columns(folder, n))) for n, m in enumerate(folder.metrics) if n],
         tag("th", "folds ×", scope="col", class_="number"),
         *([spread("Size", 2), spread("Training", 2)] if costly else [spread("Size", 3)]),
     ]
@@ -277,10 +279,18 @@ def _head(scale: Scale, costly: bool, published: bool, folder: Folder) -> Html:
     unseen = tag("span", f"{folder.at}, every fold and seed", class_="unseen")
     second.append(tag("th", unseen, scale.axis(), scope="col"))
     names = [*best, "last", "difference", *["published"] * published]
-    names += [*([*best, "last"] * (len(folder.metrics) - 1)), "seeds", "params", "MACs"]
+    names += [which for n in range(1, len(folder.metrics)) for which in _columns(folder, n)]
+    names += ["seeds", "params", "MACs"]
     second += [column(name) for name in names]
     second += [column(name) for name in (("adapters", "seconds") if costly else ("ratio",))]
     return tag("thead", tag("tr", *first, class_="over"), tag("tr", *second))
+
+
+def _columns(folder: Folder, number: int) -> tuple[Checkpoint, ...]:
+    """The checkpoints at which a metric is shown; behind the first of many only one, for all would be too wide."""
+    if not folder.validated:
+        return ("last",)
+    return ("best",) if number and len(folder.metrics) > MOST_WIDE else ("best", "last")
 
 
 def _sources(rows: Sequence[TableRow]) -> dict[str, int]:
@@ -302,8 +312,6 @@ def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
 def _line(
     row: TableRow, base: TableRow | None, scale: Scale, folder: Folder, costly: bool, sources: dict[str, int]
 ) -> Html:
-    chosen = folder.validated
-
     def number(content: Html | str) -> Html:
         return tag("td", content, class_="number")
 
@@ -320,10 +328,9 @@ def _line(
     last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
     if costly:  # in place of the ratio, which parameters tell as well
         last = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"]
-    columns: tuple[Checkpoint, ...] = ("best", "last") if chosen else ("last",)
     figures = [
-        [number(_figure(row.figures.get((metric.key, which)), metric)) for which in columns]
-        for metric in folder.metrics
+        [number(_figure(row.figures.get((metric.key, which)), metric)) for which in _columns(folder, n)]
+        for n, metric in enumerate(folder.metrics)
     ]
     line = tag(
         "tr",

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 MAE = Metric("mae", "MAE", better="lower", ends=(0, None), about="mean absolute error")
 RMSE = Metric("rmse", "RMSE", better="lower", ends=(0, None), about="root of the mean squared error")
 R2 = Metric(
-    "r2", "R²", ends=(None, 1), about="1 minus the mean squared error over the variance of a fold’s test {side}"
+    "r2",
+    "R²",
+    digits=2,
+    ends=(None, 1),
+    about="1 minus the mean squared error over the variance of a fold’s test {side}",
 )
 DEVIATIONS = "sd"
 """The unit of errors over several targets: each target's standard deviation on the training side."""
@@ -228,7 +232,7 @@ class Regression(Task):
         return Points(
             "predictions",
             "Predictions against the truth",
-            f"{self.targets[0]} of test samples, all folds and seeds; the line is where both are equal.",
+            f"{self.targets[0]} of test samples, all folds and seeds; a right prediction lies on the diagonal.",
             f"truth{unit}",
             f"prediction{unit}",
             np.asarray([pair for own in details for pair in own["points"]], dtype=np.float64),
