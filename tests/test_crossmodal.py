@@ -33,6 +33,7 @@ from overtone.models import WideResNet, build
 from overtone.recipe import ModelOptions, PhaseSettings, phase_at
 from overtone.study import collect, execute, make_plan, write_tables
 from overtone.tap import Tap, parameters, probe
+from overtone.tasks import Classification
 from overtone.teachers import Teacher
 from overtone.testing.resume import Stop, StopAt, job
 from overtone.types import Batch, DataInfo, Output, class_maps, names_of, shape_of
@@ -345,7 +346,7 @@ def test_evidence_is_the_distance_of_the_students_attention(distance):
     expected = evidence_distance(made.output.attention, made.method.target(made.outputs, made.batch.target), distance)
     assert close(made.terms()["map"], expected.detach())
     assert made.method.terms == ("map",)
-    assert dict(default_weights({"evidence": made.config}, {})).keys() == {"ce", "evidence.map"}
+    assert dict(default_weights({"evidence": made.config}, {}, Classification())).keys() == {"ce", "evidence.map"}
 
 
 def test_the_target_of_evidence_has_no_gradient():
@@ -359,7 +360,11 @@ def test_learned_weights_learn_from_the_task_and_the_student_from_the_map():
     made = Made("evidence", {"fusion": "learned"}, TWO_BRANCH, TEACHERS)
     terms = made.terms()
     assert set(terms) == set(made.method.terms) == {"map", "fusion"}
-    assert dict(default_weights({"evidence": made.config}, {})).keys() == {"ce", "evidence.map", "evidence.fusion"}
+    assert dict(default_weights({"evidence": made.config}, {}, Classification())).keys() == {
+        "ce",
+        "evidence.map",
+        "evidence.fusion",
+    }
     terms["map"].backward(retain_graph=True)
     assert reached(made.method) == set()
     found = reached(made.tap)
@@ -647,7 +652,7 @@ def test_a_term_of_a_branch_reaches_that_branch_only(term):
 
 @pytest.mark.parametrize("epochs", [8, 10, 20, 5])
 def test_every_phase_has_its_own_terms(epochs):
-    weights = default_weights({"progressive": configure("progressive", {})}, {})
+    weights = default_weights({"progressive": configure("progressive", {})}, {}, Classification())
     first, second = math.floor(FIRST * epochs + 1e-9), math.floor(SECOND * epochs + 1e-9)
     assert 1 <= first < second < epochs
     for epoch in range(1, epochs + 1):
@@ -668,7 +673,7 @@ def staged_job(folder, phases=Progressive.PHASES):
     """Four steps per epoch; one epoch in the first phase, one in the second, three in the last."""
     base = job(folder, "progressive", {})
     before = base.distillation
-    weights = default_weights({"progressive": configure("progressive", {})}, {})
+    weights = default_weights({"progressive": configure("progressive", {})}, {}, Classification())
     distillation = Distillation(before.student, dict(before.methods), weights, before.view)
     keep = frozenset(range(1, EPOCHS + 1))
     return replace(base, distillation=distillation, epochs=EPOCHS, phases=phases, keep=keep)

@@ -26,6 +26,7 @@ from overtone.losses import (
 )
 from overtone.methods import average_kd, configure, default_weights, find
 from overtone.tap import Tap
+from overtone.tasks import Classification
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
 
 FLOATS = [torch.float32, torch.float64]
@@ -306,7 +307,7 @@ def test_weighted_as_published_by_a_slow_loop(temperature):
     distillation = Distillation(
         Tap(torch.nn.Sequential(torch.nn.Flatten()), {}),
         {"weighted": method},
-        default_weights({"weighted": config}, {}),
+        default_weights({"weighted": config}, {}, Classification()),
     )
     teachers = {"signal": Output.of(plain), "image": Output.of(image)}
     step = distillation(Batch({"signal": student}, target, torch.arange(5)), teachers, Progress(1, 1))
@@ -342,7 +343,7 @@ def test_fixed_shares_sum_to_one_per_sample(shares):
     ("shares", "message"),
     [
         ({"signl": 1.0, "gaf": 1.0}, "unknown teacher 'signl'; did you mean 'signal'"),
-        ({"signal": 1.0}, "no share for gaf"),
+        ({"signal": 1.0}, "no weight for gaf"),
         ({"signal": -1.0, "gaf": 1.0}, "signal must be 0 or more, got -1"),
         ({"signal": float("nan"), "gaf": 1.0}, "signal must be 0 or more, got nan"),
         ({"signal": 0.0, "gaf": 0.0}, "at least one must be above 0"),

@@ -11,18 +11,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from test_contract import Stop, StopAt, job
 
 from overtone import data, recipe
 from overtone.costs import FLOPS
 from overtone.distill import Distillation
-from overtone.engine import Listener, loop
+from overtone.engine import Callback, loop
 from overtone.errors import InputError
 from overtone.models import FAMILIES, VERSION, Staged, WideResNet, build, fingerprint, sketch
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, load_student, save_student
 from overtone.study import execute, make_plan
 from overtone.tap import Tap, macs, parameters, probe
+from overtone.testing.resume import Stop, StopAt, job
 
 SHAPES = {1: (6, 37), 2: (3, 9, 12)}
 TINY = [(family.tiny, SHAPES[dims]) for family in FAMILIES.values() for dims in family.dims]
@@ -412,10 +412,10 @@ def test_it_teaches_and_learns(name, shape, method):
 def test_resumed_equals_undisturbed(name, shape, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     accelerator = Accelerator(cpu=True)
-    whole = loop.fit(job(tmp_path / "whole", "kd", {}, name), accelerator, Listener())
+    whole = loop.fit(job(tmp_path / "whole", "kd", {}, student=name), accelerator, Callback())
     with pytest.raises(Stop):
-        loop.fit(job(tmp_path / "killed", "kd", {}, name), accelerator, StopAt(5))
-    resumed = loop.fit(job(tmp_path / "killed", "kd", {}, name), accelerator, Listener())
+        loop.fit(job(tmp_path / "killed", "kd", {}, student=name), accelerator, StopAt(5))
+    resumed = loop.fit(job(tmp_path / "killed", "kd", {}, student=name), accelerator, Callback())
     assert resumed.rows == whole.rows
     assert all(torch.equal(resumed.last[key], whole.last[key]) for key in whole.last)
 

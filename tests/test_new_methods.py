@@ -16,7 +16,6 @@ from cases import PROGRESS, SETTINGS, batch_of, make
 from conftest import TINY
 from fusions import fused
 from PIL import Image
-from test_contract import Stop, StopAt, job
 from torch import Tensor, nn
 
 import overtone
@@ -36,6 +35,7 @@ from overtone.study import Plan, execute, make_plan
 from overtone.study.build import Paths, score
 from overtone.tap import Tap, macs, parameters, probe
 from overtone.teachers import TeacherMemory
+from overtone.testing.resume import Stop, StopAt, job
 from overtone.types import Batch, DataInfo, Output, Progress
 from overtone.views import Image as ImageView
 
@@ -298,7 +298,7 @@ def test_a_study_with_a_student_that_keeps_a_head(tmp_path: Path) -> None:
     # Predictions of the file are those that were scored.
     held = np.load(cells["simkd from signal"] / "predictions.npz")
     logits = student(torch.from_numpy(np.asarray(plan.windows.x[held["index"]]))).detach()
-    torch.testing.assert_close(logits, torch.from_numpy(held["best"]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, torch.from_numpy(held["best.logits"]), rtol=1e-4, atol=1e-4)
     again = load_student(cells["teacher reused"] / "last.safetensors").model
     assert isinstance(again, Reheaded)
     assert "kept" not in json.dumps(read_header(cells["none"] / "student.safetensors").model_dump(exclude_none=True))
@@ -602,7 +602,7 @@ def test_a_study_with_mixup_and_smoothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert execute(plan, tmp_path) == {}
     for key in plan.cells:
         rows = [json.loads(line) for line in (tmp_path / "cells" / key / "metrics.jsonl").read_text().splitlines()]
-        assert all(0 <= row["accuracy"] <= 1 and row["terms"]["ce"] > 0 for row in rows)
+        assert all(0 <= row["train"]["accuracy"] <= 1 and row["terms"]["ce"] > 0 for row in rows)
     with pytest.raises(InputError, match="view 'pi' is computed once from the recorded window and cannot follow"):
         plan_of(["none"], train=train, student={"view": "pi", "model": "wrn10-0.25", "epochs": 2})
     off = {**TINY["train"], "augment": {"mixup": 0.0}, "label_smoothing": 0.0}

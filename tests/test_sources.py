@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import DATA
 from test_damage import archive
-from test_images import draw
+from test_image_files import draw
 
 from overtone import data, recipe
 from overtone.data import Windows, check_sides, split

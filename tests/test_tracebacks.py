@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from test_cli import everything, overtone
-from test_images import draw, folder, load
+from test_image_files import draw, folder, load
 from typer.testing import CliRunner
 
 from overtone import cli, data, recipe

@@ -77,9 +77,10 @@ def job(
     kind: type[Method] | str,
     settings: Mapping[str, Any],
     teachers: Mapping[str, str] | None = None,
+    student: str | None = None,
 ) -> Job:
     """Two epochs of four steps on random windows, the last step of each with fewer."""
-    case = make(kind, settings, teachers=teachers)
+    case = make(kind, settings, student, teachers=teachers)
     batch = batch_of(80)
     windows = Windows(
         x=batch.views["signal"].numpy(),
