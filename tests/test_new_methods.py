@@ -43,7 +43,7 @@ from overtone.views import Image as ImageView
 def plan_of(methods: list[Any], **changes: Any) -> Plan:
     """A study of a few seconds with these rows."""
     values = {**copy.deepcopy(TINY), "methods": methods, **changes}
-    values["data"]["stride"] = 600
+    values["data"]["stride"] = 1000
     study = recipe.validate(values)
     return make_plan(study, data.load(study.data))
 
@@ -125,7 +125,7 @@ def test_without_a_validation_side_scores_are_refused_while_planning() -> None:
 
 
 def test_scores_are_those_of_the_checkpoint_that_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of([{"name": "fused", "checkpoint": "epoch:1"}, "fused"])
+    plan = plan_of([{"name": "fused", "checkpoint": "epoch:1"}, "fused"], student={"model": "dscnn-4", "epochs": 1})
     seen = []
     weigh = fusion.ValAccuracy.__call__
     monkeypatch.setattr(
@@ -271,6 +271,7 @@ def test_simkd_refuses_other_heads_and_several_teachers() -> None:
         overtone.Distillation.between(model, {"a": teacher}, "simkd", example=x)
 
 
+SIGNAL = {"view": "signal", "model": "wrn10-0.5", "epochs": 1}
 IMAGES = {"views": {"gaf": {"size": 8}, "small": {"type": "gaf", "size": 6}}}
 
 
@@ -279,7 +280,8 @@ def test_a_study_with_a_student_that_keeps_a_head(tmp_path: Path) -> None:
     reused = {"model": "dscnn-4", "epochs": 1, "method": {"name": "simkd", "teachers": ["signal"]}}
     plan = plan_of(
         ["none", {"name": "simkd", "teachers": ["signal"], "warm_start": True}, {"name": "kd", "teachers": ["reused"]}],
-        teachers={**copy.deepcopy(TINY["teachers"]), "reused": reused},
+        teachers={"signal": SIGNAL, "reused": reused},
+        student={"model": "dscnn-4", "epochs": 1},
     )
     assert execute(plan, tmp_path) == {}
     cells = {cell.title.partition(" · ")[0]: tmp_path / "cells" / key for key, cell in plan.cells.items()}
@@ -308,6 +310,7 @@ def test_images_of_two_sizes_share_their_axes(tmp_path: Path) -> None:
     plan = plan_of(
         [{"name": "simkd", "teachers": ["gaf"]}],
         views=IMAGES["views"],
+        teachers={"gaf": {"view": "gaf", "model": "wrn10-0.25", "epochs": 1}},
         student={"view": "small", "model": "wrn10-0.25", "epochs": 1},
     )
     assert execute(plan, tmp_path) == {}
@@ -445,7 +448,11 @@ def test_the_teachers_factors_are_no_target_that_learns() -> None:
 
 def test_each_part_rests_while_its_term_weighs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The student and the translator in the first phase, the paraphraser afterwards; no weight decay moves them."""
-    plan = plan_of([{"name": "ft", "teachers": ["signal"]}], student={"model": "wrn10-0.25", "epochs": 8})
+    plan = plan_of(
+        [{"name": "ft", "teachers": ["signal"]}],
+        student={"model": "wrn10-0.25", "epochs": 8},
+        teachers={"signal": SIGNAL},
+    )
     states: list[dict[str, Tensor]] = []
     enter = loop._Run._enter_phase
 

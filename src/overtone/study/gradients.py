@@ -133,5 +133,6 @@ def _settle(tap: Tap, x: Input) -> None:
 def _gradient_norm(value: Tensor, student: torch.nn.Module) -> float:
     if not value.requires_grad:
         return 0.0
-    gradients = torch.autograd.grad(value, list(student.parameters()), allow_unused=True)
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(value, trained, allow_unused=True)
     return float(sum(g.square().sum() for g in gradients if g is not None) ** 0.5)
