@@ -46,7 +46,8 @@ def tasks_in(recipe: Recipe) -> frozenset[str]:
 def parts_in(recipe: Recipe) -> frozenset[str]:
     """The methods, their fusions and the source of data that a recipe names and that are not ours."""
     rows = [*recipe.methods, *(teacher.method for teacher in recipe.teachers.values() if teacher.method)]
-    named = [(part.name, part.settings) for row in rows for part in (row, *row.extras)]
+    named = [(row.name, row.settings) for row in rows]
+    named += [(extra.name, extra.settings) for row in rows for extra in row.extras]
     names = [name for own, settings in named for name in (own, settings.get("fusion")) if isinstance(name, str)]
     names += [recipe.data.name] if recipe.data.name.partition(":")[0] != "aeon" else []
     return frozenset(name for name in names if ":" in name)
