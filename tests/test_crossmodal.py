@@ -21,6 +21,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from overtone import data, fusion, load_student, methods, recipe
+from overtone.class_maps import class_maps
 from overtone.cli import app
 from overtone.distill import Distillation
 from overtone.engine import Callback, loop
@@ -36,7 +37,7 @@ from overtone.tap import Tap, parameters, probe
 from overtone.tasks import Classification
 from overtone.teachers import Teacher
 from overtone.testing.resume import Stop, StopAt, job
-from overtone.types import Batch, DataInfo, Output, class_maps, names_of, shape_of
+from overtone.types import Batch, DataInfo, Output, names_of, shape_of
 from overtone.views import VIEWS, gramian_angular_field
 
 few = settings(max_examples=25, deadline=None)

@@ -10,6 +10,7 @@ from cases import CHANNELS, CLASSES, IMAGE, LENGTH, TWO_BRANCH, batch_of
 from safetensors.torch import load_file
 from torch import nn
 
+from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.lookup import make_view
 from overtone.models import FAMILIES, TwoBranch, WideResNet, build
@@ -17,7 +18,6 @@ from overtone.models.base import AttentionPool
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, load_student, read_header, save_student
 from overtone.tap import Tap, parameters, probe
-from overtone.types import class_maps
 
 SHAPES = ((CHANNELS, LENGTH), (CHANNELS, IMAGE, IMAGE))
 SIGNAL, IMAGES = (3, 40), (3, 16, 20)

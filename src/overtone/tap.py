@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overtone.class_maps import class_maps
 from overtone.costs import macs as macs
 from overtone.costs import parameters as parameters
 from overtone.endings import last_activations
@@ -23,7 +24,7 @@ from overtone.models import Staged, Tapped
 from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
 from overtone.tasks import Classification, Task
 from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
-from overtone.types import Input, Output, Spec, StageSpec, class_maps, described, shape_of
+from overtone.types import Input, Output, Spec, StageSpec, described, shape_of
 
 CLASSES = Classification()
 

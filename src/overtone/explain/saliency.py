@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overtone.class_maps import class_maps
 from overtone.student import Student
 from overtone.tap import Tap, probe
 from overtone.tasks import Task
 from overtone.tokens import tensor_of
-from overtone.types import Input, Output, Spec, class_maps
+from overtone.types import Input, Output, Spec
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.losses import class_map_distance, kd
 from overtone.methods.activation import Time, check_map, onto
 from overtone.methods.base import Method, MethodConfig, Part
-from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec, class_maps
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
 class CAMConfig(MethodConfig):

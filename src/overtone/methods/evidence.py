@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.losses import evidence, evidence_distance, joint_evidence, to_grid
 from overtone.methods.activation import check_map, onto
 from overtone.methods.base import Method, MethodConfig, Part
 from overtone.recipe import WeightSettings
 from overtone.shown import Axis, Heatmap, Shown
-from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec, class_maps
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
 class EvidenceConfig(MethodConfig):
