@@ -91,9 +91,9 @@ def _estimates(inputs: CellInputs, cell: Cell, baseline: Baseline) -> Estimates:
     if len(fold.val):
         truth = samples.truth(torch.from_numpy(fold.val))
         val = samples.task.on_validation(predicted(fold.val), truth)[samples.task.WATCHED.key]
-    # Of a class that will be gone in a later release nobody need know.
+    # What a later release of a library will change is no concern of this fit.
     told_of = [w for w in caught if not issubclass(w.category, (FutureWarning, DeprecationWarning))]
-    notes = dict.fromkeys(" ".join(str(w.message).split(". ")[0].split()) for w in told_of)
+    notes = dict.fromkeys(str(w.message).partition("\n")[0].rstrip(":") for w in told_of)
     return Estimates(predicted(fold.test), val, seconds, "; ".join(notes) or None)
 
 
