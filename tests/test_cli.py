@@ -590,7 +590,7 @@ def test_two_processes_run_a_study(recipe_file: Path, tmp_path: Path) -> None:
         held = np.load(folder / "predictions.npz")
         for name, file in (("best", "student"), ("last", "last")):
             logits = load_student(folder / f"{file}.safetensors")(torch.from_numpy(windows.x[held["index"]]))
-            np.testing.assert_allclose(logits.detach().numpy(), held[name], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(logits.detach().numpy(), held[f"{name}.logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_failure_in_one_process_ends_all(recipe_file: Path, tmp_path: Path) -> None:

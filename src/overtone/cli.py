@@ -205,7 +205,7 @@ def check(recipe: RecipeName, overrides: Overrides = None, debug: Debug = False)
 @app.command("list")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="recipes, data, views, models or methods; all unless given.")
+        str | None, typer.Argument(help="recipes, data, views, models, methods or baselines; all unless given.")
     ] = None,
     debug: Debug = False,
 ) -> None:

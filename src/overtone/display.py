@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overtone.study import Cell, CellResult, StudyCallback, TableRow, spread_over
+from overtone.study import Cell, CellResult, RowKind, StudyCallback, TableRow, spread_over
 from overtone.tasks import Metric, Task
 from overtone.types import Progress
 
@@ -91,8 +91,11 @@ class Display(StudyCallback):
         self.started = time.monotonic()
         left = [cell for cell in cells if cell.key in costs]
         given = sum(cell.given is not None for cell in left)
-        todo = f"{len(left) - given} to train" if len(left) > given else "nothing to train"
+        fitted = sum(cell.baseline is not None for cell in left)
+        trained = len(left) - given - fitted
+        todo = f"{trained} to train" if trained else "nothing to train"
         todo += f", {given} with given weights to score" if given else ""
+        todo += f", {fitted} to fit without a gradient" if fitted else ""
         beside = f", {jobs} side by side" if jobs > 1 else ""
         self.console.print(
             f"[bold]{escape(self.title)}[/bold]: {len(cells)} cells, {len(done)} done, {todo}{beside}", highlight=False
@@ -140,7 +143,7 @@ class Display(StudyCallback):
         metric = self.task.headline
         test = metric.with_unit(result.test["best" if chosen else "last"][metric.key])
         how = f"best epoch {result.best_epoch}/{cell.epochs}" if chosen else f"last epoch, {cell.epochs}"
-        how = how if cell.given is None else cell.given.said
+        how = cell.untrained or how
         how += f": {result.told}" if result.told else ""
         about = (f"  {how}{self._time_left()}", "dim")
         line = Text.assemble(self._count(), f"{cell.title}  ", (f"test {test}", "bold"), about)
@@ -188,7 +191,9 @@ class Display(StudyCallback):
     def _lines(self, now: Running) -> tuple[ProgressBar, Text]:
         """A running cell: its bar, and up to three lines."""
         if not now.progress:
-            return ProgressBar(1, 0, pulse=True), Text(f"{now.cell.title}: preparing")
+            return ProgressBar(1, 0, pulse=True), Text(
+                f"{now.cell.title}: {'preparing' if now.cell.baseline is None else 'fitting'}"
+            )
         text = Text(f"{now.cell.title}  epoch {now.progress.epoch}/{now.progress.epochs}")
         losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
         text.append(f"\n  loss {losses}", style="cyan")
@@ -239,11 +244,14 @@ def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: s
     for number, row in enumerate(rows):
         if number and row.kind != rows[number - 1].kind:
             shown.add_section()
+        if row.kind == RowKind.BASELINE and (not number or rows[number - 1].kind != row.kind):
+            shown.add_row("[dim]without a gradient[/dim]")
         name = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
         model = {"signal": f"{row.student} (signal branch)"}.get(row.part, f"{row.student} {row.part}".strip())
         count = f"{row.folds} × {row.seeds}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
-        costs = [short(row.parameters), short(row.macs), ratio, *([short(row.adapters)] if adapters else [])]
+        sizes = [short(size) if row.kind != RowKind.BASELINE else "–" for size in (row.parameters, row.macs)]
+        costs = [*sizes, ratio, *([short(row.adapters)] if adapters else [])]
         shown.add_row(escape(name), escape(model), *_figures(row, metrics, chosen, wide), count, *costs)
     return shown
 

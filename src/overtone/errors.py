@@ -21,6 +21,10 @@ class NotFiniteError(OvertoneError):
     """A loss, an activation or a gradient became NaN or infinite (the cell fails, the study goes on)."""
 
 
+class FitError(OvertoneError):
+    """What is fitted without a gradient raised, or said what cannot be (the cell fails, the study goes on)."""
+
+
 def close(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like one that is not known, if any does."""
     lowered = {k.lower(): k for k in known}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from overtone import data, methods, models, recipe, views
+from overtone import baselines, data, methods, models, recipe, views
 from overtone.disk import in_units
 from overtone.display import duration, short
 from overtone.errors import InputError
@@ -77,6 +77,10 @@ LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
         ("package.module:Class", "your own, called with the numbers of channels and classes"),
     ],
     "methods": _methods,
+    "baselines": lambda: [
+        *baselines.listed(),
+        ("package.module:Class", "any class with fit(X, y) and predict(X), such as sklearn.svm:SVC"),
+    ],
 }
 
 
@@ -133,6 +137,7 @@ def show(console: Console, plan: Plan, whole: Size | None = None) -> None:
     found = check(plan)
     _show_models(console, found)
     _show_rows(console, found)
+    _show_baselines(console, plan, found)
     for warning in found.warnings:
         console.print(f"[yellow]{escape(warning)}[/yellow]", highlight=False)
     _show_cost(console, plan, found.cost)
@@ -157,9 +162,12 @@ def _show_cost(console: Console, plan: Plan, cost: Cost) -> None:
     folds, seeds = len(plan.folds), len(plan.recipe.seeds)
     time = "less than a second" if cost.seconds < 1 else f"about {duration(cost.seconds)}"
     given = sum(cell.given is not None for cell in plan.cells.values())
+    fitted = sum(cell.baseline is not None for cell in plan.cells.values())
     scored = f" and {given} with given weights to score" if given else ""
+    scored += f" and {fitted} to fit, which no time is counted for" if fitted else ""
+    trained = len(plan.cells) - given - fitted
     console.print(
-        f"\n{len(plan.cells) - given} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
+        f"\n{trained} cells to train{scored}: {folds} folds x {seeds} seeds, {time} of training with "
         f"{cost.jobs} side by side\nmemory per job, besides the program: {plan.windows.noun}s "
         f"{in_units(cost.windows)}, diagrams {in_units(cost.diagrams)}, teachers' outputs {in_units(cost.outputs)}; "
         f"disk {in_units(cost.disk)}\n"
@@ -262,6 +270,17 @@ def _show_rows(console: Console, found: Check) -> None:
     for row in found.rows:
         for note in row.notes:
             console.print(f"[dim]{escape(row.title)}: {escape(note)}[/dim]", highlight=False)
+
+
+def _show_baselines(console: Console, plan: Plan, found: Check) -> None:
+    if found.baselines:
+        console.print("[bold]without a gradient[/bold]")
+    for one in found.baselines:
+        console.print(
+            f"  [cyan]{escape(one.name)}[/cyan]: {escape(one.model)} on {escape(one.view)}, {one.features} features "
+            f"({one.kind}), {in_units(one.size)} for {len(plan.windows)} {plan.windows.noun}s",
+            highlight=False,
+        )
 
 
 def show_explained(console: Console, found: Explained, noun: str) -> None:

@@ -34,6 +34,7 @@ def views_in(recipe: Recipe) -> frozenset[str]:
     """The views that a recipe names and that are not ours."""
     names = [name for model in (recipe.student, *recipe.teachers.values()) for name in names_of(model.view)]
     names += [view.type or name for name, view in recipe.views.items()]
+    names += [baseline.view for baseline in recipe.baselines.values()]
     return frozenset(name for name in names if ":" in name)
 
 
@@ -44,11 +45,12 @@ def tasks_in(recipe: Recipe) -> frozenset[str]:
 
 
 def parts_in(recipe: Recipe) -> frozenset[str]:
-    """The methods, their fusions and the source of data that a recipe names and that are not ours."""
+    """The methods, their fusions, the source of data and the baselines that a recipe names and that are not ours."""
     rows = [*recipe.methods, *(teacher.method for teacher in recipe.teachers.values() if teacher.method)]
     named = [(row.name, row.settings) for row in rows]
     named += [(extra.name, extra.settings) for row in rows for extra in row.extras]
     names = [name for own, settings in named for name in (own, settings.get("fusion")) if isinstance(name, str)]
+    names += [baseline.model for baseline in recipe.baselines.values()]
     names += [recipe.data.name] if recipe.data.name.partition(":")[0] != "aeon" else []
     return frozenset(name for name in names if ":" in name)
 

@@ -88,8 +88,8 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
         if settings.window is not None or settings.stride is not None:
             raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
         return task.take(recordings)
-    task, recordings = task.labelled(recordings, settings.target)
     recordings.check()
+    task, recordings = task.labelled(recordings, settings.target)
     kind = type(source)
     window = settings.window if settings.window is not None else kind.WINDOW
     stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)

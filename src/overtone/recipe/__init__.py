@@ -5,6 +5,7 @@ its JSON schema.
 """
 
 from overtone.recipe.base import Section
+from overtone.recipe.baselines import BaselineSettings
 from overtone.recipe.loading import find, load, shipped, validate
 from overtone.recipe.messages import validation_message
 from overtone.recipe.schedules import PhaseSettings, WeightSettings, phase_at
@@ -29,6 +30,7 @@ from overtone.recipe.schema import (
 
 __all__ = [
     "AugmentSettings",
+    "BaselineSettings",
     "Checkpoint",
     "DataSettings",
     "ExtraSettings",

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from overtone.errors import nearest
 from overtone.recipe.arguments import check_arguments
 from overtone.recipe.base import NOT_ALLOWED, Section
+from overtone.recipe.baselines import BaselineSettings
 from overtone.recipe.messages import Said
 from overtone.recipe.schedules import PhaseSettings, Point, WeightSettings
 
@@ -381,7 +382,7 @@ class StudentSettings(ModelSettings):
 
 
 class Recipe(Section):
-    """A study: data, split, views, teachers, a student, and the methods to compare."""
+    """A study: data, split, views, teachers, a student, the methods to compare, and baselines without a gradient."""
 
     name: Annotated[str, Said("a name of letters, digits, dots, dashes and underscores")] = Field(
         default="study", pattern=r"^\w[\w.-]*$", max_length=LONGEST_NAME
@@ -394,6 +395,7 @@ class Recipe(Section):
     student: StudentSettings
     train: TrainSettings = TrainSettings()
     methods: list[Annotated[MethodSettings, _as_mapping("name")]] = Field(min_length=1)
+    baselines: dict[str, Annotated[BaselineSettings, _as_mapping("model")]] = Field(default={})
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
 
     @model_validator(mode="after")

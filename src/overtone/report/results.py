@@ -223,9 +223,18 @@ def table(folder: Folder) -> Html:
             f": {metrics[0].title} {folder.at} minus the student alone’s{_in(metrics[0].points)}, paired by fold and "
             "seed. ",
             *last,
+            *_fitted(folder.rows),
         ),
         _source_note(sources, metrics[0]),
     )
+
+
+def _fitted(rows: Sequence[TableRow]) -> list[Html | str]:
+    """What stands in the columns of a row that has no epochs."""
+    if all(row.kind != RowKind.BASELINE for row in rows):
+        return []
+    about = ": fitted once on the training side; nothing is chosen on another, so what it gives stands in every column."
+    return [" ", tag("b", "without a gradient"), about]
 
 
 def _in(unit: str) -> str:

@@ -263,12 +263,13 @@ def recipe(folder: Folder) -> Html:
 def recipe_text(folder: Folder) -> str:
     """The recipe in the order people write it; the same study when it is read again.
 
-    ``study.json`` has sorted keys, but the order of teachers matters: it is that of the table's rows.
+    ``study.json`` has sorted keys, but the order of teachers and baselines matters: it is that of the table's rows.
     """
     held = dict(folder.study.recipe)
-    order = [row.id.removeprefix("teacher-") for row in folder.study.rows if row.kind == RowKind.TEACHER]
-    if "teachers" in held:
-        held["teachers"] = {name: held["teachers"][name] for name in order} | held["teachers"]
+    for part, kind in (("teachers", RowKind.TEACHER), ("baselines", RowKind.BASELINE)):
+        order = [row.id.partition("-")[2] for row in folder.study.rows if row.kind == kind]
+        if part in held:
+            held[part] = {name: held[part][name] for name in order} | held[part]
     known = [*Recipe.model_fields, *held]
     ordered = {key: _name_first(held[key]) for key in dict.fromkeys(known) if key in held}
     text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)

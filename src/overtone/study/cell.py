@@ -11,6 +11,7 @@ import torch
 from overtone.disk import check_disk, own_folder
 from overtone.engine import Callback, Fitted, Job, evaluate, fit, parts_of
 from overtone.study.build import Built, CellInputs, build_cell
+from overtone.study.fitted import run_baseline
 from overtone.study.plan import Cell
 from overtone.study.write import write_cell, write_visualisations
 from overtone.tasks import Predictions
@@ -54,6 +55,9 @@ def remember(
 def run_cell(inputs: CellInputs, cell: Cell, callback: Callback) -> None:
     """Train, test and write a cell. Its ``result.json`` is written last: a cell with one is done."""
     torch.set_num_threads(cell.train.threads)
+    if cell.baseline is not None:
+        run_baseline(inputs, cell, cell.baseline)
+        return
     built = build_cell(inputs, cell)
     if cell.given is None:
         with own_folder(inputs.paths.cell(cell.key) / "memory") as room:

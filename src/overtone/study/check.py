@@ -8,12 +8,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from overtone.baselines import Baseline
 from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.study.build import Built, StudyContext, build_cell
 from overtone.study.cost import Cost, cost_of
 from overtone.study.doubts import row_warnings
 from overtone.study.estimate import kind_of, measure
+from overtone.study.fitted import check_baseline
 from overtone.study.gradients import RowCheck, check_row
 from overtone.study.plan import Cell, Plan
 from overtone.tap import macs, parameters, probe
@@ -34,12 +36,25 @@ class ModelCheck:
 
 
 @dataclass(frozen=True)
+class BaselineCheck:
+    """What is fitted without a gradient: to how many features, and the bytes that those of all windows take."""
+
+    name: str
+    model: str
+    view: str
+    kind: str
+    features: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Check:
     """What ``overtone check`` shows."""
 
     views: dict[str, tuple[int, ...]]
     models: tuple[ModelCheck, ...]
     rows: tuple[RowCheck, ...]
+    baselines: tuple[BaselineCheck, ...]
     cost: Cost
     warnings: tuple[str, ...]
 
@@ -53,6 +68,7 @@ def check(plan: Plan) -> Check:
     fold, seed = next(iter(plan.folds)), plan.recipe.seeds[0]
     rows, models, measured = [], {}, {}
     about_models: list[str] = []
+    baselines: list[BaselineCheck] = []
     torch.set_num_threads(plan.recipe.train.threads)
     with TemporaryDirectory() as folder:
         context = StudyContext(plan, Path(folder), make_accelerator())
@@ -63,6 +79,9 @@ def check(plan: Plan) -> Check:
             if row.kind in ("ensemble", "branch"):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
+            if cell.baseline is not None:
+                baselines.append(_baseline(context, cell, cell.baseline))
+                continue
             built = build_cell(context.inputs(cell), cell, fresh_teachers=True)
             about_models += built.doubts
             role = row.label if row.kind == "teacher" else "student"
@@ -75,7 +94,12 @@ def check(plan: Plan) -> Check:
     about_sides = doubts(plan.windows, list(plan.folds.values()), plan.recipe.split)
     about_rows = (warning for row in rows for warning in row_warnings(row))
     warnings = dict.fromkeys([*about_sides, *plan.windows.task.warnings(plan.windows), *about_models, *about_rows])
-    return Check(views, tuple(models.values()), tuple(rows), cost, tuple(warnings))
+    return Check(views, tuple(models.values()), tuple(rows), tuple(baselines), cost, tuple(warnings))
+
+
+def _baseline(context: StudyContext, cell: Cell, baseline: Baseline) -> BaselineCheck:
+    features, size = check_baseline(context.inputs(cell), cell, baseline)
+    return BaselineCheck(baseline.name, baseline.title, baseline.view, baseline.features, features, size)
 
 
 def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> ModelCheck:

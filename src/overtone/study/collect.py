@@ -348,7 +348,7 @@ def mixed_environments(out: Path, damaged: Container[str] = ()) -> list[str]:
     """Warnings where cells of one study ran under different torch versions, devices, processors or threads."""
     cells = timing(out, damaged)["cells"].values()
     found = []
-    for name in ("torch", "device", "instructions", "threads", "processes"):
+    for name in ("torch", "scikit-learn", "device", "instructions", "threads", "processes"):
         values = sorted({json.dumps(cell[name]) for cell in cells if name in cell})
         if len(values) > 1:
             listed = ", ".join(values)

@@ -32,6 +32,9 @@ def cost_of(context: StudyContext, measured: Mapping[str, Measured]) -> Cost:
     least = min((m for m in measured.values() if m.step), key=lambda m: m.step)
     seconds, disk = 0.0, 0
     for cell in plan.cells.values():
+        if cell.baseline is not None:
+            disk += len(plan.folds[cell.fold].test) * plan.windows.task.outputs * 8
+            continue
         found = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
         steps = steps_in(len(plan.folds[cell.fold].train), cell.train)
         seconds += found.step * steps * cell.epochs

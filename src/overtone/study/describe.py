@@ -75,7 +75,7 @@ def describe(plan: Plan) -> StudyDescription:
                 title=cell.title,
                 needs=cell.needs,
                 views=list(names_of(cell.view)),
-                given=None if cell.given is None else cell.given.said,
+                given=cell.untrained,
             )
             for key, cell in plan.cells.items()
         },

@@ -23,6 +23,9 @@ def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
     per_sample: dict[tuple[str, Seen], int] = {}
     found = {}
     for cell in cells:
+        if cell.baseline is not None:
+            found[cell.key] = 0.0  # seconds at most, which no epoch measures
+            continue
         kind = (cell.model, cell.view)
         if kind not in per_sample:
             samples = context.samples(cell.fold)

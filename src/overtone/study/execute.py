@@ -12,12 +12,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from overtone.engine import make_accelerator
-from overtone.errors import InputError, NotFiniteError
+from overtone.errors import FitError, InputError, NotFiniteError
 from overtone.study.build import StudyContext, build_cell
 from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
+from overtone.study.fitted import check_baseline
 from overtone.study.inspect import mend, sweep
 from overtone.study.plan import Cell, Plan
 from overtone.study.records import STUDY, CellError, name_of_study, read_result, write_error, write_study
@@ -124,7 +125,7 @@ def _run_here(context: StudyContext, todo: list[Cell], book: _Book) -> None:
         except InputError:
             raise  # a full disk, a foreign checkpoint: for the user to mend, and no later cell would do better
         except Exception as error:
-            if context.accelerator.num_processes > 1 and not isinstance(error, NotFiniteError):
+            if context.accelerator.num_processes > 1 and not isinstance(error, (NotFiniteError, FitError)):
                 raise  # the other processes wait for this one: end, so that the launcher ends them
             book.ended(cell, message_of(error), traceback.format_exc())
         else:
@@ -186,6 +187,10 @@ def _wire(context: StudyContext, missing: list[Cell]) -> list[str]:
     doubts: dict[str, None] = {}
     kinds: set[str] = set()
     for cell in missing:
+        if cell.baseline is not None:
+            if cell.fold == missing[0].fold:
+                check_baseline(context.inputs(cell), cell, cell.baseline)
+            continue
         what = (cell.view, cell.model, cell.options, cell.at, cell.methods, cell.weights, cell.phases, [*cell.teachers])
         if cell.fold == missing[0].fold and repr(what) not in kinds:
             kinds.add(repr(what))

@@ -111,6 +111,8 @@ def _without_weights(context: StudyContext, damaged: Mapping[str, str]) -> dict[
     """Done cells whose weights are gone, where no hash tells."""
     found = {}
     for key in context.plan.cells:
+        if context.plan.cells[key].baseline is not None:
+            continue  # it has none
         files = [context.paths.weights(key, checkpoint) for checkpoint in ("best", "last")]
         if key not in damaged and is_done(context.paths.cell(key)):
             gone = [path.name for path in files if not path.exists()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from overtone import engine, models, tap
+from overtone.baselines import Baseline
 from overtone.data import Fold, Windows, check_learnable, check_sides, split
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, source_hash, view_type
@@ -52,7 +53,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run, or a model whose weights are ``given``. ``key`` hashes everything that decides its numbers."""
+    """One training run, a model whose weights are ``given``, or a ``baseline``, which is fitted without a gradient.
+
+    ``key`` hashes everything that decides its numbers.
+    """
 
     key: str
     title: str
@@ -70,6 +74,14 @@ class Cell:
     start: str | None
     phases: tuple[PhaseSettings, ...] = ()
     given: GivenWeights | None = None
+    baseline: Baseline | None = None
+
+    @property
+    def untrained(self) -> str | None:
+        """Why it has no epochs, in words; None of a training run."""
+        if self.baseline is not None:
+            return "fitted without a gradient"
+        return None if self.given is None else self.given.said
 
     @property
     def needs(self) -> list[str]:
@@ -79,7 +91,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a method's, that of a part of a two-branch student, a teacher's own, or the ensemble.
+    """One line of the table: a method's, a part's of a two-branch student, a teacher's own, the ensemble, a baseline's.
 
     ``cells`` maps (fold, seed) to the keys whose result it is; an ensemble has several keys. ``part`` of a row of kind
     ``branch`` is what of the student it is about: ``signal``, or ``without image``.
@@ -146,6 +158,9 @@ class _Planner:
             for name, teacher in recipe.teachers.items()
             if teacher.pretrained is not None
         }
+        self.baselines = {
+            name: Baseline.find(name, settings, windows.task) for name, settings in recipe.baselines.items()
+        }
         for name in recipe.views:
             self._view(name)
         self.used: set[str] = set()
@@ -153,7 +168,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         methods = self._method_rows()
-        rows = [*methods, *self._branch_rows(methods), *self._teacher_rows()]
+        rows = [*methods, *self._branch_rows(methods), *self._teacher_rows(), *self._baseline_rows()]
         for fold in self.folds.values():
             for seed in self.recipe.seeds:
                 for row in rows:
@@ -164,7 +179,7 @@ class _Planner:
 
     def _method_rows(self) -> list[Row]:
         rows: list[Row] = []
-        taken = {"ensemble", *(f"teacher-{name}" for name in self.names)}
+        taken = {"ensemble", *(f"teacher-{name}" for name in self.names), *map(_baseline_id, self.baselines)}
         self.settings: dict[str, RowSettings] = {}
         labels = distinct_labels(self.rows, self.recipe.methods)
         for settings, label in zip(self.rows, labels, strict=True):
@@ -223,6 +238,12 @@ class _Planner:
             rows.append(Row("ensemble", RowKind.ENSEMBLE, "ensemble", tuple(self.names), "", checkpoints))
         return rows
 
+    def _baseline_rows(self) -> list[Row]:
+        return [
+            Row(_baseline_id(name), RowKind.BASELINE, name, (), baseline.title)
+            for name, baseline in self.baselines.items()
+        ]
+
     def _checkpoint(self, name: str, row: RowSettings | None = None) -> str:
         """Which of a teacher's weights are used: the row's choice, the teacher's own, or best where there is one."""
         asked = (row.checkpoint if row else None) or self.recipe.teachers[name].checkpoint
@@ -247,6 +268,8 @@ class _Planner:
             return (self._teacher(row.id.removeprefix("teacher-"), fold, seed, ()),)
         if row.kind == RowKind.ENSEMBLE:
             return tuple(self._teacher(name, fold, seed, ()) for name in row.teachers)
+        if row.kind == RowKind.BASELINE:
+            return (self._baseline(self.baselines[row.label], fold, seed),)
         student = self.recipe.student
         settings = self.settings[row.id]
         warm = student.warm_start if settings.warm_start is None else settings.warm_start
@@ -313,7 +336,7 @@ class _Planner:
             "data": self.windows.content,
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
-            "view": [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)],
+            "view": _views_facts(views),
             "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
             "train": _own(train, exclude={"threads", "num_workers"}),
             "methods": [[n, find_method(n).VERSION, _own(c), *_source(n, c)] for n, c in methods.items()],
@@ -322,13 +345,11 @@ class _Planner:
             "start": start,
             **({"phases": [_own(phase) for phase in phases]} if phases else {}),
         }
-        if self.windows.task != Classification(classes=self.windows.classes):
-            task = self.windows.task
-            what["task"] = [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True)]
+        what |= self._task_facts()
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model", "task")
             what = {**{part: what[part] for part in decides if part in what}, "given": given.content}
-        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+        key = _hash(what)
         if key not in self.cells:
             self.cells[key] = Cell(
                 key=key,
@@ -347,6 +368,47 @@ class _Planner:
                 start=start,
                 phases=phases,
                 given=given,
+            )
+        return key
+
+    def _task_facts(self) -> dict[str, Any]:
+        """What of the task decides a cell's numbers; nothing of the plain one."""
+        task = self.windows.task
+        if task == Classification(classes=self.windows.classes):
+            return {}
+        return {"task": [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True)]}
+
+    def _baseline(self, baseline: Baseline, fold: Fold, seed: int) -> str:
+        """A cell without epochs, whose estimator is all that decides it besides the data."""
+        view = self._view(baseline.view)
+        self.used.add(baseline.view)
+        key = _hash(
+            {
+                "baseline": baseline.decides,
+                "data": self.windows.content,
+                "split": [fold.train_groups, fold.val_groups, fold.test_groups],
+                "seed": seed,
+                "view": _views_facts([view]),
+                **self._task_facts(),
+            }
+        )
+        if key not in self.cells:
+            self.cells[key] = Cell(
+                key=key,
+                title=f"{baseline.name} · fold {fold.number} · seed {seed}",
+                fold=fold.number,
+                seed=seed,
+                view=baseline.view,
+                model=baseline.title,
+                options=ModelOptions(),
+                at=None,
+                epochs=0,
+                train=self.recipe.train,
+                methods={},
+                weights={},
+                teachers={},
+                start=None,
+                baseline=baseline,
             )
         return key
 
@@ -396,6 +458,18 @@ class _Planner:
             return TrainSettings.model_validate(given)
         except ValidationError as error:
             raise InputError(validation_message(error, TrainSettings, f"model {model.model!r}: train")) from error
+
+
+def _hash(what: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _views_facts(views: Sequence[View]) -> list[Any]:
+    return [x for v in views for x in (view_type(v), v.VERSION, _own(v), v.fingerprint)]
+
+
+def _baseline_id(name: str) -> str:
+    return f"baseline-{name}"
 
 
 def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, cast
 
@@ -111,7 +112,7 @@ def write_cell(
         parameters=parameters(model),
         adapters=parameters(built.distillation) - parameters(model),
         macs=macs(model, built.example),
-        facts={} if task == inputs.windows.task else task.model_dump(mode="json", exclude_defaults=True),
+        facts=_facts(task, inputs.windows),
         files=digests(folder, files),
         scalars=_scalars(built),
         parts=_parts(built, task, predictions, truth, context) if "signal.last" in predictions else {},
@@ -119,6 +120,55 @@ def write_cell(
     write_result(folder, result)
     for name in (CHECKPOINT, ERROR):
         remove(folder / name, inputs.paths.folder)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a fit without a gradient gives.
+
+    Attributes:
+        test: predictions of the test side.
+        val: what the task watches, on the validation side; None without one.
+        seconds: of fitting.
+        told: what a person should know of the fit.
+    """
+
+    test: Predictions
+    val: float | None
+    seconds: float
+    told: str | None = None
+
+
+def write_baseline(inputs: CellInputs, cell: Cell, found: Estimates) -> None:
+    """Predictions, environment, and last the result; the same stands at best, where a validation side is, and last."""
+    folder, test, task = inputs.paths.cell(cell.key), inputs.fold.test, inputs.samples.task
+    which = CHECKPOINTS if found.val is not None else CHECKPOINTS[1:]
+    predictions: dict[str, Predictions] = dict.fromkeys(which, found.test)
+    write_predictions(folder, test, inputs.windows.y[test], predictions)
+    ran = {**environment(cell, inputs.accelerator), "scikit-learn": metadata.version("scikit-learn")}
+    write_run(folder, CellRun(key=cell.key, seconds=round(found.seconds, 2), **ran))
+    truth, context = inputs.samples.truth(torch.from_numpy(test)), _context(inputs.windows, test)
+    result = CellResult(
+        key=cell.key,
+        title=cell.title,
+        fold=cell.fold,
+        seed=cell.seed,
+        epochs=0,
+        best_epoch=None if found.val is None else 0,
+        told=found.told,
+        val=None if found.val is None else dict.fromkeys(CHECKPOINTS, found.val),
+        **_scores(task, predictions, truth, context),
+        adapters=0,
+        facts=_facts(task, inputs.windows),
+        files=digests(folder, [PREDICTIONS]),
+    )
+    write_result(folder, result)
+    remove(folder / ERROR, inputs.paths.folder)
+
+
+def _facts(task: Task, windows: Windows) -> dict[str, Any]:
+    """What the task learned from the fold's training targets."""
+    return {} if task == windows.task else task.model_dump(mode="json", exclude_defaults=True)
 
 
 def _write_students(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from overtone.errors import InputError, nearest
 from overtone.lookup import import_object
 from overtone.recipe import TaskSettings, validation_message
-from overtone.tasks.base import LOSS, Array, Context, Matrix, Metric, Points, Predictions, Summary, Task
+from overtone.tasks.base import LOSS, Array, Context, Estimators, Matrix, Metric, Points, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
@@ -56,6 +56,7 @@ __all__ = [
     "Array",
     "Classification",
     "Context",
+    "Estimators",
     "Matrix",
     "Metric",
     "Points",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from overtone.recipe import TargetSettings
 
 Array = npt.NDArray[Any]
+Estimators = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""Classes with ``fit`` and ``predict`` by a short name: ``package.module:Class``, and arguments other than its own."""
 Predictions = dict[str, Any]
 """Named predictions of some samples: tensors (N, ...), or lists of N tensors where samples have unequal numbers."""
 
@@ -148,6 +150,7 @@ class Task(BaseModel):
         DISTILLABLE: what methods may compare (``Method.READS``); the plan refuses one that compares something else.
         LOGITS: whether a model's last layer gives logits, so that one that ends in a softmax is told.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
+        ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -160,6 +163,7 @@ class Task(BaseModel):
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "embedding", "maps", "class maps"})
     LOGITS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
+    ESTIMATORS: ClassVar[Estimators] = {}
 
     @property
     @abstractmethod
@@ -284,6 +288,20 @@ class Task(BaseModel):
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Sums over the batch of metrics that can be followed while training, without gradient; none by default."""
         return {}
+
+    # --- what is fitted without a gradient
+
+    def fit_estimator(self, estimator: Any, features: Array, target: Tensor) -> None:
+        """Fit one of :attr:`ESTIMATORS`, or somebody's own, to features (N, F) and targets (N, ...)."""
+        estimator.fit(features, target.numpy())
+
+    def estimate(self, estimator: Any, features: Array) -> Output:
+        """What it says of samples with features (N, F), as a model's output would say it.
+
+        Raises:
+            InputError: for what cannot be an answer, or of a task without :attr:`ESTIMATORS`.
+        """
+        raise InputError(f"task {self.NAME} takes nothing that is fitted without a gradient")
 
     # --- predictions
 

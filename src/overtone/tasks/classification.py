@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from overtone.errors import InputError, nearest
-from overtone.tasks.base import Array, Context, Matrix, Metric, Predictions, Summary, Task
+from overtone.tasks.base import Array, Context, Estimators, Matrix, Metric, Predictions, Summary, Task
 from overtone.types import Batch, Output, described
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ MACRO_F1 = Metric(
     ends=(0, 100),
     about="F1 averaged over the classes that occur among a fold’s test {side}",
 )
+LEAST_SHARE = 1e-7
+"""A class that a forest gives no chance has this one, so that its logarithm is finite."""
 UNEVEN = 5
 """How many times larger than the smallest class the largest may be without a word."""
 
@@ -50,6 +52,11 @@ class Classification(Task):
     WATCHED: ClassVar[Metric] = ACCURACY
     TERMS: ClassVar[tuple[str, ...]] = ("ce",)
     LOGITS: ClassVar[bool] = True
+    ESTIMATORS: ClassVar[Estimators] = {
+        "forest": ("sklearn.ensemble:RandomForestClassifier", {}),
+        "linear": ("sklearn.linear_model:LogisticRegression", {"max_iter": 1000}),
+        "constant": ("sklearn.dummy:DummyClassifier", {}),
+    }
 
     classes: tuple[str, ...] = ()
 
@@ -194,6 +201,31 @@ class Classification(Task):
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """How many are right."""
         return {ACCURACY.key: (output.logits.argmax(1) == batch.label).sum()}
+
+    # --- what is fitted without a gradient
+
+    def estimate(self, estimator: Any, features: Array) -> Output:
+        """Logarithms of its probabilities; of one that names classes only, all is given to the one that it names.
+
+        Raises:
+            InputError: for classes that it was not fitted to.
+        """
+        known = np.asarray(getattr(estimator, "classes_", np.arange(self.outputs)))
+        if hasattr(estimator, "predict_proba"):
+            found = np.asarray(estimator.predict_proba(features), dtype=np.float64)  # (N, classes of the training side)
+        else:
+            named = np.asarray(estimator.predict(features))
+            found = (named.reshape(len(features), 1) == known).astype(np.float64)
+            if not found.any(1).all():
+                odd = named[~found.any(1)][0]
+                raise InputError(f"it says {odd}, which is none of the classes 0 to {self.outputs - 1}")
+        if found.shape != (len(features), len(known)):
+            raise InputError(
+                f"it gives probabilities {found.shape} for {len(features)} samples and {len(known)} classes"
+            )
+        shares = np.zeros((len(features), self.outputs))
+        shares[:, known] = found
+        return Output.of(torch.from_numpy(np.log(shares.clip(LEAST_SHARE)).astype(np.float32)))
 
     # --- predictions
 

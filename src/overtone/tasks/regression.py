@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.tasks.base import Array, Context, Metric, Points, Predictions, Summary, Task
+from overtone.tasks.base import Array, Context, Estimators, Metric, Points, Predictions, Summary, Task
 from overtone.tasks.values import from_channels, from_labels
 from overtone.types import Batch, Output, described
 
@@ -57,6 +57,11 @@ class Regression(Task):
     WATCHED: ClassVar[Metric] = MAE
     TERMS: ClassVar[tuple[str, ...]] = ("mse", "mae")
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "embedding", "maps"})
+    ESTIMATORS: ClassVar[Estimators] = {
+        "forest": ("sklearn.ensemble:RandomForestRegressor", {}),
+        "linear": ("sklearn.linear_model:Ridge", {}),
+        "constant": ("sklearn.dummy:DummyRegressor", {}),
+    }
 
     term: Literal["mse", "mae"] = "mse"
     targets: tuple[str, ...] = ()
@@ -182,6 +187,18 @@ class Regression(Task):
     def _scale(self, like: Tensor) -> Tensor:
         """What errors are multiplied by: one target's unit stays, several are counted in standard deviations."""
         return like.new_tensor([1.0] if self.outputs == 1 else [1 / std for std in self.std])
+
+    # --- what is fitted without a gradient
+
+    def fit_estimator(self, estimator: Any, features: Array, target: Tensor) -> None:
+        """Fit it to targets in their standard deviations: (N,) of a single one, as most take it, else (N, K)."""
+        values = self._standardised(target).numpy()
+        estimator.fit(features, values[:, 0] if self.outputs == 1 else values)
+
+    def estimate(self, estimator: Any, features: Array) -> Output:
+        """The values that it predicts."""
+        values = np.asarray(estimator.predict(features), dtype=np.float32)
+        return Output.of(torch.from_numpy(values.reshape(len(features), -1)))
 
     # --- predictions
 
