@@ -346,7 +346,7 @@ def test_tiny_sides_are_told_by_check_and_on_the_page(tmp_path: Path, tiny: dict
     assert warning in everything(result)
     assert "test has fewer" not in everything(result)
     study = recipe.validate(tiny)
-    notes = describe(make_plan(study, data.load(study.data)))["data"]["notes"]
+    notes = describe(make_plan(study, data.load(study.data))).data.notes
     assert [note[: len(warning)] for note in notes] == [warning]
 
 

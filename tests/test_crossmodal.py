@@ -879,6 +879,7 @@ def test_files_of_branches_repeat_their_test_logits(finished, title):
             f"without signal.{which}": student.without("signal"),
         }
         for part, own in found.items():
+            logits = held[f"{part}.logits"]
             np.testing.assert_allclose(
                 own(windows).detach(), held[f"{part}.logits"], rtol=1e-4, atol=1e-5, err_msg=part
             )
