@@ -880,9 +880,7 @@ def test_files_of_branches_repeat_their_test_logits(finished, title):
         }
         for part, own in found.items():
             logits = held[f"{part}.logits"]
-            np.testing.assert_allclose(
-                own(windows).detach(), held[f"{part}.logits"], rtol=1e-4, atol=1e-5, err_msg=part
-            )
+            np.testing.assert_allclose(own(windows).detach(), logits, rtol=1e-4, atol=1e-5, err_msg=part)
         assert [seen.type for seen in found[f"signal.{which}"].header.views] == ["signal"]
         assert found[f"signal.{which}"].branches == ()
 
