@@ -119,7 +119,7 @@ def make_plan(recipe: Recipe, windows: Windows) -> Plan:
 
 
 TWIN = "warm-start twin"
-"""Title of the student trained with cross-entropy only that another starts from, where no row is that already."""
+"""Title of the student trained with labels only that another starts from, where no row is that already."""
 
 
 def data_info(windows: Windows, fold: Fold) -> DataInfo:
@@ -322,7 +322,8 @@ class _Planner:
         }
         if self.windows.task != Classification(classes=self.windows.classes):
             task = self.windows.task
-            what["task"] = [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True)]
+            own = [source_hash(type(task))] if ":" in named(task) else []
+            what["task"] = [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True), *own]
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model", "task")
             what = {**{part: what[part] for part in decides if part in what}, "given": given.content}
