@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import broken_tasks
 import my_tasks
 import numpy as np
 import pytest
@@ -21,7 +22,10 @@ from typer.testing import CliRunner
 import overtone
 from overtone import data, recipe
 from overtone.cli import app
+from overtone.data import Recordings
 from overtone.study import make_plan
+from overtone.tasks import TASKS, Classification, Regression, Task
+from overtone.testing import check_task
 
 HERE, SRC = Path(__file__).parent, Path(overtone.__file__).parent
 LENGTH = 32
@@ -223,7 +227,7 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
             "time_warp moves what is in a window",
         ),
         (BOXES, {"data": {**BOXES["data"], "task": {"name": "my_tasks:Boxes", "most": 1}}}, "unknown key 'most'"),
-        (BOXES, {"data": {**BOXES["data"], "task": "my_tasks:Finder"}}, "my_tasks:Finder is no Task"),
+        (BOXES, {"data": {**BOXES["data"], "task": "my_tasks:Finder"}}, "data.task 'my_tasks:Finder' is no Task"),
         (BOXES, {"data": {**BOXES["data"], "task": "classifcation"}}, "unknown task 'classifcation'; did you mean"),
         (BOXES, {"data": {**BOXES["data"], "task": "classification"}}, "labels must be class numbers or names"),
         (BOXES, {"data": {**BOXES["data"], "target": "x"}}, r"task boxes takes the data's labels, leave it out"),
@@ -248,6 +252,77 @@ def test_a_changed_task_makes_new_cells(folder: Path) -> None:
     assert keys(BOXES) == before
     other = {**BOXES, "data": {**BOXES["data"], "task": {"name": "my_tasks:Boxes", "least": 0.5}}}
     assert not keys(other) & before
+
+
+# --- the contract
+
+
+def recordings(name: str) -> Recordings:
+    """Somebody's windows, for the check."""
+    with np.load(f"{name}.npz") as held:
+        x, y, group = list(held["X"][:72]), list(held["y"][:72]), [f"p{n}" for n in held["group"][:72]]
+    if name == "odd":  # whose labelled person is tested
+        x, y, group = x[::-1], y[::-1], [f"p{2 - int(who[1:])}" for who in group[::-1]]
+    return Recordings(x, y, group, (), ("x", "y"), 10.0, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(Classification, {}), (Regression, {}), (Regression, {"term": "mae"}), (Regression, {"targets": ["speed"]})],
+)
+def test_our_tasks_hold_the_contract(kind: type[Task], settings: dict[str, Any]) -> None:
+    assert set(TASKS.values()) == {Classification, Regression}
+    check_task(kind, settings)
+
+
+def test_somebodys_tasks_hold_the_contract(folder: Path) -> None:
+    check_task(my_tasks.Boxes, {"least": 0.4}, recordings("boxes"), "my_tasks:Finder")
+    check_task(my_tasks.Odd, {}, recordings("odd"), "my_tasks:Rebuilder")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("Incomplete", "Incomplete lacks check, loss, losses, outputs, predict, scores, take"),
+        ("Nameless", "needs a NAME for messages"),
+        ("Metricless", "METRICS must be a tuple of Metric"),
+        ("Blind", "WATCHED must be one of its METRICS"),
+        ("Odd", r"DISTILLABLE holds \['thoughts'\]"),
+        ("Forgetful", "take must return the windows with the task in them"),
+        ("Shapeless", "after a student file's header"),
+        ("Twice", "metrics must hold those of METRICS, each key once"),
+        ("Peeking", "knows something of the validation or test side's targets"),
+        ("Undeclared", "losses must return one value for each of its terms"),
+        ("Vector", r"the term mse must be one number in float32, such as a mean; got \(8,\)"),
+        ("Infinite", "the term mse is (inf|-inf) on the example"),
+        ("Detached", "the term mse gives the model no gradient"),
+        ("Counting", "training_scores gives samples, which is none of its metrics"),
+        ("Short", r"for each of 12 samples; got {'values': 11}"),
+        ("Coupled", "in evaluation samples must not interact"),
+        ("Drawing", "predicts other things"),
+        ("Fewer", "scores must give every one of its metrics, mae, rmse, r2, and no other; got mae"),
+        ("Lost", "scores must give finite numbers of Python; r2 is nan"),
+        ("Unwatched", "on_validation must give loss, which WATCHED says chooses the epoch"),
+        ("Heavy", "details must give what JSON can hold"),
+        ("Painted", "shown must give a Matrix, Points or None; got str"),
+        ("Moody", "scores gives other numbers when it is asked again"),
+        ("Loose", "predictions .*file of arrays"),
+        ("Listed", "lists of unequal length have no mean"),
+        ("Doubled", "ensemble of one model's predictions must score as that model does"),
+        ("Wordless", "called must say a sample's truth in words"),
+        ("Wide", "cells must give one text for each of its columns; got 1 for 2"),
+        ("Silent", "verdict must give a sentence and True, False or None; got True"),
+    ],
+)
+def test_a_broken_task_is_told_what_to_do(kind: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_task(getattr(broken_tasks, kind))
+
+
+def test_every_broken_task_is_tried() -> None:
+    kinds = {n for n, own in vars(broken_tasks).items() if getattr(own, "__module__", "") == broken_tasks.__name__}
+    (tried,) = (m.args[1] for m in test_a_broken_task_is_told_what_to_do.pytestmark)  # type: ignore[attr-defined]
+    assert {kind for kind, _ in tried} == kinds
 
 
 # --- nobody else knows a classifier
