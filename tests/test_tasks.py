@@ -325,6 +325,22 @@ def test_every_broken_task_is_tried() -> None:
     assert {kind for kind, _ in tried} == kinds
 
 
+def test_own_loop_of_the_page() -> None:
+    page = (HERE.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0], names)
+    assert set(names["step"].terms) == {"mse", "mimic.output.teacher"}
+    assert names["values"].shape == (32, 2)
+
+
+def test_recipe_of_the_page() -> None:
+    page = (HERE.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    shown = recipe.validate(yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[0]))
+    shipped = recipe.load("sp_sw_har-rotation")
+    for part in ("data", "split", "teachers", "student", "seeds"):
+        assert getattr(shown, part) == getattr(shipped, part)
+
+
 # --- nobody else knows a classifier
 
 
