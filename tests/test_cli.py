@@ -192,10 +192,10 @@ def test_check_tells_the_time_sensibly(
     assert f"{text} training with 2 side by side" in everything(overtone("check", recipe_file))
 
 
-NEED_DATA = ("uci_har", "cifar100")  # how recipes begin whose data are not in any package
+NEED_DATA = ("uci_har", "cifar100", "sp_sw_har")  # how recipes begin whose data are not in any package
 NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see test_imagenet.py
 RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in NAMES]
-SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith("uci_har") else []) for n in NAMES]
+SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(("uci_har", "sp_sw_har")) else []) for n in NAMES]
 SMALL = {
     "watch-methods": ["data.stride=800", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
@@ -205,6 +205,7 @@ SMALL = {
     "watch": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "fam-ablation": ["data.stride=800", "split.folds=[0]", "train.batch=16"],
     "uci_har": ["data.path={folder}/uci_har.npz", "seeds=[0]"],
+    "sp_sw_har": ["data.stride=4 s", "split.folds=[0]", "seeds=[0]", "train.batch=16"],
     "cifar100": [
         *("data.path={folder}", "data.classes=4", "data.train_per_class=10", "data.test_per_class=5"),
         *("train.batch=16", "seeds=[0]"),

@@ -91,9 +91,6 @@ def test_view_of_the_page() -> None:
 
 @pytest.mark.parametrize("check", ["check_method", "check_view", "check_source", "check_model", "check_task"])
 def test_parts_of_ones_own(check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    testing = pytest.importorskip("overtone.testing")
-    if not hasattr(testing, check):
-        pytest.skip(f"overtone.testing has no {check}")
     shown = blocks("docs/extending.md", "python")
     number = next(n for n, block in enumerate(shown) if f"import {check}" in block)
     (name,) = re.findall(r"^class (\w+)", shown[number - 1], flags=re.MULTILINE)

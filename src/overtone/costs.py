@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from overtone.types import Input
@@ -52,7 +52,8 @@ def macs(model: nn.Module, example: Input) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-            model(example[:1] if isinstance(example, Tensor) else tuple(None if x is None else x[:1] for x in example))
+            several = isinstance(example, tuple)
+            model(tuple(None if x is None else x[:1] for x in example) if several else example[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in training.items():

@@ -257,7 +257,7 @@ def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: s
 
 
 def _titles(metrics: Sequence[Metric]) -> str:
-    """``accuracy and macro-F1 in %``, ``MAE, RMSE and R²``."""
+    """``MAE and RMSE in kcal``, ``MAE, RMSE and R²``."""
     names = [metric.title for metric in metrics]
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     units = {metric.unit for metric in metrics}

@@ -42,7 +42,7 @@ from overtone.tap import Tap, probe
 from overtone.tasks import Classification, Task
 from overtone.teachers import Teacher
 from overtone.trial import rehearse, squashed
-from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of
+from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of, tensors_in
 from overtone.views import VIEWS
 
 MethodName = str | type[Method]
@@ -59,8 +59,8 @@ class Distillation(nn.Module):
 
     Args:
         student: the tapped student.
-        methods: by name; their terms are called ``name.term``. The task's own (``ce`` of a classifier) are always
-            there, and once more for each branch of a two-branch student, as ``ce.BRANCH``.
+        methods: by name; their terms are called ``name.term``. The task's own (``mse``) are always there, and once
+            more for each branch of a two-branch student, as ``mse.BRANCH``.
         weights: by term, or by a term's beginning (``sp.gram`` for ``sp.gram.signal``); the longest fits. Every term
             needs one.
         view: which view the student sees, or views.
@@ -123,9 +123,7 @@ class Distillation(nn.Module):
             weights: by term, as in a recipe; the method's published ones unless given.
             data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
                 validation scores, for those that weigh by them.
-            task: what the models do, ``Regression(targets=..., mean=..., std=...)``; classes unless given.
-            data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
-                validation scores, for those that weigh by them.
+            task: what the models do, ``Regression(targets=("speed",)).fit(y)``; classes unless given.
 
         Returns:
             A module to call with ``(x, y)``; give its ``parameters()`` to the optimiser.
@@ -150,8 +148,9 @@ class Distillation(nn.Module):
         first = views[names_of(mine)[0]]
         check_device("the example", first, student)
         task = Classification() if task is None else task
-        tap, spec, more = _probed_student(student, views, mine, task)
-        made, specs = _probed_teachers(given, spec.classes, views, names_of(mine)[0], task)
+        asked = task.collate(Batch(views, None, torch.arange(len(first)))).views
+        tap, spec, more = _probed_student(student, asked, mine, task)
+        made, specs = _probed_teachers(given, spec.classes, asked, names_of(mine)[0], task)
         told = {"the student": squashed(spec), **{f"teacher {name!r}": squashed(own) for name, own in specs.items()}}
         for who, sentence in [*told.items(), ("the student", more)]:
             if sentence is not None:
@@ -198,14 +197,14 @@ class Distillation(nn.Module):
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
                     continue
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
-                found = method(*self._compared(part, theirs, batch), progress)
+                found = method(*self.compared(part, theirs, batch), progress)
                 terms.update({f"{name}.{term}": value for term, value in found.items()})
             if more := terms.keys() - weights.keys():
                 raise InputError(f"{', '.join(sorted(more))}: not among the terms that the method declares")
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
         return Step(total, terms, output)
 
-    def _compared(
+    def compared(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch
     ) -> tuple[Output, dict[str, Output], Batch]:
         """What methods compare; of several teachers each sees what the task made of the ones before."""
@@ -282,7 +281,7 @@ class OwnLoop(nn.Module):
                         "index, their numbers in the training set: (x, y, index)"
                     )
             index = torch.arange(len(y), device=y.device)  # read by no method
-        batch = Batch(views, y, index)
+        batch = self.distillation.task.collate(Batch(views, y, index))
         outputs = {name: teacher(batch) for name, teacher in self._teachers.items()}
         if progress is None:
             progress = Progress(1, 1, self._steps)
@@ -308,7 +307,7 @@ def _seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen
     return view[0] if len(view) == 1 else tuple(view)
 
 
-def _probe(who: str, tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
+def _probe(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen) -> Spec:
     """The shapes that a model gives on the views that it sees.
 
     Raises:
@@ -324,7 +323,7 @@ def _probe(who: str, tap: Tap, views: Mapping[str, Tensor], seen: Seen) -> Spec:
 
 
 def _probed_student(
-    student: nn.Module, views: Mapping[str, Tensor], seen: Seen, task: Task
+    student: nn.Module, views: Mapping[str, Any], seen: Seen, task: Task
 ) -> tuple[Tap, Spec, str | None]:
     """The student, its spec, and what it returns in training beside its logits."""
     tap = Tap(student, task=task)
@@ -335,21 +334,21 @@ def _probed_student(
         )
     spec = _probe("the student", tap, views, seen)
     try:
-        more = rehearse(tap, spec, views[seen]) if isinstance(seen, str) else None
+        more = rehearse(tap, spec, views[seen]) if isinstance(seen, str) and task.plain else None
     except InputError as error:
         raise InputError(f"the student {error}") from error
     return tap, spec, more
 
 
 def _probed_teachers(
-    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Tensor], first: str, task: Task
+    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Any], first: str, task: Task
 ) -> tuple[dict[str, Teacher], dict[str, Spec]]:
     """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
     made, specs = {}, {}
     for name, model in models.items():
         seen = name if name in views else first
         made[name] = Teacher(name, Tap(model, task=task), seen)
-        made[name].follow(views[seen].device)
+        made[name].follow(next(tensors_in(views[seen])).device)
         specs[name] = _probe(f"teacher {name!r}", made[name].tap, views, seen)
         if specs[name].classes != classes:
             what = "classes" if task.LOGITS else "outputs"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from overtone.errors import InputError, nearest
-from overtone.types import described
+from overtone.types import described, tensors_in
 
 Kinds = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 """Shape and type of each view of the example."""
@@ -183,10 +183,10 @@ def check_apart(student: nn.Module, teachers: Mapping[str, nn.Module]) -> None:
         raise InputError("the student is frozen, no parameter needs a gradient; student.requires_grad_() frees it")
 
 
-def misfit(who: str, model: nn.Module, x: Tensor | tuple[Tensor, ...], error: Exception) -> InputError:
+def misfit(who: str, model: nn.Module, x: Any, error: Exception) -> InputError:
     """Why a model may have failed at the example."""
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    tensors = (x,) if isinstance(x, Tensor) else x
+    tensors = list(tensors_in(x))[:2]
     said = " and ".join(described(part) for part in tensors)
     if first is not None and any(part.dtype != first.dtype for part in tensors):
         return InputError(

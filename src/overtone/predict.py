@@ -314,8 +314,8 @@ class Predictions:
         self.seen = Seen(header.mean, header.std, header.channels, images, windows.where)
         self.flat = None if given.streamed is None else Flat(header.channels, given.streamed)
 
-    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Which windows, and their (n, outputs).
+    def __iter__(self) -> Iterator[tuple[slice, Output]]:
+        """Which windows, and what the model gives of these.
 
         Raises:
             InputError: for values that are not finite, or a file that turns out to be damaged.
@@ -331,7 +331,7 @@ class Predictions:
             if self.flat is not None:
                 self.flat.add(x, windows.recording[part])
             with torch.no_grad():
-                yield part, self.student(torch.from_numpy(x))
+                yield part, self.student.output(torch.from_numpy(x))
             if self.watch is not None:
                 self.watch(f"{windows.noun}s", part.stop, len(windows))
 
@@ -344,6 +344,9 @@ class Predictions:
 def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
     """A CSV with each window's place (recording, first sample, seconds) or image, and what the task says of it: a class
     and every probability, or values.
+
+    Raises:
+        InputError: for a task whose models give no row of numbers per window.
     """
     given, task, rate = predictions.given, predictions.student.task, predictions.student.header.rate
     windows = given.windows
@@ -353,10 +356,12 @@ def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
     def write(cells: Iterable[object]) -> None:
         file.write(csv_line(cells).encode(errors="backslashreplace"))  # names of files may be any bytes
 
-    write([*place, *task.columns()])
     for part, found in predictions:
+        answers = task.answer(found.logits).tolist()
+        if not part.start:
+            write([*place, *task.columns()])
         for recording, start, row in zip(
-            windows.recording[part].tolist(), windows.start[part].tolist(), task.answer(found).tolist(), strict=True
+            windows.recording[part].tolist(), windows.start[part].tolist(), answers, strict=True
         ):
             name = str(recording) if given.recordings is None else given.recordings[recording]
             where = [name] if of_images else [name, start, f"{start / rate:.4f}" if rate else ""]
@@ -377,7 +382,7 @@ class Evaluation:
 def evaluate(predictions: Predictions) -> Evaluation:
     """A student's scores."""
     windows, task = predictions.given.windows, predictions.student.task
-    found = joined([task.predict(Output.of(own.cpu())) for _, own in predictions])
+    found = joined([task.predict(own.map(Tensor.cpu)) for _, own in predictions])
     truth = torch.from_numpy(np.asarray(windows.y))
     context = Context(windows.recording, windows.start)
     return Evaluation(len(windows), windows.noun, task.scores(found, truth, context), task.details(found, truth))

@@ -26,7 +26,7 @@ from overtone.header import HEADER, Header, SeenView, branch_header, check_views
 from overtone.lookup import make_view
 from overtone.models import Tapped, around, build, sketch
 from overtone.trust import Trust, check_header
-from overtone.types import logits_of
+from overtone.types import Batch, Input, Output
 from overtone.views import View
 
 FEW = 3
@@ -60,10 +60,29 @@ class Student(nn.Module):
         An array of numpy is taken as well, onto the model's device.
 
         Raises:
+            InputError: for windows of another shape than the student was trained on, or a task whose models give no
+                row of numbers per window; :meth:`output` has what these give.
+        """
+        return self.output(windows).logits
+
+    def output(self, windows: Tensor | npt.NDArray[Any]) -> Output:
+        """What the task reads in what the model gives, without stages.
+
+        Raises:
+            InputError: for windows of another shape than the student was trained on.
+        """
+        return Output(self.task.read(self.model(self.asked(windows))))
+
+    def asked(self, windows: Tensor | npt.NDArray[Any]) -> Input:
+        """What the model is called with: its input, or inputs, as the task collates them.
+
+        Raises:
             InputError: for windows of another shape than the student was trained on.
         """
         inputs = self.inputs(windows)
-        return logits_of(self.model(inputs if self.branches else inputs[0]))
+        names = self.branches or ("",)
+        batch = Batch(dict(zip(names, inputs, strict=True)), None, torch.arange(len(windows)))
+        return self.task.collate(batch).input(names if self.branches else "")
 
     def inputs(self, windows: Tensor | npt.NDArray[Any]) -> tuple[Tensor | None, ...]:
         """What the model sees of windows: one view, or two for a two-branch student (None where it is missing).

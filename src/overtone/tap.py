@@ -24,7 +24,7 @@ from overtone.models import Staged, Tapped
 from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
 from overtone.tasks import Classification, Task
 from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
-from overtone.types import Input, Output, Spec, StageSpec, described, shape_of
+from overtone.types import Input, Output, Spec, StageSpec, described, shape_of, shape_of_one
 
 CLASSES = Classification()
 
@@ -308,7 +308,8 @@ def probe(tap: Tap, example: Input, axes: Sequence[tuple[str, ...]] = ()) -> Spe
 
     Args:
         tap: a tap; a foreign model without ``at`` gets its stages found here.
-        example: at least one sample, (B, C, T) or (B, C, H, W), or both for a two-branch model.
+        example: at least one sample, (B, C, T) or (B, C, H, W), or both for a two-branch model; a list of samples
+            where the task collates them into one.
         axes: what each input's axes mean, ``[("time",)]``; see :class:`~overtone.views.View`.
 
     Raises:
@@ -346,7 +347,7 @@ def _drop_points(tap: Tap, example: Tensor) -> None:
 
 
 def _samples(example: Input) -> int:
-    return len(next(x for x in ([example] if isinstance(example, Tensor) else example) if x is not None))
+    return len(next(x for x in example if x is not None) if isinstance(example, tuple) else example)
 
 
 def _ends(model: nn.Module, logits: Tensor) -> str:
@@ -360,14 +361,13 @@ def _ends(model: nn.Module, logits: Tensor) -> str:
 
 
 def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequence[tuple[str, ...]]) -> Spec:
-    inputs = [example] if isinstance(example, Tensor) else [x for x in example if x is not None]
+    inputs = [x for x in example if x is not None] if isinstance(example, tuple) else [example]
     meant = list(axes) or [()] * len(inputs)
+    sizes = shape_of_one(inputs[0])[1:]
     stages = {
         name: StageSpec(
             tuple(x.shape[1:]),
-            tuple(s / t for s, t in zip(inputs[0].shape[2:], x.shape[2:], strict=True))
-            if x.dim() == inputs[0].dim()
-            else (),
+            tuple(s / t for s, t in zip(sizes, x.shape[2:], strict=True)) if x.dim() == len(sizes) + 2 else (),
         )
         for name, x in output.stages.items()
     }

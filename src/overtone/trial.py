@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError, OvertoneError, told
 from overtone.tap import Tap
-from overtone.types import Input, Spec, returned
+from overtone.types import Input, Spec, returned, tensors_in
 
 
 def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
@@ -43,7 +43,7 @@ def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
         raise InputError(f"fails in training mode: {told(error)}") from error
     finally:
         hook.remove()
-    if output.logits.dim() != 2 or output.logits.shape[1] != spec.classes:
+    if spec.classes and (output.logits.dim() != 2 or output.logits.shape[1] != spec.classes):
         raise InputError(
             f"gives {spec.classes} classes in evaluation, but {tuple(output.logits.shape)} in training for a batch of "
             f"{len(output.logits)}"
@@ -53,7 +53,7 @@ def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
             raise InputError(
                 f"stage {name!r} is {stage.shape} in evaluation, but {tuple(output.stages[name].shape[1:])} in training"
             )
-    if isinstance(returns[0], Tensor) or not _bare(tap.model, example):
+    if not tap.task.plain or isinstance(returns[0], Tensor) or not _bare(tap.model, example):
         return None
     return f"returns {returned(returns[0])} in training; only its logits are trained, the rest gets no gradient"
 
@@ -78,6 +78,8 @@ def squashed(spec: Spec) -> str | None:
 
 def _two(example: Input) -> Input:
     """At least two samples."""
+    if isinstance(example, list):
+        return example if len(example) > 1 else [*example, *example]
     if isinstance(example, Tensor):
         return example if len(example) > 1 else torch.cat([example, example])
     return tuple(None if x is None else x if len(x) > 1 else torch.cat([x, x]) for x in example)
@@ -119,6 +121,5 @@ def _training(tap: Tap) -> Iterator[None]:
 @contextmanager
 def _same_draws(example: Input) -> Iterator[None]:
     """Random numbers drawn meanwhile are drawn again afterwards."""
-    tensors = [example] if isinstance(example, Tensor) else [x for x in example if x is not None]
-    with torch.random.fork_rng(devices=list({x.device for x in tensors if x.is_cuda})):
+    with torch.random.fork_rng(devices=list({x.device for x in tensors_in(example) if x.is_cuda})):
         yield

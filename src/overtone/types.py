@@ -6,7 +6,7 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from overtone.errors import InputError
 
 Seen = str | tuple[str, ...]
 """The view that a model sees, or the views of a model with several branches, in their order."""
-Input = Tensor | tuple[Tensor | None, ...]
-"""What a model is called with: one view's tensor, or several views', of which one may be missing."""
+Input = Tensor | tuple[Tensor | None, ...] | list[Any]
+"""What a model is called with: one view's tensor; several views', of which one may be missing; or a list of samples,
+where a task collates them into one.
+"""
 Shape = tuple[int, ...] | tuple[tuple[int, ...], ...]
 """An input's shape without the batch."""
 
@@ -75,9 +77,21 @@ def names_of(seen: Seen) -> tuple[str, ...]:
 
 def shape_of(x: Input) -> Shape:
     """An input's shape without the batch."""
-    return (
-        tuple(x.shape[1:]) if isinstance(x, Tensor) else tuple(tuple(part.shape[1:]) for part in x if part is not None)
-    )
+    return tuple(shape_of_one(part) for part in x if part is not None) if isinstance(x, tuple) else shape_of_one(x)
+
+
+def shape_of_one(x: Tensor | list[Any]) -> tuple[int, ...]:
+    """A view's shape without the batch; of a list of samples that of the first one's first tensor."""
+    return tuple(x.shape[1:] if isinstance(x, Tensor) else next(tensors_in(x)).shape)
+
+
+def tensors_in(held: Any) -> Iterator[Tensor]:
+    """The tensors in lists, tuples and mappings, however deep."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, (list, tuple, Mapping)):
+        for own in held.values() if isinstance(held, Mapping) else held:
+            yield from tensors_in(own)
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,16 @@ class Output:
 
     @property
     def logits(self) -> Tensor:
-        """What the last layer gives, (B, C): of a classifier, before the softmax."""
+        """What the last layer gives, (B, C): of a classifier, before the softmax.
+
+        Raises:
+            InputError: for a prediction that is no row of numbers per sample.
+        """
+        if "logits" not in self.prediction:
+            raise InputError(
+                "a row of numbers for each sample is needed (logits), but these models give "
+                f"{', '.join(self.prediction) or 'nothing'}"
+            )
         found: Tensor = self.prediction["logits"]
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from overtone.data.base import Recordings, Source
@@ -21,7 +22,7 @@ BOMB_BYTES, BOMB_RATIO = 2**30, 200
 
 
 class Npz(Source):
-    """``X`` (N, C, T), ``y`` (N,) numbers or names, ``group`` (N,) who each one belongs to.
+    """``X`` (N, C, T), ``y`` (N,) class numbers or names, or real numbers (N, ...), ``group`` (N,) whose each is.
 
     Each of the N items is a recording of its own: without ``window`` it is used whole, with one it is cut further.
 
@@ -49,8 +50,8 @@ class Npz(Source):
             raise InputError(f"{where}: X must have three axes (N, C, T), got shape {x.shape}")
         if not np.issubdtype(x.dtype, np.floating) and not np.issubdtype(x.dtype, np.integer):
             raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
-        lengths = {"X": len(x), "y": y.size, "group": group.size}
-        if y.ndim != 1 or group.ndim != 1 or len(set(lengths.values())) > 1:
+        lengths = {"X": len(x), "y": len(y) if y.ndim else 0, "group": group.size}
+        if group.ndim != 1 or len(set(lengths.values())) > 1:
             raise InputError(
                 f"{where}: X, y and group must be equally long, got "
                 + ", ".join(f"{name} {a.shape}" for name, a in {"X": x, "y": y, "group": group}.items())
@@ -58,10 +59,10 @@ class Npz(Source):
         for name, array in (("y", y), ("group", group)):
             if array.dtype.kind not in "biufSU":
                 raise InputError(f"{where}: {name} must hold numbers or names, got {array.dtype}")
-        if np.issubdtype(y.dtype, np.floating):
-            if not np.isfinite(y).all() or (y != np.round(y)).any():
-                raise InputError(f"{where}: y must hold class numbers or names, got fractions or NaN")
-            y = y.astype(np.int64)
+        if y.ndim > 1 and y.dtype.kind in "SU":
+            raise InputError(
+                f"{where}: y must hold one name, or numbers, for each window, got names of shape {y.shape}"
+            )
         if np.issubdtype(group.dtype, np.floating):
             bad = ~np.isfinite(group)
             if bad.any():
@@ -69,16 +70,28 @@ class Npz(Source):
                     f"{where}: group holds {int(bad.sum())} NaN or infinite values, first at {int(bad.argmax())}"
                 )
             group = group.astype(np.int64) if (group == np.round(group)).all() else group
-        names, labels = np.unique(y, return_inverse=True)
+        labels, classes = _labels(y)
         return Recordings(
             signals=list(x),  # turned into float32 window by window, since X may be mapped
-            labels=labels.astype(np.int64),
+            labels=labels,
             groups=[str(g) for g in group],
-            classes=tuple(str(name) for name in names),
+            classes=classes,
             channels=tuple(f"channel {c}" for c in range(x.shape[1])),
             rate=self.rate,
             where=where,
         )
+
+
+def _labels(y: npt.NDArray[Any]) -> tuple[Any, tuple[str, ...]]:
+    """Class numbers (N,) and names; of fractions, NaN or several numbers of an item these as they are, no names."""
+    if y.ndim > 1:
+        return [own.astype(np.float64) for own in y], ()
+    if np.issubdtype(y.dtype, np.floating):
+        if not np.isfinite(y).all() or (y != np.round(y)).any():
+            return list(y.astype(np.float64)[:, None]), ()
+        y = y.astype(np.int64)
+    names, labels = np.unique(y, return_inverse=True)
+    return labels.astype(np.int64), tuple(str(name) for name in names)
 
 
 def read_arrays(

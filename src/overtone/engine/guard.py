@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from overtone.distill import Distillation
 from overtone.errors import NotFiniteError
-from overtone.types import Batch, Output, Progress, Step
+from overtone.types import Batch, Output, Progress, Step, tensors_in
 
 
 def check_step(
@@ -75,14 +75,30 @@ def check_gradient(norm: Tensor, module: nn.Module, batch: Batch, progress: Prog
 def _given(batch: Batch, teachers: Mapping[str, Output]) -> str | None:
     """The view or the teacher that already is not finite."""
     for name, view in batch.views.items():
-        rows = _bad_rows(view)
+        rows = _bad_samples(view)
         if rows is not None:
             return f"view {name!r} already is not finite in samples {_listed(batch.index[rows])}"
     for name, output in teachers.items():
-        rows = _bad_rows(output.logits)
-        if rows is not None:
-            return f"teacher {name!r} is not finite in samples {_listed(batch.index[rows])}"
+        for said in output.prediction.values():
+            rows = _bad_samples(said)
+            if rows is not None and len(rows) == len(batch.index):
+                return f"teacher {name!r} is not finite in samples {_listed(batch.index[rows])}"
+            if rows is not None:
+                return f"teacher {name!r} is not finite; samples {_listed(batch.index)}"
     return None
+
+
+def _bad_samples(held: Any) -> Tensor | None:
+    """Which samples of a batch, a tensor or a list of them, are not finite; None where all are."""
+    if isinstance(held, Tensor):
+        return _bad_rows(held)
+    rows = torch.tensor([not all(bool(torch.isfinite(x).all()) for x in tensors_in(own)) for own in _each(held)])
+    return rows if bool(rows.any()) else None
+
+
+def _each(held: Any) -> list[Any]:
+    """What a list or a mapping holds; of anything else nothing is known."""
+    return list(held.values()) if isinstance(held, Mapping) else list(held) if isinstance(held, (list, tuple)) else []
 
 
 def _first_layer(
@@ -110,7 +126,7 @@ def _first_layer(
 
 
 def _bad_rows(x: Tensor) -> Tensor | None:
-    rows = ~torch.isfinite(x).flatten(1).all(1)
+    rows = ~torch.isfinite(x.reshape(len(x), -1) if x.dim() else x.view(1, 1)).all(1)
     return rows if bool(rows.any()) else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -120,8 +120,13 @@ class Samples:
         return self.target[index.to(self.target.device)].cpu()
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
-        """The samples of some numbers, rendered in some views."""
-        return self._rendered(index.to(self.target.device), views, None, None)
+        """The samples of some numbers, rendered in some views and collated by the task."""
+        return self.task.collate(self._rendered(index.to(self.target.device), views, None, None))
+
+    def rendered(self, index: Tensor, views: Iterable[str]) -> Mapping[str, Tensor]:
+        """The samples of some numbers in some views, as they are before the task collates them."""
+        found: Mapping[str, Tensor] = self._rendered(index.to(self.target.device), views, None, None).views
+        return found
 
     def batches(
         self,
@@ -130,8 +135,9 @@ class Samples:
         augment: Augmentation | None = None,
         crop: Crop | None = None,
         mixed: Sequence[Mixup] | None = None,
+        targets: bool = True,
     ) -> Iterator[Batch]:
-        """Several lots of samples in turn; images in files are decoded ahead.
+        """Several lots of samples in turn, collated by the task; images in files are decoded ahead.
 
         Args:
             chunks: the samples' numbers, (B,) each.
@@ -139,11 +145,23 @@ class Samples:
             augment: changes the windows once, before every view that follows them is rendered.
             crop: cuts images in files in another way than out of their middle.
             mixed: what each lot's samples are mixed with, behind augmentation, before any view is rendered.
+            targets: False keeps them from the models, as in evaluation.
 
         Raises:
             InputError: for an image that cannot be decoded.
         """
-        device, views = self.target.device, tuple(views)
+        for batch in self._each(chunks, tuple(views), augment, crop, mixed):
+            yield self.task.collate(batch if targets else replace(batch, target=None))
+
+    def _each(
+        self,
+        chunks: Sequence[Tensor],
+        views: tuple[str, ...],
+        augment: Augmentation | None,
+        crop: Crop | None,
+        mixed: Sequence[Mixup] | None,
+    ) -> Iterator[Batch]:
+        device = self.target.device
         mixing: Sequence[Mixup | None] = mixed or [None] * len(chunks)
         if self.files is None or (self.held and crop is None):
             for chunk, mixup in zip(chunks, mixing, strict=True):
@@ -188,7 +206,7 @@ class Samples:
                 rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
             else:
                 rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
-        return self.task.collate(Batch(rendered, target, index))
+        return Batch(rendered, target, index)
 
 
 def _spaced(numbers: IntArray, most: int) -> IntArray:

@@ -22,6 +22,8 @@ def evaluate(
 ) -> Predictions:
     """What the task keeps of some samples, in their order, on the CPU, the same on every process.
 
+    Models see no targets.
+
     Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
 
     Args:
@@ -37,7 +39,7 @@ def evaluate(
         own = joined(
             [
                 samples.task.predict(_output(tap, batch.input(view), part))
-                for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view))
+                for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view), targets=False)
             ]
         )
     tap.train(training)

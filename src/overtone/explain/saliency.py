@@ -16,7 +16,7 @@ from overtone.student import Student
 from overtone.tap import Tap, probe
 from overtone.tasks import Task
 from overtone.tokens import tensor_of
-from overtone.types import Input, Output, Spec
+from overtone.types import Output, Spec
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,12 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         student: any trained model of a study.
         windows: as recorded, (B, C, T), or images.
         target: the truth, (B, ...).
+
+    Raises:
+        InputError: for a task whose models give no row of numbers per window.
     """
     given = student.eval().inputs(windows)
-    x: Input = tuple(part for part in given if part is not None) if student.branches else _one(given)
+    x = student.asked(windows)
     tap = Tap(student.model, task=student.task)
     spec = probe(tap, x)
     with torch.enable_grad(), _caught(tap) as caught:
@@ -68,19 +71,13 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
     if output.attention is not None and output.branches:
         size = output.branches["image"].stages["final"].shape[2:]
         cross = output.attention.unflatten(2, size).detach()
-    seen = dict(zip(parts, x if isinstance(x, tuple) else (x,), strict=True))
+    seen = dict(zip(parts, (part for part in given if part is not None), strict=True))
     maps = {name: {kind: held.detach() for kind, held in own.items()} for name, own in found.items()}
     return Saliency(student.task.answer(output.logits.detach()), seen, maps, cross)
 
 
 def _same(stage: str, held: Tensor) -> Tensor:
     return held
-
-
-def _one(given: tuple[Tensor | None, ...]) -> Tensor:
-    (x,) = given
-    assert x is not None
-    return x
 
 
 @contextmanager

@@ -201,10 +201,13 @@ def _negatives(config: CRDConfig, data: DataInfo) -> int:
     """K, for training data of this size.
 
     Raises:
-        InputError: if there are fewer samples of other classes than asked for, or no training data are known.
+        InputError: if there are fewer samples of other classes than asked for, or no training data or no classes are
+            known.
     """
     if not len(data.train_index):
         raise InputError("crd: its memories need the training samples; give data=overtone.DataInfo(...) with labels")
+    if not data.classes:
+        raise InputError("crd: it tells samples of different classes apart, and these data have no classes")
     sizes = torch.bincount(data.train_target)
     there = int(len(data.train_target) - sizes.max())
     if not there:

@@ -195,6 +195,11 @@ class AugmentSettings(Section):
         """Whether anything is changed at all."""
         return any(self.model_dump().values())
 
+    @property
+    def moving(self) -> list[str]:
+        """What is switched on and moves things in a sample."""
+        return [name for name in ("time_warp", "crop", "flip", "resized_crop") if getattr(self, name)]
+
     def misplaced(self, dims: int) -> list[str]:
         """What is switched on but not for such data: 1 for signals, 2 for images."""
         images = {"crop", "flip", "resized_crop"}
@@ -303,7 +308,7 @@ class ReferenceSettings(Section):
     """What others have published for a row, shown beside it.
 
     Attributes:
-        value: of the metric that heads the table, as it is shown there (a classifier's accuracy in percent).
+        value: of the metric that heads the table, as it is shown there (shares in percent).
         source: where that was read.
     """
 

@@ -242,7 +242,7 @@ def _in(unit: str) -> str:
 
 
 def _chosen_by(folder: Folder) -> str:
-    """``highest validation accuracy``."""
+    """``lowest validation loss``."""
     watched = LOSS if folder.task is None else folder.task.WATCHED
     return f"{watched.better.replace('lower', 'low')}est validation {watched.title}".replace("higherest", "highest")
 

@@ -283,7 +283,7 @@ def _distillation(
 
 def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:
     """A cell's model as it is before training, or with the weights that are given."""
-    model = build(cell.model, shape_of(example), task.outputs, cell.options)
+    model = build(cell.model, shape_of(example), task.outputs, cell.options, task.plain)
     if cell.given is not None:
         cell.given.load_into(model, cell.model, task.names)
     return model

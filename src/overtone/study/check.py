@@ -19,7 +19,7 @@ from overtone.study.fitted import check_baseline
 from overtone.study.gradients import RowCheck, check_row
 from overtone.study.plan import Cell, Plan
 from overtone.tap import macs, parameters, probe
-from overtone.types import Spec, names_of
+from overtone.types import Spec, names_of, shape_of_one
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def check(plan: Plan) -> Check:
         context = StudyContext(plan, Path(folder), make_accelerator())
         samples = context.samples(fold)
         one = torch.tensor([int(plan.folds[fold].train[0])])
-        views = {name: tuple(x.shape[1:]) for name, x in samples.batch(one, plan.views).views.items()}
+        views = {name: shape_of_one(x) for name, x in samples.batch(one, plan.views).views.items()}
         for row in plan.rows:
             if row.kind in ("ensemble", "branch"):
                 continue

@@ -118,8 +118,8 @@ def write_example(plan: Plan, context: StudyContext, out: Path) -> None:
     fold = next(iter(plan.folds.values()))
     number = int(fold.test[len(fold.test) // 2])
     samples = context.samples(fold.number)
-    batch = samples.batch(torch.tensor([number]), plan.views)
-    views = {f"view.{name}": view[0].cpu().numpy() for name, view in batch.views.items()}
+    rendered = samples.rendered(torch.tensor([number]), plan.views)
+    views = {f"view.{name}": view[0].cpu().numpy() for name, view in rendered.items()}
     windows = plan.windows
     origin = {
         "window": windows.x[number],

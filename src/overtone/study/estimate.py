@@ -30,7 +30,8 @@ def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
         if kind not in per_sample:
             samples = context.samples(cell.fold)
             example = samples.batch(torch.tensor([0]), names_of(cell.view)).input(cell.view)
-            model = build(cell.model, shape_of(example), context.plan.windows.task.outputs, cell.options)
+            task = context.plan.windows.task
+            model = build(cell.model, shape_of(example), task.outputs, cell.options, task.plain)
             model = model.to(samples.target.device)
             per_sample[kind] = macs(model, example)
         train = len(context.plan.folds[cell.fold].train)
@@ -74,6 +75,6 @@ def measure(context: StudyContext, cell: Cell, built: Built, steps: int = 3) -> 
         step.total.backward()
         optimizer.step()
         taken.append(time.perf_counter() - started)
-    remembered = {} if cell.train.augment.active else built.teachers
+    remembered = built.teachers if samples.task.REMEMBERED and not cell.train.augment.active else {}
     held = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in remembered)
     return Measured(min(taken), file, held)

@@ -131,7 +131,7 @@ def make_plan(recipe: Recipe, windows: Windows) -> Plan:
 
 
 TWIN = "warm-start twin"
-"""Title of the student trained with cross-entropy only that another starts from, where no row is that already."""
+"""Title of the student trained with labels only that another starts from, where no row is that already."""
 
 
 def data_info(windows: Windows, fold: Fold) -> DataInfo:
@@ -376,7 +376,8 @@ class _Planner:
         task = self.windows.task
         if task == Classification(classes=self.windows.classes):
             return {}
-        return {"task": [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True)]}
+        source = [source_hash(type(task))] if ":" in named(task) else []
+        return {"task": [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True), *source]}
 
     def _baseline(self, baseline: Baseline, fold: Fold, seed: int) -> str:
         """A cell without epochs, whose estimator is all that decides it besides the data."""

@@ -74,6 +74,11 @@ def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, Vi
             f"train.augment.{name} is for {'signals' if images else 'images'}, the data holds "
             f"{'images, which take crop, flip and resized_crop' if images else 'signals'}"
         )
+    if windows.task.PLACED and train.augment.moving:
+        raise InputError(
+            f"train.augment.{train.augment.moving[0]} moves what is in a {windows.noun}, and targets of task "
+            f"{windows.task.NAME} are places in it; switch it off"
+        )
     if train.augment.resized_crop and windows.files is None:
         raise InputError(
             "train.augment.resized_crop cuts images in files (imagefolder, imagenet); these images are held in "

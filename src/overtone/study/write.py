@@ -67,7 +67,7 @@ def write_visualisations(inputs: CellInputs, cell: Cell, built: Built, fitted: F
         for name, module in distillation.methods.items():
             method = cast(Method, module)
             part = student.branches[method.branch] if method.branch else student
-            shown = method.visualisations(part, teachers, batch)
+            shown = method.visualisations(*distillation.compared(part, teachers, batch))
             found |= {f"{name}.{key}": one for key, one in shown.items()}
             meaning[name] = method.SHOWS if shown else ()
     if found:

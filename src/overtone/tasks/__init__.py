@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from overtone.errors import InputError, nearest
-from overtone.lookup import import_object
+from overtone.lookup import import_class
 from overtone.recipe import TaskSettings, validation_message
 from overtone.tasks.base import LOSS, Array, Context, Estimators, Matrix, Metric, Points, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
@@ -22,10 +22,8 @@ def find(name: str) -> type[Task]:
         InputError: for an unknown name; the nearest is given.
     """
     if ":" in name:
-        found = import_object(name, "data.task")
-        if not (isinstance(found, type) and issubclass(found, Task)):
-            raise InputError(f"data.task: {name} is no Task; derive a class from overtone.tasks.Task")
-        return found
+        own: type[Task] = import_class(name, Task, "data.task")
+        return own
     if name not in TASKS:
         raise InputError(f"data.task: unknown task {name!r}; {nearest(name, [*TASKS, 'package.module:Class'])}")
     return TASKS[name]

@@ -36,7 +36,7 @@ class Metric:
     """One number by which predictions are judged.
 
     Attributes:
-        key: its name in files, ``accuracy``.
+        key: its name in files, ``rmse``.
         title: its name in tables.
         unit: of what is shown, ``%``; empty without.
         better: which way is better.
@@ -57,7 +57,7 @@ class Metric:
 
     @property
     def head(self) -> str:
-        """Its title with its unit, ``accuracy, %``."""
+        """Its title with its unit, ``MAE, kcal``."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
     @property
@@ -66,7 +66,7 @@ class Metric:
         return "points" if self.unit == "%" else self.unit
 
     def text(self, value: float) -> str:
-        """A value as it is shown, without its unit: 0.8123 of an accuracy is ``81.2``."""
+        """A value as it is shown, without its unit: a share of 0.8123 is ``81.2``."""
         return f"{self.factor * value:.{self.digits}f}"
 
     def with_unit(self, value: float) -> str:
@@ -95,7 +95,7 @@ class Matrix:
     """Counts of pairs of names, for the page to draw.
 
     Attributes:
-        name: of the part of the page, ``confusion``.
+        name: of the part of the page.
         title, caption: what it is.
         labels: of rows and columns.
         counts: (n, n), row x column.
@@ -151,6 +151,7 @@ class Task(BaseModel):
         LOGITS: whether a model's last layer gives logits, so that one that ends in a softmax is told.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
+        PLACED: whether targets are places in a sample, so that augmentation that moves these is refused.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -164,6 +165,7 @@ class Task(BaseModel):
     LOGITS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
+    PLACED: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -174,6 +176,11 @@ class Task(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Of these numbers: classes, or what is measured."""
         return tuple(map(str, range(self.outputs)))
+
+    @property
+    def plain(self) -> bool:
+        """Whether models take tensors and return numbers (B, outputs), so that one can be tried without data."""
+        return type(self).collate is Task.collate and type(self).read is Task.read
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -251,7 +258,10 @@ class Task(BaseModel):
         return self
 
     def collate(self, batch: Batch) -> Batch:
-        """A batch as the model takes it."""
+        """A batch as the models take it, such as a list of samples, with their targets in training.
+
+        ``target`` is None wherever models are asked, not trained, and in a student file a view has no name of its own.
+        """
         return batch
 
     # --- training
@@ -326,7 +336,7 @@ class Task(BaseModel):
         return {name: sum(found[name] for found in several) / len(several) for name in several[0]}
 
     def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
-        """What is kept of the test side beside scores: plain values, such as a confusion."""
+        """What is kept of the test side beside scores: plain values, such as errors by target."""
         return {}
 
     def shown(self, details: Sequence[Mapping[str, Any]]) -> Matrix | Points | None:

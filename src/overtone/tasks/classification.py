@@ -78,10 +78,10 @@ class Classification(Task):
         Raises:
             InputError: for real numbers, which have no classes.
         """
-        if not recordings.classes:
+        if recordings.signals and not recordings.classes:
             raise InputError(
-                f"{recordings.where}: labels are fractions, not class numbers or names; for real numbers write "
-                "task: regression"
+                f"{recordings.where}: labels must be class numbers or names, got fractions or NaN, or several numbers "
+                "of one recording; for real numbers write task: regression"
             )
         return super().labelled(recordings, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor
 
 from overtone.errors import InputError
@@ -69,6 +71,17 @@ class Regression(Task):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    @model_validator(mode="after")
+    def _equally_many(self) -> Self:
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"a target is named twice: {', '.join(self.targets)}")
+        for name in ("units", "mean", "std"):
+            if len(getattr(self, name)) not in (0, len(self.targets)):
+                raise ValueError(f"{name}: one for each of {len(self.targets)} targets, got {len(getattr(self, name))}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std, default=1) <= 0:
+            raise ValueError("mean and std are finite, and std is above 0")
+        return self
+
     @property
     def terms(self) -> tuple[str, ...]:
         """``mse`` or ``mae``, as :attr:`term` says."""
@@ -112,11 +125,20 @@ class Regression(Task):
         return mean.astype(np.float32), np.ones(len(start), dtype=bool)
 
     def take(self, windows: Windows) -> Windows:
-        """Targets (N, K), with names where the recipe gives none."""
+        """Targets (N, K), with names where the recipe gives none.
+
+        Raises:
+            InputError: for another number of targets than the recipe names.
+        """
         y = np.asarray(windows.y, dtype=np.float32).reshape(len(windows), -1)
+        if self.targets and len(self.targets) != y.shape[1]:
+            raise InputError(
+                f"{windows.where}: {y.shape[1]} numbers for each {windows.noun}, but {len(self.targets)} targets are "
+                f"named: {', '.join(self.targets)}"
+            )
         numbered = tuple("target" if y.shape[1] == 1 else f"target {k}" for k in range(y.shape[1]))
-        units = self.units if any(self.units) else ()
-        task = self.model_copy(update={"targets": self.targets or numbered, "units": units})
+        names, units = self.targets or numbered, self.units if any(self.units) else ()
+        task = type(self).model_validate({**dict(self), "targets": names, "units": units, "mean": (), "std": ()})
         return replace(windows, y=y, classes=(), task=task)
 
     def check(self, windows: Windows, folds: Sequence[Fold] = ()) -> None:
@@ -138,9 +160,15 @@ class Regression(Task):
                 )
 
     def fit(self, target: Tensor) -> Self:
-        """Mean and standard deviation of the training targets."""
-        own = target.double()
+        """Mean and standard deviation of the training targets (N, K).
+
+        Raises:
+            InputError: for a target that is always the same.
+        """
+        own = target.double().reshape(len(target), -1)
         mean, std = own.mean(0).tolist(), own.std(0, correction=0).tolist()
+        if not all(std):
+            raise InputError(f"target {self.targets[std.index(0)]!r} is the same in all {len(own)} training samples")
         return self.model_copy(update={"mean": tuple(mean), "std": tuple(std)})
 
     def summary(self, target: Array, group: Array, groups: int) -> Summary:
@@ -172,12 +200,31 @@ class Regression(Task):
             )
 
     def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """Mean squared or absolute error, in standard deviations of the training targets."""
+        """Mean squared or absolute error, in standard deviations of the training targets.
+
+        Raises:
+            InputError: for targets of another shape.
+        """
+        if batch.target.shape != output.logits.shape:  # they would be broadcast
+            raise InputError(
+                f"targets of a regression are (B, {self.outputs}), as the outputs; got {described(batch.target)}"
+            )
         error = F.mse_loss if self.term == "mse" else F.l1_loss
         return {self.term: error(output.logits, self._standardised(batch.target))}
 
     def _standardised(self, target: Tensor) -> Tensor:
-        return (target - target.new_tensor(self.mean)) / target.new_tensor(self.std)
+        mean, std = self._scaling(target)
+        return (target - mean) / std
+
+    def _scaling(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training targets, (K,) each.
+
+        Raises:
+            InputError: where they are not known.
+        """
+        if not self.mean or not self.std:
+            raise InputError("a regression's mean and std are those of its training targets; task.fit(y) finds them")
+        return like.new_tensor(self.mean), like.new_tensor(self.std)
 
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Absolute errors."""
@@ -186,7 +233,7 @@ class Regression(Task):
 
     def _scale(self, like: Tensor) -> Tensor:
         """What errors are multiplied by: one target's unit stays, several are counted in standard deviations."""
-        return like.new_tensor([1.0] if self.outputs == 1 else [1 / std for std in self.std])
+        return like.new_ones(1) if self.outputs == 1 else 1 / self._scaling(like)[1]
 
     # --- what is fitted without a gradient
 
@@ -276,7 +323,8 @@ class Regression(Task):
 
     def answer(self, logits: Tensor) -> Tensor:
         """Values in their own units."""
-        return logits * logits.new_tensor(self.std) + logits.new_tensor(self.mean)
+        mean, std = self._scaling(logits)
+        return logits * std + mean
 
     def verdict(self, answer: Sequence[float], truth: Sequence[float]) -> tuple[str, None]:
         """``says 3.1, the truth is 2.9``."""

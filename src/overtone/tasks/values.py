@@ -62,7 +62,7 @@ def from_labels(recordings: Recordings) -> Recordings:
         InputError: for a class whose name is no finite number.
     """
     if not recordings.classes:
-        labels = [np.asarray(own, dtype=np.float64).reshape(-1) for own in recordings.labels]
+        labels = [np.atleast_1d(np.asarray(own, dtype=np.float64)) for own in recordings.labels]
         return replace(recordings, labels=labels)
     values = np.asarray([_number(name, recordings.where) for name in recordings.classes])
     labels = [values[np.asarray(own)].reshape(-1, 1) if np.ndim(own) else values[[own]] for own in recordings.labels]

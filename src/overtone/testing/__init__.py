@@ -1,4 +1,4 @@
-"""What every method, view, source and model must hold, checked on anyone's class, ours included.
+"""What every method, view, source, model and task must hold, checked on anyone's class, ours included.
 
 .. code-block:: python
 
@@ -14,6 +14,7 @@ do. They need a second or two and no test runner.
 from overtone.testing.method import check_method
 from overtone.testing.model import check_model
 from overtone.testing.source import check_source
+from overtone.testing.task import check_task
 from overtone.testing.view import check_view
 
-__all__ = ["check_method", "check_model", "check_source", "check_view"]
+__all__ = ["check_method", "check_model", "check_source", "check_task", "check_view"]

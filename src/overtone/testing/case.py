@@ -104,7 +104,8 @@ def make(
     tap = Tap(keep({kind: config}, tap.model, spec, models, specs))
     spec = _spec(tap, example, mine)
     method, needs = make_method(kind, config, spec, specs, INFO)
-    weights = {"ce": WeightSettings(value=0.5), kind.NAME: WeightSettings(value=2.0)}
+    weights = {term: WeightSettings(value=0.5) for term in tap.task.terms}
+    weights[kind.NAME] = WeightSettings(value=2.0)
     distillation = Distillation(tap, {kind.NAME: method}, weights, mine)
     return Case(kind, dict(settings), config, distillation, theirs, needs)
 

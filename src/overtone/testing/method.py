@@ -145,7 +145,8 @@ def _facts(case: Case, batch: Batch) -> None:
 def _gradients(case: Case, batch: Batch) -> None:
     name = case.kind.__name__
     step = _step(case, batch)
-    values = {term: value for term, value in step.terms.items() if not _is_ce(term)}
+    tasks_own = case.distillation.task.terms
+    values = {term: value for term, value in step.terms.items() if term.partition(".")[0] not in tasks_own}
     hidden = unseen([step.total, *values.values()], case.distillation)
     require(
         not hidden,
@@ -173,11 +174,6 @@ def _finite_gradients(case: Case, where: str) -> None:
     for key, parameter in case.distillation.named_parameters():
         finite = parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
         require(finite, f"{where}: the gradient of {key} is not finite; keep roots and logarithms off 0")
-
-
-def _is_ce(term: str) -> bool:
-    """Cross-entropy of the student or of one of its branches."""
-    return term.split(".")[0] == "ce"
 
 
 def _teachers_apart(case: Case, batch: Batch) -> None:
