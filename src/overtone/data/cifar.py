@@ -101,12 +101,12 @@ class _Cifar(Source):
         if self.path is not None and self.path.is_file():
             return self.path
         places = folders(self.path, self.NAME)
-        own = places if self.path is not None else places[:1]  # OVERTONE_DATA itself holds folders and archives only
+        direct = places if self.path is not None else places[:1]  # OVERTONE_DATA itself holds folders and archives only
         for place in places:
             for inside in (place / self.INNER, place / self.ARCHIVE):
                 if inside.exists():
                     return inside
-            if place in own and any((place / file).is_file() for file in (LABELS, *self.FILES[1], self.FILES[2])):
+            if place in direct and any((place / file).is_file() for file in (LABELS, *self.FILES[1], self.FILES[2])):
                 return place
         looked = ", ".join(map(str, places)) or "nowhere"
         raise InputError(
@@ -121,14 +121,14 @@ class _Cifar(Source):
 
     def _sheets(self, folder: Path, where: str) -> tuple[_Side, _Side, list[str]]:
         kind = self._kind
-        held = read_arrays(folder / LABELS, (f"{kind}_train", f"{kind}_test", f"{kind}_names"), where)
-        names = _names(held[f"{kind}_names"].tolist(), f"{where}: {LABELS}: {kind}_names")
+        arrays = read_arrays(folder / LABELS, (f"{kind}_train", f"{kind}_test", f"{kind}_names"), where)
+        names = _names(arrays[f"{kind}_names"].tolist(), f"{where}: {LABELS}: {kind}_names")
         sides = []
         for side in ("train", "test"):
             files = sorted(folder.glob(f"{side}_*.webp"))
             if not files:
                 raise InputError(f"{where}: there are no sheets {side}_*.webp beside {LABELS}")
-            labels = _labels(held[f"{kind}_{side}"], len(names), f"{where}: {LABELS}: {kind}_{side}")
+            labels = _labels(arrays[f"{kind}_{side}"], len(names), f"{where}: {LABELS}: {kind}_{side}")
             images = np.concatenate([_sheet(file, where) for file in files])
             sides.append(_side(images, labels, f"{where}: {side}"))
         return sides[0], sides[1], names
@@ -142,9 +142,9 @@ class _Cifar(Source):
         for files in (train_files, test_files):
             parts = []
             for file in files:
-                held, here = read(file), f"{where}: {file}"
-                labels = _labels(_held(held, label_key, here), len(names), f"{here}: {label_key}")
-                parts.append(_side(_images(_held(held, "data", here), here), labels, here))
+                content, here = read(file), f"{where}: {file}"
+                labels = _labels(_held(content, label_key, here), len(names), f"{here}: {label_key}")
+                parts.append(_side(_images(_held(content, "data", here), here), labels, here))
             images = np.concatenate([part.images for part in parts])
             sides.append(_Side(images, np.concatenate([part.labels for part in parts])))
         return sides[0], sides[1], names
@@ -209,10 +209,10 @@ def _reader(place: Path, inner: str, where: str) -> Callable[[str], dict[str, An
     return read
 
 
-def _held(held: dict[str, Any], key: str, where: str) -> Any:
-    if key not in held:
-        raise InputError(f"{where}: {key!r} is missing; {nearest(key, held)}")
-    return held[key]
+def _held(content: dict[str, Any], key: str, where: str) -> Any:
+    if key not in content:
+        raise InputError(f"{where}: {key!r} is missing; {nearest(key, content)}")
+    return content[key]
 
 
 def _images(value: Any, where: str) -> Images:
@@ -238,15 +238,15 @@ def _labels(value: Any, classes: int, where: str) -> npt.NDArray[np.int64]:
     """Numbers of classes, (N,)."""
     wanted = f"{where} must be whole numbers from 0 to {classes - 1}, since {classes} classes are named; got"
     try:
-        found = np.asarray(value)
+        labels = np.asarray(value)
     except Exception as error:  # a list may hold anything
         raise InputError(f"{wanted} {_quoted(value)}") from error
-    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or isinstance(value, (bytes, str)):
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or isinstance(value, (bytes, str)):
         raise InputError(f"{wanted} {_quoted(value)}")
-    wrong = (found < 0) | (found >= classes)
+    wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
-        raise InputError(f"{wanted} {found[wrong][0]} at place {int(wrong.argmax())}")
-    return found.astype(np.int64)
+        raise InputError(f"{wanted} {labels[wrong][0]} at place {int(wrong.argmax())}")
+    return labels.astype(np.int64)
 
 
 def _quoted(value: Any) -> str:

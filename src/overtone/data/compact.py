@@ -66,7 +66,7 @@ def compact(
         InputError: as :class:`Table` does of the whole table.
     """
     values, lines = array("f"), array("q")  # they grow without a second copy
-    held = {name: Names() for name in texts}
+    columns = {name: Names() for name in texts}
     marks = {name: _Marks() for name in (*channels, *([time] if time else []))}
     clock = _Clock(unit)
     for block in blocks:
@@ -74,13 +74,13 @@ def compact(
         values.frombytes(rows.astype(np.float32).tobytes())
         lines.extend(block.lines)
         for name, role in texts.items():
-            held[name].add(block.text(name, role))
+            columns[name].add(block.text(name, role))
         if time is not None:
             clock.add(block, time, marks[time])
     return Compact(
         np.frombuffer(values, dtype=np.float32).reshape(-1, len(channels)),
         None if time is None else clock.seconds,
-        held,
+        columns,
         np.frombuffer(lines, dtype=np.int64),
     )
 
@@ -94,7 +94,7 @@ class _Marks:
 
 
 def _numbers(block: Table, name: str, role: str, marks: _Marks) -> npt.NDArray[np.float64]:
-    found = block.numbers(name, role)
+    numbers = block.numbers(name, role)
     column = block.columns[name]
     marks.point = marks.point or any("." in cell for cell in column)
     if marks.comma is None:
@@ -102,7 +102,7 @@ def _numbers(block: Table, name: str, role: str, marks: _Marks) -> npt.NDArray[n
     if marks.comma is not None and marks.point:
         line, cell = marks.comma
         raise InputError(f"{block.where}: column {name!r} ({role}) holds {cell!r} in row {line}, which is no number")
-    return found
+    return numbers
 
 
 def _finite(block: Table, name: str, time: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -67,16 +67,16 @@ class Text(Source):
                 column = table.text(self.label, "label")
                 texts.append([column[row] for row in rows])
         classes, labels = class_numbers(texts)
-        held: dict[int, tuple[Any, Any]] = {}  # a long table's columns are turned into numbers once
+        converted: dict[int, tuple[Any, Any]] = {}  # a long table's columns are turned into numbers once
         streams = []
         for (name, table, rows, _, _), numbers in zip(parts, labels, strict=True):
-            if id(table) not in held:
+            if id(table) not in converted:
                 values = np.stack([table.numbers(channel, "channel") for channel in channels], axis=1)
-                held[id(table)] = values, table.seconds(self.time, self.time_unit) if self.time else None
-            values, time = held[id(table)]
-            own = None if time is None else time[rows]
+                converted[id(table)] = values, table.seconds(self.time, self.time_unit) if self.time else None
+            values, time = converted[id(table)]
+            times = None if time is None else time[rows]
             lines = [table.lines[row] for row in rows]
-            streams.append(Stream(name, own, values[rows].astype(np.float32), numbers, lines))
+            streams.append(Stream(name, times, values[rows].astype(np.float32), numbers, lines))
         stretches, rate, notes = regular(streams, self.rate, self.resample, where)
         return Recordings(
             signals=[np.ascontiguousarray(stretch.values) for stretch in stretches],
@@ -110,10 +110,10 @@ class Text(Source):
         first, *others = tables
         channels = self._fitting(first)
         for table in others:
-            found = self._fitting(table)
-            if set(found) != set(channels):
+            names = self._fitting(table)
+            if set(names) != set(channels):
                 raise InputError(
-                    f"{table.where}: data.channels fits {', '.join(found)} there, but {', '.join(channels)} in "
+                    f"{table.where}: data.channels fits {', '.join(names)} there, but {', '.join(channels)} in "
                     f"{first.where}"
                 )
         return tuple(channels)
@@ -130,14 +130,14 @@ class Text(Source):
                 f"{table.where}: data.channels is missing; name the signal's columns, or give patterns such as acc_*. "
                 f"Besides the other named columns there are: {', '.join(free) or 'none'}"
             )
-        found: list[str] = []
-        for given in self.channels:
-            plain = given in table.columns or not any(sign in given for sign in "*?[")
-            fit = [given] if plain else [name for name in free if fnmatch.fnmatchcase(name, given)]
+        names: list[str] = []
+        for pattern in self.channels:
+            plain = pattern in table.columns or not any(sign in pattern for sign in "*?[")
+            fit = [pattern] if plain else [name for name in free if fnmatch.fnmatchcase(name, pattern)]
             if not fit:
-                raise InputError(f"{table.where}: no channel column fits {given!r}; {nearest(given, free)}")
-            found += [name for name in fit if name not in found]
-        return found
+                raise InputError(f"{table.where}: no channel column fits {pattern!r}; {nearest(pattern, free)}")
+            names += [name for name in fit if name not in names]
+        return names
 
 
 class Csv(Text):
@@ -181,14 +181,14 @@ class Csv(Text):
         for number, name in enumerate(names):
             rows.setdefault(name, []).append(number)
         parts: list[tuple[str, Table, list[int], str, str | None]] = []
-        for name, own in rows.items():
-            people = sorted({groups[row] for row in own})
+        for name, indices in rows.items():
+            people = sorted({groups[row] for row in indices})
             if len(people) > 1:
                 raise InputError(
                     f"{where}: recording {name!r} belongs to several groups ({', '.join(people[:5])}); "
                     "a recording is of one"
                 )
-            parts.append((name, table, own, people[0], None))
+            parts.append((name, table, indices, people[0], None))
         return self._recordings(parts, where)
 
 

@@ -83,8 +83,8 @@ def image_names(folder: Path, where: str) -> list[str]:
     check_torchvision(where)
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
-    names = (str(path.relative_to(folder)) for path in found)
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
+    names = (str(path.relative_to(folder)) for path in paths)
     return sorted(name for name in names if not hidden(name))
 
 
@@ -95,13 +95,13 @@ def check_regular(path: Path) -> int:
         ValueError: for a broken link, a pipe, a device, or a file that is not there.
     """
     try:
-        found = path.stat()
+        info = path.stat()
     except FileNotFoundError:
         target = f"a link to {path.readlink()}, which is" if path.is_symlink() else "it is"
         raise ValueError(f"{target} not there") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(info.st_mode):
         raise ValueError("it is a folder, a pipe or a device, no file")
-    return found.st_size
+    return info.st_size
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ class ImageFolder(Source):
             if not there[side]:
                 check_unpacked(root / side, where, self.UNPACK)
                 raise InputError(f"{where}: {side} must hold a folder per class, but holds none; sort its images so")
-        names = sorted({name for found in there.values() for name in found})
+        names = sorted({name for inside in there.values() for name in inside})
         tested = next((side for known in (TEST, VAL) for side in sides if side.lower() in known), None)
         kept = chosen_classes(self.classes, names, where)
         numbers = {names[c]: c for c in kept}
@@ -86,12 +86,12 @@ class ImageFolder(Source):
         labels: list[IntArray] = []
         for number, side in enumerate(sides):
             _same_classes(there[side], list(numbers), side, where)
-            found = _read(root / side, root, list(numbers), where)
-            y = np.asarray([numbers[label] for label in found.labels], dtype=np.int64)
+            images = _read(root / side, root, list(numbers), where)
+            y = np.asarray([numbers[label] for label in images.labels], dtype=np.int64)
             most = self.test_per_class if side == tested else self.train_per_class
-            rows, own = some_of_each(y, kept, most)
-            files += [found.names[row] for row in rows]
-            labels.append(own)
+            rows, chosen = some_of_each(y, kept, most)
+            files += [images.names[row] for row in rows]
+            labels.append(chosen)
             groups.append(np.full(len(rows), number))
         group, y = np.concatenate(groups), np.concatenate(labels)
         count = len(files)
@@ -116,10 +116,10 @@ class ImageFolder(Source):
     def _root(self, where: str) -> Path:
         """The folder of the sides, or of the classes."""
         places = folders(self.path, self.NAME)
-        found = [place for place in places if _folders(place)]
-        with_sides = [place for place in found if any(name.lower() in TRAIN for name in _folders(place))]
-        if found:
-            return [*with_sides, *found][0]
+        with_folders = [place for place in places if _folders(place)]
+        with_sides = [place for place in with_folders if any(name.lower() in TRAIN for name in _folders(place))]
+        if with_folders:
+            return [*with_sides, *with_folders][0]
         if not places:
             raise InputError(
                 f"{where}: neither data.path nor {VARIABLE} is set; set data.path to the folder of train and val, or "
@@ -207,15 +207,15 @@ def _read(folder: Path, root: Path, classes: Sequence[str], where: str) -> _Side
             return list(classes), {name: number for number, name in enumerate(classes)}
 
     try:
-        held = Chosen(str(folder))
+        dataset = Chosen(str(folder))
     except FileNotFoundError as error:
         raise InputError(f"{where}: {error}") from error
-    found = [(str(Path(path).relative_to(root)), classes[label]) for path, label in held.samples]
-    found = [(name, label) for name, label in found if not hidden(name)]
-    bare = sorted(set(classes) - {label for _, label in found})
+    images = [(str(Path(path).relative_to(root)), classes[label]) for path, label in dataset.samples]
+    images = [(name, label) for name, label in images if not hidden(name)]
+    bare = sorted(set(classes) - {label for _, label in images})
     if bare:
         raise InputError(f"{where}: only hidden files are in {folder / bare[0]}; put images there, or delete it")
-    return _Side([name for name, _ in found], [label for _, label in found])
+    return _Side([name for name, _ in images], [label for _, label in images])
 
 
 def _same_classes(there: Sequence[str], chosen: Sequence[str], side: str, where: str) -> None:

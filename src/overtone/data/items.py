@@ -165,17 +165,17 @@ class MappedItems:
 
     def __getitem__(self, index: Any) -> Array:
         """Item n, of which only what is then looked at is read; or a copy of items first to last."""
-        found = self.array[index]
+        items = self.array[index]
         if isinstance(index, (int, np.integer)):
             rows = self.shape[1] if len(self.shape) > 1 else 1
-            self.touched += min(found.nbytes, rows * NEAR_BYTES) + NEAR_BYTES
+            self.touched += min(items.nbytes, rows * NEAR_BYTES) + NEAR_BYTES
         else:
-            found = found.copy()
-            self.touched += self.array.nbytes if self.fortran else found.nbytes
+            items = items.copy()
+            self.touched += self.array.nbytes if self.fortran else items.nbytes
         if self.touched > WHOLE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self.map.madvise(mmap.MADV_DONTNEED)  # they are read again from the file if they are needed
             self.touched = 0
-        return found
+        return items
 
 
 class PackedItems:

@@ -44,8 +44,8 @@ class Npz(Source):
                 (which are never unpickled).
         """
         where = f"data 'npz': {self.path}"
-        held = read_arrays(self.path, ("X", "y", "group"), where, "Needed are X (N,C,T), y (N,) and group (N,)")
-        x, y, group = held["X"], held["y"], held["group"]
+        arrays = read_arrays(self.path, ("X", "y", "group"), where, "Needed are X (N,C,T), y (N,) and group (N,)")
+        x, y, group = arrays["X"], arrays["y"], arrays["group"]
         if x.ndim != 3:
             raise InputError(f"{where}: X must have three axes (N, C, T), got shape {x.shape}")
         if not np.issubdtype(x.dtype, np.floating) and not np.issubdtype(x.dtype, np.integer):
@@ -119,13 +119,13 @@ def read_arrays(
     if not zipfile.is_zipfile(path):
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file")
     try:
-        with zipfile.ZipFile(path) as held:
-            there = {member.removesuffix(".npy"): member for member in held.namelist()}
+        with zipfile.ZipFile(path) as archive:
+            there = {member.removesuffix(".npy"): member for member in archive.namelist()}
             for name in names:
                 if name not in there:
                     raise InputError(f"{where}: array {name!r} is missing; {nearest(name, there)}. {needed}".rstrip())
-            found = {name: _believable(held, there[name], name, where) for name in names}
-            return {name: _array(path, held, member, name == streamed, where) for name, member in found.items()}
+            members = {name: _believable(archive, there[name], name, where) for name in names}
+            return {name: _array(path, archive, member, name == streamed, where) for name, member in members.items()}
     except InputError:
         raise
     except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file

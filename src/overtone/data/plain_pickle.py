@@ -39,9 +39,9 @@ def read_plain(content: bytes, where: str) -> dict[str, Any]:
         InputError: for a file that is cut short, that asks for anything that could run code, or that is no mapping.
     """
     try:
-        held = _Plain(BytesIO(content), encoding="bytes").load()
+        mapping = _Plain(BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(f"{where}: cannot be read as plain data ({error})") from error
-    if not isinstance(held, dict):
-        raise InputError(f"{where}: a mapping was expected, got {type(held).__name__}")
-    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in held.items()}
+    if not isinstance(mapping, dict):
+        raise InputError(f"{where}: a mapping was expected, got {type(mapping).__name__}")
+    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in mapping.items()}

@@ -80,13 +80,13 @@ class Seen:
         share = np.sqrt(mean**2 + std**2) / trained
         faint = share.max() < (FAINT_IMAGES if self.images else FAINT)
         lost = (share < LOST) & (std > 0)  # one that never changes is told of elsewhere
-        told = (far > FAR) | faint | lost
-        if not told.any():
+        odd = (far > FAR) | faint | lost
+        if not odd.any():
             return []
-        worst = int(np.argmax(np.where(told, np.maximum(far, 1 / np.maximum(share, 1e-30)), 0)))
+        worst = int(np.argmax(np.where(odd, np.maximum(far, 1 / np.maximum(share, 1e-30)), 0)))
         ratio = std[worst] / self.std[worst]
         times = f", {ratio:.3g} times the deviation" if not 0.5 < ratio < 2 else ""
-        more = int(told.sum()) - 1
+        more = int(odd.sum()) - 1
         others = f"; so {'is' if more == 1 else 'are'} {more} more" if more else ""
         return [
             f"{self.where}: values are far from those of training: channel {self.channels[worst]!r} has mean "

@@ -48,21 +48,21 @@ class SpSwHar(Source):
         """Every execution; stretches that only one of the two recorded are left out."""
         where = "data 'sp_sw_har'"
         file = find_file(self.path, "sp_sw_har/sp_sw_har.npz", where)
-        held = read_arrays(file, ARRAYS, f"{where}: {file}")
+        arrays = read_arrays(file, ARRAYS, f"{where}: {file}")
         executions: dict[tuple[int, int], dict[str, Stream]] = {}
-        ends = np.cumsum(held["rec_length"])
+        ends = np.cumsum(arrays["rec_length"])
         for number, end in enumerate(ends):
-            part = slice(int(end - held["rec_length"][number]), int(end))
-            position = "watch" if held["rec_is_watch"][number] else "phone"
-            key = int(held["rec_subject"][number]), int(held["rec_execution"][number])
-            executions.setdefault(key, {})[position] = _stream(held, part, f"{key[0]}/{key[1]} {position}")
+            part = slice(int(end - arrays["rec_length"][number]), int(end))
+            position = "watch" if arrays["rec_is_watch"][number] else "phone"
+            key = int(arrays["rec_subject"][number]), int(arrays["rec_execution"][number])
+            executions.setdefault(key, {})[position] = _stream(arrays, part, f"{key[0]}/{key[1]} {position}")
         wanted = ("phone", "watch") if self.positions == "both" else (self.positions,)
         streams, people, alone = [], [], 0
-        for (person, _), found in sorted(executions.items()):
-            if any(position not in found for position in wanted):
+        for (person, _), by_position in sorted(executions.items()):
+            if any(position not in by_position for position in wanted):
                 alone += 1
                 continue
-            streams.append(_joined([found[position] for position in wanted], self.rate))
+            streams.append(_joined([by_position[position] for position in wanted], self.rate))
             people.append(f"{person:02d}")
         if not streams:
             raise InputError(f"{where}: no execution has {' and '.join(wanted)}")
@@ -73,8 +73,8 @@ class SpSwHar(Source):
             signals=[stretch.values for stretch in stretches],
             labels=[stretch.labels for stretch in stretches],
             groups=[people[stretch.stream] for stretch in stretches],
-            classes=tuple(str(name) for name in held["classes"]),
-            channels=tuple(f"{position}_{name}" for position in wanted for name in held["channels"]),
+            classes=tuple(str(name) for name in arrays["classes"]),
+            channels=tuple(f"{position}_{name}" for position in wanted for name in arrays["channels"]),
             rate=rate,
             where=where,
             notes=tuple(notes),
@@ -84,12 +84,12 @@ class SpSwHar(Source):
         )
 
 
-def _stream(held: dict[str, Any], part: slice, name: str) -> Stream:
+def _stream(arrays: dict[str, Any], part: slice, name: str) -> Stream:
     """One device's recording; samples whose time stamp does not rise (the devices repeat some) are left out."""
-    time = held["timestamp_ms"][part].astype(np.float64) / 1000
+    time = arrays["timestamp_ms"][part].astype(np.float64) / 1000
     rising = np.concatenate([[True], time[1:] > np.maximum.accumulate(time)[:-1]])
-    labels = held["label"][part].astype(np.int64)
-    return Stream(name, time[rising], held["signal"][part][rising].astype(np.float32), labels[rising])
+    labels = arrays["label"][part].astype(np.int64)
+    return Stream(name, time[rising], arrays["signal"][part][rising].astype(np.float32), labels[rising])
 
 
 def _joined(streams: list[Stream], rate: float) -> Stream:

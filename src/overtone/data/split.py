@@ -124,8 +124,8 @@ def _dealt(windows: Windows, settings: SplitSettings) -> tuple[tuple[str, ...], 
     if settings.by == "group":
         return windows.groups, windows.group
     if settings.by == "recording":
-        found, of = np.unique(windows.recording, return_inverse=True)
-        names = [windows.recordings[n] if windows.recordings else f"recording {n}" for n in found]
+        recordings, of = np.unique(windows.recording, return_inverse=True)
+        names = [windows.recordings[n] if windows.recordings else f"recording {n}" for n in recordings]
         return tuple(names), of.astype(np.int64)
     overlap = windows.stride < windows.x.shape[2] and len(np.unique(windows.recording)) < len(windows)
     if overlap and not settings.allow_overlap:
@@ -145,14 +145,14 @@ def leaks(windows: Windows, settings: SplitSettings) -> list[str]:
     """What a reader must know about a split that lets something of the test side into training."""
     if settings.by == "group" or settings.scheme == "official":
         return []
-    made = windows.material
-    who = "images that belong together" if made.of_images else f"the same {made.groups}"
-    found = [f"split by {settings.by}: {who} may be in training and test, which flatters every row"]
+    material = windows.material
+    who = "images that belong together" if material.of_images else f"the same {material.groups}"
+    notes = [f"split by {settings.by}: {who} may be in training and test, which flatters every row"]
     if settings.by == "window" and settings.allow_overlap:
-        found.append(
+        notes.append(
             "overlapping windows were dealt at random to training and test (allow_overlap), which flatters more"
         )
-    return found
+    return notes
 
 
 def _none_official(windows: Windows) -> InputError:
@@ -275,16 +275,16 @@ def _spread(rest: Sequence[str], kinds: Sequence[int], share: float) -> list[str
 
 def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> list[str]:
     """What a reader should know about the sides: a default that the data decided, tiny sides, classes not there."""
-    found = []
+    lines = []
     if settings.val == 0:
-        found.append("there is no validation side: nothing chooses an epoch, only the last one is reported")
+        lines.append("there is no validation side: nothing chooses an epoch, only the last one is reported")
     if settings.val is None and settings.scheme == "official" and settings.by == "window":
-        found.append(
+        lines.append(
             f"a tenth of the training {windows.noun}s ({len(folds[0].val)}) chooses the best epoch; see split.val"
         )
     elif settings.val is None and _units(windows, settings).single:
         count = ", ".join(dict.fromkeys(str(len(fold.val_groups)) for fold in folds))
-        found.append(
+        lines.append(
             f"every group is a single {windows.noun}, so {100 * SHARE:.0f} % of the training groups ({count}) choose "
             "the best epoch instead of one; split.val says otherwise"
         )
@@ -298,11 +298,11 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
     for side, indices in sides.items():
         few = [f"fold {number} ({len(index)})" for number, index in indices.items() if len(index) < FEW]
         if few:
-            found.append(f"{side} has fewer than {FEW} {windows.noun}s in {_some(few)}: {why[side]}")
+            lines.append(f"{side} has fewer than {FEW} {windows.noun}s in {_some(few)}: {why[side]}")
     by_number = {fold.number: fold for fold in folds}
-    told = {side: {n: (by_number[n], index) for n, index in own.items()} for side, own in sides.items()}
-    found += windows.task.doubts(windows, told)
-    return found
+    by_side = {side: {n: (by_number[n], index) for n, index in of_fold.items()} for side, of_fold in sides.items()}
+    lines += windows.task.doubts(windows, by_side)
+    return lines
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -320,8 +320,8 @@ def check_learnable(windows: Windows) -> None:
         raise InputError(f"{windows.where}: there is no {windows.noun} in it")
     windows.task.check(windows)
     names = {"class": windows.classes, "group": windows.groups, "channel": windows.channels}
-    for what, own in {**names, "recording": windows.recordings}.items():
-        for name in own:
+    for what, values in {**names, "recording": windows.recordings}.items():
+        for name in values:
             if not name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in name):
                 raise InputError(f"{windows.where}: {what} {name!r} is not named in UTF-8; rename it")
 

@@ -181,8 +181,8 @@ def _encoding(path: Path, where: str) -> str:
 
 def class_numbers(labels: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.int64]]]:
     """Class names, numbers in numeric and others in alphabetic order, and each recording's labels as numbers."""
-    found = {label for part in labels for label in part}
-    names = tuple(sorted(found, key=_as_number))
+    distinct = {label for part in labels for label in part}
+    names = tuple(sorted(distinct, key=_as_number))
     number = {name: n for n, name in enumerate(names)}
     return names, [np.asarray([number[label] for label in part], dtype=np.int64) for part in labels]
 

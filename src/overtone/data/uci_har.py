@@ -35,16 +35,16 @@ class UciHar(Source):
         """Every window as a recording of its own (the original recordings overlap by half and are not in the file)."""
         where = "data 'uci_har'"
         file = find_file(self.path, "uci_har/uci_har.npz", where)
-        held = read_arrays(file, ARRAYS, f"{where}: {file}")
-        x = np.concatenate([held["X_train"], held["X_test"]]).astype(np.float32)
-        people = np.concatenate([held["subject_train"], held["subject_test"]])
+        arrays = read_arrays(file, ARRAYS, f"{where}: {file}")
+        x = np.concatenate([arrays["X_train"], arrays["X_test"]]).astype(np.float32)
+        people = np.concatenate([arrays["subject_train"], arrays["subject_test"]])
         return Recordings(
             signals=list(x),
-            labels=np.concatenate([held["y_train"], held["y_test"]]).astype(np.int64),
+            labels=np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int64),
             groups=[f"{person:02d}" for person in people],
-            classes=tuple(str(name) for name in held["classes"]),
-            channels=tuple(str(name) for name in held["channels"]),
+            classes=tuple(str(name) for name in arrays["classes"]),
+            channels=tuple(str(name) for name in arrays["channels"]),
             rate=RATE,
             where=where,
-            official_test=[False] * len(held["X_train"]) + [True] * len(held["X_test"]),
+            official_test=[False] * len(arrays["X_train"]) + [True] * len(arrays["X_test"]),
         )

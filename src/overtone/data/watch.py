@@ -46,19 +46,19 @@ class Watch(Source):
         """All 140 recordings."""
         path = _locate()
         content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != SHA256:  # the file is a pickle: nothing but the known bytes may be unpickled
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != SHA256:  # the file is a pickle: nothing but the known bytes may be unpickled
             raise InputError(
-                f"data 'watch': {path} is not the file Overtone knows (sha256 {found[:12]}..., expected "
+                f"data 'watch': {path} is not the file Overtone knows (sha256 {digest[:12]}..., expected "
                 f"{SHA256[:12]}...); reinstall with pip install --force-reinstall seglearn"
             )
-        held = np.load(io.BytesIO(content), allow_pickle=True).item()
+        arrays = np.load(io.BytesIO(content), allow_pickle=True).item()
         return Recordings(
-            signals=[np.ascontiguousarray(np.asarray(x, dtype=np.float32).T) for x in held["X"]],
-            labels=np.asarray(held["y"], dtype=np.int64),
-            groups=[f"{subject:02d}" for subject in held["subject"]],
-            classes=tuple(str(name) for name in held["y_labels"]),
-            channels=tuple(str(name) for name in held["X_labels"]),
+            signals=[np.ascontiguousarray(np.asarray(x, dtype=np.float32).T) for x in arrays["X"]],
+            labels=np.asarray(arrays["y"], dtype=np.int64),
+            groups=[f"{subject:02d}" for subject in arrays["subject"]],
+            classes=tuple(str(name) for name in arrays["y_labels"]),
+            channels=tuple(str(name) for name in arrays["X_labels"]),
             rate=RATE,
             where="data 'watch'",
         )

@@ -123,11 +123,11 @@ def _starts(recordings: Recordings, size: int, step: int, task: Task) -> tuple[I
     origins, starts, targets, mixed = [], [], [], 0
     for number, (signal, labels) in enumerate(zip(recordings.signals, recordings.labels, strict=True)):
         start = np.arange(0, signal.shape[1] - size + 1, step, dtype=np.int64)
-        own, kept = task.window_targets(labels, start, size)
+        values, kept = task.window_targets(labels, start, size)
         mixed += int((~kept).sum())
-        origins.append(np.full(len(own), number, dtype=np.int64))
+        origins.append(np.full(len(values), number, dtype=np.int64))
         starts.append(start[kept])
-        targets.append(own)
+        targets.append(values)
     return np.concatenate(origins), np.concatenate(starts), np.concatenate(targets), mixed
 
 
@@ -147,11 +147,11 @@ def flat_notes(channels: Sequence[str], flat: IntArray, recordings: int, samples
         samples: of a recording; one alone cannot change.
     """
     notes = []
-    for name, own in zip(channels, flat, strict=True):
-        if own == recordings:
+    for name, count in zip(channels, flat, strict=True):
+        if count == recordings:
             notes.append(f"channel {name!r} never changes")
-        elif own and samples > 1:
-            notes.append(f"channel {name!r} never changes in {int(own)} of {recordings} recordings")
+        elif count and samples > 1:
+            notes.append(f"channel {name!r} never changes in {int(count)} of {recordings} recordings")
     return notes if len(notes) <= 8 else [*notes[:8], f"and {len(notes) - 8} more channels like these"]
 
 

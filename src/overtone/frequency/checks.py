@@ -32,15 +32,15 @@ def map_size(size: Any) -> tuple[int, ...]:
     Raises:
         ValueError: for anything else.
     """
-    given = (size,) if is_whole(size) else size
+    sizes = (size,) if is_whole(size) else size
     if (
-        not isinstance(given, Sequence)
-        or isinstance(given, str | bytes)
-        or len(given) not in (1, 2)
-        or not all(is_whole(n) for n in given)
+        not isinstance(sizes, Sequence)
+        or isinstance(sizes, str | bytes)
+        or len(sizes) not in (1, 2)
+        or not all(is_whole(n) for n in sizes)
     ):
         raise ValueError(f"a map's size is T, (T,) or (H, W), whole numbers of at least 1; got {size!r}")
-    return tuple(int(n) for n in given)
+    return tuple(int(n) for n in sizes)
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> None:

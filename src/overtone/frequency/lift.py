@@ -44,8 +44,8 @@ def lift(x: Tensor, kind: Lift, size: int | Sequence[int] | None = None) -> Tens
     one_of("lift", kind, get_args(Lift))
     if x.dim() != 3 or x.shape[2] < 1:
         raise ValueError(f"a map (B, C, T) is lifted, got {tuple(x.shape)}")
-    given = map_size(x.shape[2] if size is None else size)
-    height, width = given if len(given) == 2 else given * 2
+    sizes = map_size(x.shape[2] if size is None else size)
+    height, width = sizes if len(sizes) == 2 else sizes * 2
     if kind == "repeat":
         return resize(x, (width,)).unsqueeze(2).expand(-1, -1, height, -1)
     if kind == "outer":

@@ -102,6 +102,6 @@ def published_mask(size: tuple[int, ...]) -> Tensor:
         centre = length // 2
         half = int(0.1 * centre)
         position = torch.arange(length)
-        own = (position >= centre - half) & (position < centre + half)
-        inside = inside.unsqueeze(-1) & torch.fft.ifftshift(own)
+        band = (position >= centre - half) & (position < centre + half)
+        inside = inside.unsqueeze(-1) & torch.fft.ifftshift(band)
     return (~inside).float()

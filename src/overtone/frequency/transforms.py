@@ -84,19 +84,19 @@ class Fourier(Transform):
 
     def keep(self, which: Tensor) -> None:
         """See :class:`Transform`."""
-        own = self.origin.unique()[which]
+        kept = self.origin.unique()[which]
         position = torch.full((len(self.origin),), -1)
-        position[own] = torch.arange(len(own))
+        position[kept] = torch.arange(len(kept))
         position = position[self.origin]
         mirrored = self.origin != torch.arange(len(self.origin))
-        self.kept = own
+        self.kept = kept
         self.source = position.clamp(min=0)
         # What a coefficient's real and imaginary part are multiplied by on their way into each bin.
         imaginary = torch.where(self.real, 0.0, torch.where(mirrored, -1.0, 1.0))
         self.sign = (torch.stack([torch.ones(len(imaginary)), imaginary], 1) * (position >= 0)[:, None])[:, None, None]
-        self.frequencies = self.all_frequencies[own]
+        self.frequencies = self.all_frequencies[kept]
         self.forward_matrix = self.inverse_matrix = None
-        values, count = math.prod(self.size), len(own)
+        values, count = math.prod(self.size), len(kept)
         if values <= SMALL and count:
             waves = self.analyse(torch.eye(values).reshape(values, 1, *self.size))[..., 0]  # (n, values)
             units = torch.cat([torch.eye(count), 1j * torch.eye(count)], dim=1).unsqueeze(2)  # (n, 2 n, 1)

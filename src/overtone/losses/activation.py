@@ -68,7 +68,7 @@ def to_grid(maps: Tensor, size: list[int] | tuple[int, ...]) -> Tensor:
     """
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
-    fewer = [min(own, wanted) for own, wanted in zip(maps.shape[2:], size, strict=True)]
+    fewer = [min(length, wanted) for length, wanted in zip(maps.shape[2:], size, strict=True)]
     if len(size) == 1:
         maps = F.adaptive_avg_pool1d(maps, fewer[0])
     else:
@@ -155,7 +155,7 @@ def evidence_distance(student: Tensor, target: Tensor, distance: str = "mse") ->
             f"evidence_distance: two batches of one shape are compared; got {tuple(student.shape)} and "
             f"{tuple(target.shape)}"
         )
-    mine, theirs = student.flatten(1), target.flatten(1)
+    s, t = student.flatten(1), target.flatten(1)
     if distance == "mse":
-        return (mine.shape[1] * (mine - theirs)).square().mean()
-    return F.kl_div(mine.clamp(min=LEAST).log(), theirs, reduction="batchmean")
+        return (s.shape[1] * (s - t)).square().mean()
+    return F.kl_div(s.clamp(min=LEAST).log(), t, reduction="batchmean")

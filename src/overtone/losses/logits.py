@@ -127,13 +127,13 @@ def decoupled_kd(student: Tensor, teacher: Tensor, target: Tensor, temperature: 
         >>> f"{sure.abs():.4f} {spread:.4f}"  # as sure of the true class, other about the rest
         '0.0000 0.4974'
     """
-    own = F.one_hot(target, student.shape[1]).bool()
+    truth = F.one_hot(target, student.shape[1]).bool()
     parts = []
     for logits in (student, teacher):
         log_p = F.log_softmax(logits / temperature, dim=1)
-        rest = log_p[~own].view(len(logits), -1)  # (B, C - 1)
+        rest = log_p[~truth].view(len(logits), -1)  # (B, C - 1)
         # logsumexp is log(1 - p_y) without the loss of digits that 1 - p_y would have.
-        parts.append((log_p[own], rest.logsumexp(1), F.log_softmax(rest, dim=1)))
+        parts.append((log_p[truth], rest.logsumexp(1), F.log_softmax(rest, dim=1)))
     (own_s, other_s, rest_s), (own_t, other_t, rest_t) = parts
     binary = own_t.exp() * (own_t - own_s) + other_t.exp() * (other_t - other_s)  # (B,)
     spread = (rest_t.exp() * (rest_t - rest_s)).sum(1)  # (B,)
@@ -161,8 +161,8 @@ def standardised_kd(student: Tensor, teacher: Tensor, temperature: float = 2.0) 
         >>> standardised_kd(-teacher, teacher)
         tensor(1.2806)
     """
-    mine, theirs = ((z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (student, teacher))
-    return kd(mine, theirs, temperature)
+    z_s, z_t = ((z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (student, teacher))
+    return kd(z_s, z_t, temperature)
 
 
 def dist(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> tuple[Tensor, Tensor]:

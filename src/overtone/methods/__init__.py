@@ -224,14 +224,14 @@ def keep(
     Raises:
         InputError: for two methods that both do, a number of teachers that one cannot take, or models that do not fit.
     """
-    found = {}
+    models = {}
     for name, config in configs.items():
         check_count(name, list(teachers))
-        made = find(name).kept(config, student, spec, teachers, specs)
-        found.update({} if made is None else {find(name).NAME: made})
-    if len(found) > 1:
-        raise InputError(f"{' and '.join(found)} both leave parts in the student; take one of them")
-    return next(iter(found.values()), student)
+        kept = find(name).kept(config, student, spec, teachers, specs)
+        models.update({} if kept is None else {find(name).NAME: kept})
+    if len(models) > 1:
+        raise InputError(f"{' and '.join(models)} both leave parts in the student; take one of them")
+    return next(iter(models.values()), student)
 
 
 def default_weights(
@@ -244,11 +244,11 @@ def default_weights(
     defaults: dict[str, float | WeightSettings] = {}
     for name, config in methods.items():
         kind = find(name)
-        own = kind.default_weights(config)
+        weights = kind.default_weights(config)
         for term in task.terms:
-            defaults.setdefault(term, own.get(term, 1.0))
+            defaults.setdefault(term, weights.get(term, 1.0))
         tasks_own = {*task.terms, *Classification.TERMS, *Regression.TERMS}
-        defaults.update({f"{kind.NAME}.{term}": w for term, w in own.items() if term not in tasks_own})
+        defaults.update({f"{kind.NAME}.{term}": w for term, w in weights.items() if term not in tasks_own})
     for term in task.terms:
         defaults.setdefault(term, 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}

@@ -37,11 +37,13 @@ def check_positions(method: str, name: str, teacher: Spec, student: Spec) -> Non
         InputError: with both.
     """
     if teacher.dims != student.dims or teacher.axes != student.axes:
-        theirs, mine = (" and ".join(s.axes) or f"of an input of shape {s.input}" for s in (teacher, student))
+        teacher_axes, student_axes = (
+            " and ".join(spec.axes) or f"of an input of shape {spec.input}" for spec in (teacher, student)
+        )
         raise InputError(
-            f"{method}: the last map of teacher {name!r} has the axes {theirs}, the student's {mine}: a position in "
-            "one is not a position in the other. Use a teacher that sees the student's view, or a method on logits or "
-            "whole vectors (kd, hidden, rkd)"
+            f"{method}: the last map of teacher {name!r} has the axes {teacher_axes}, the student's {student_axes}: a "
+            "position in one is not a position in the other. Use a teacher that sees the student's view, or a method "
+            "on logits or whole vectors (kd, hidden, rkd)"
         )
 
 
@@ -56,21 +58,21 @@ def onto(method: str, name: str, teacher: Spec, student: Spec, time: Time = "mea
     Raises:
         InputError: where the positions mean different things.
     """
-    theirs, mine = teacher.axes, student.axes
-    if theirs == mine or not (theirs and mine):
+    teacher_axes, student_axes = teacher.axes, student.axes
+    if teacher_axes == student_axes or not (teacher_axes and student_axes):
         if teacher.dims != student.dims:
             raise InputError(
                 f"{method}: teacher {name!r} has maps of {teacher.dims} axes, the student of {student.dims}, and it is "
                 "not known what they mean; built-in views say so"
             )
         return lambda maps: maps
-    if mine == ("time",) and len(theirs) == 2 and theirs[-1] == "time":
-        if theirs == ("time", "time") and time == "diagonal":
+    if student_axes == ("time",) and len(teacher_axes) == 2 and teacher_axes[-1] == "time":
+        if teacher_axes == ("time", "time") and time == "diagonal":
             return lambda maps: maps.diagonal(dim1=2, dim2=3)
         return lambda maps: maps.mean(2)
-    lacks = " It has no time axis." if mine == ("time",) and "time" not in theirs else ""
+    lacks = " It has no time axis." if student_axes == ("time",) and "time" not in teacher_axes else ""
     raise InputError(
-        f"{method}: the maps of teacher {name!r} have the axes {' and '.join(theirs)}, the student's "
-        f"{' and '.join(mine)}: a position in one is not a position in the other.{lacks} Use a teacher and a branch "
-        "with the same view, or a method on logits or whole vectors (kd, hidden, rkd)"
+        f"{method}: the maps of teacher {name!r} have the axes {' and '.join(teacher_axes)}, the student's "
+        f"{' and '.join(student_axes)}: a position in one is not a position in the other.{lacks} Use a teacher and a "
+        "branch with the same view, or a method on logits or whole vectors (kd, hidden, rkd)"
     )

@@ -38,9 +38,9 @@ class AT(LevelMethod):
         assert isinstance(config, ATConfig)
         self.distance = partial(attention_transfer, power=config.power)
 
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; maps are compared as they are."""
-        return nn.ModuleList(_AsItIs() for _ in own)
+        return nn.ModuleList(_AsItIs() for _ in levels)
 
 
 class _AsItIs(nn.Module):

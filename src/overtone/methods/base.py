@@ -200,16 +200,17 @@ def pair_stages(
                 if stage not in spec.stages:
                     raise InputError(f"pairs: {who} has no stage {stage!r}; {nearest(stage, spec.stages)}")
         return list(pairs.items())
-    mine, theirs = student.depth_stages(), teacher.depth_stages()
-    for found, who in ((mine, "the student"), (theirs, whose)):
-        if not found:
+    student_stages, teacher_stages = student.depth_stages(), teacher.depth_stages()
+    for stages, who in ((student_stages, "the student"), (teacher_stages, whose)):
+        if not stages:
             raise InputError(f"{who} has no feature maps (no stage was found in it); methods on logits need none")
-    if len(mine) != len(theirs):
+    if len(student_stages) != len(teacher_stages):
         raise InputError(
-            f"stages cannot be paired by depth: the student has {len(mine)} ({_shapes(student, mine)}), {whose} "
-            f"{len(theirs)} ({_shapes(teacher, theirs)}); give pairs: {{student stage: teacher stage}}"
+            f"stages cannot be paired by depth: the student has {len(student_stages)} "
+            f"({_shapes(student, student_stages)}), {whose} {len(teacher_stages)} ({_shapes(teacher, teacher_stages)})"
+            "; give pairs: {student stage: teacher stage}"
         )
-    return list(zip(mine, theirs, strict=True))
+    return list(zip(student_stages, teacher_stages, strict=True))
 
 
 def _shapes(spec: Spec, names: Sequence[str]) -> str:

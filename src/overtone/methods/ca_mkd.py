@@ -75,7 +75,7 @@ class CAMKD(MultiTeacherKD):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """The terms ``kl`` and, unless switched off, ``feature``."""
-        found = super().forward(student, teachers, batch, progress)
+        terms = super().forward(student, teachers, batch, progress)
         if self.embed:
             maps = [teachers[name].stages["final"] for name in self.names]
             embedded = [
@@ -84,8 +84,8 @@ class CAMKD(MultiTeacherKD):
             ]
             heads = [teachers[name].head for name in self.names]
             logits = torch.stack([head(x) for head, x in zip(heads, embedded, strict=True) if head is not None])
-            found["feature"] = self.scale * weighted_features(embedded, maps, logits, batch.target, self.published)
-        return found
+            terms["feature"] = self.scale * weighted_features(embedded, maps, logits, batch.target, self.published)
+        return terms
 
 
 def weighted_features(

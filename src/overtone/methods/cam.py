@@ -80,11 +80,13 @@ class CAM(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """Both terms of each teacher."""
-        mine, _ = class_maps(student.branches[self.part] if self.part else student)
+        student_maps, _ = class_maps(student.branches[self.part] if self.part else student)
         target = batch.target if self.config.classes == "target" else None
-        found = {}
+        terms = {}
         for name, teacher in teachers.items():
-            theirs = self.onto[name](class_maps(teacher)[0].detach())
-            found[f"kd.{name}"] = kd(student.logits, teacher.logits, self.config.temperature)
-            found[f"map.{name}"] = class_map_distance(mine, theirs, target, self.config.size, self.config.normalise)
-        return found
+            teacher_maps = self.onto[name](class_maps(teacher)[0].detach())
+            terms[f"kd.{name}"] = kd(student.logits, teacher.logits, self.config.temperature)
+            terms[f"map.{name}"] = class_map_distance(
+                student_maps, teacher_maps, target, self.config.size, self.config.normalise
+            )
+        return terms

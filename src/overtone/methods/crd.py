@@ -96,12 +96,12 @@ class CRD(Method):
         assert student.embedding is not None
         rows = self._rows(batch.index)
         drawn = self._draw(rows, progress.step)
-        found = {}
+        terms = {}
         for name, side in self.sides.items():
-            theirs = teachers[name].embedding
-            assert theirs is not None
-            found[f"contrast.{name}"] = side(student.embedding, theirs, rows, drawn)
-        return found
+            embedding = teachers[name].embedding
+            assert embedding is not None
+            terms[f"contrast.{name}"] = side(student.embedding, embedding, rows, drawn)
+        return terms
 
     def _rows(self, index: Tensor) -> Tensor:
         """The memories' rows of samples by their numbers, (B,).
@@ -163,11 +163,11 @@ class Contrast(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, rows: Tensor, drawn: Tensor) -> Tensor:
         """Embeddings (B, D_s), (B, D_t), the samples' rows (B,), and those to compare with (B, K + 1) -> the loss."""
-        mine = F.normalize(self.map_student(student), dim=1)
-        theirs = F.normalize(self.map_teacher(teacher), dim=1)
-        loss, _ = self.compare(mine, theirs, drawn)
+        z_s = F.normalize(self.map_student(student), dim=1)
+        z_t = F.normalize(self.map_teacher(teacher), dim=1)
+        loss, _ = self.compare(z_s, z_t, drawn)
         if self.training:
-            self.remember(mine.detach(), theirs.detach(), rows)
+            self.remember(z_s.detach(), z_t.detach(), rows)
         return loss
 
     def compare(self, student: Tensor, teacher: Tensor, drawn: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

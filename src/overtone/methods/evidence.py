@@ -122,19 +122,19 @@ class Evidence(Method):
     def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Shown]:
         """The target of the student's attention, that attention, and their difference: moments by image positions."""
         assert student.attention is not None
-        mine, target = student.attention, self.target(teachers, batch.target)
-        most = torch.maximum(mine, target).amax((1, 2))
+        attention, target = student.attention, self.target(teachers, batch.target)
+        most = torch.maximum(attention, target).amax((1, 2))
         # One scale for both, or a map that did not follow would look as if it had.
         zero_up, both_ways = torch.stack([0 * most, most], 1), torch.stack([-most, most], 1)
         shown = {
             "evidence (target)": (target, zero_up),
-            "student’s attention, last epoch": (mine, zero_up),
-            "student minus target": (mine - target, both_ways),
+            "student’s attention, last epoch": (attention, zero_up),
+            "student minus target": (attention - target, both_ways),
         }
         x, y = Axis("image position"), Axis("moment")
         return {
-            title: Heatmap(title, held, x, y, "share of the attention", span=span)
-            for title, (held, span) in shown.items()
+            title: Heatmap(title, values, x, y, "share of the attention", span=span)
+            for title, (values, span) in shown.items()
         }
 
     def forward(
@@ -143,11 +143,11 @@ class Evidence(Method):
         """The distance, and the cross-entropy of the mixture that trains learned weights."""
         assert student.attention is not None
         target = self.target(teachers, batch.target)
-        found = {"map": evidence_distance(student.attention, target, self.config.distance)}
+        terms = {"map": evidence_distance(student.attention, target, self.config.distance)}
         if self.weigh is not None:
             logits = [torch.stack([teachers[name].logits for name in self.signals]).mean(0)]
             logits += [teachers[name].logits for name in self.images]
             log_p = torch.stack(logits).log_softmax(2)  # (1 + K, B, C)
             mixture = (self.weigh.log_softmax(0)[:, None, None] + log_p).logsumexp(0)  # (B, C)
-            found["fusion"] = F.nll_loss(mixture, batch.target)
-        return found
+            terms["fusion"] = F.nll_loss(mixture, batch.target)
+        return terms

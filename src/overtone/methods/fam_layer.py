@@ -54,11 +54,11 @@ class FamLayer(FrequencyMethod):
                 "image's, but there is no rule for the other way"
             )
 
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""
         assert isinstance(config, FamLayerConfig)
-        check_filters(config, own)
-        return nn.ModuleList(_LayerAdapter(config, level) for level in own)
+        check_filters(config, levels)
+        return nn.ModuleList(_LayerAdapter(config, level) for level in levels)
 
 
 class _LayerAdapter(nn.Module):

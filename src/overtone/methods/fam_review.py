@@ -51,11 +51,11 @@ class FamReview(FrequencyMethod):
             InputError: for a stage in ``compared`` that is no level, or where the shallowest is not among them, which
                 would hand on to nobody.
         """
-        found = super().find(config, student, teacher, name)
+        levels = super().find(config, student, teacher, name)
         assert isinstance(config, FamReviewConfig)
         if config.compared is None:
-            return found
-        stages = [without_point(level.student) for level in found]
+            return levels
+        stages = [without_point(level.student) for level in levels]
         for stage in config.compared:
             if stage not in stages:
                 raise InputError(f"compared: the student has no stage {stage!r} to match; {nearest(stage, stages)}")
@@ -64,15 +64,15 @@ class FamReview(FrequencyMethod):
                 f"compared: {stages[0]}, the shallowest stage, must be among them, since it hands on to none; got "
                 f"{', '.join(config.compared) or 'none'}. Leave it out with stages or pairs"
             )
-        return [replace(level, compared=stage in config.compared) for level, stage in zip(found, stages, strict=True)]
+        return [replace(level, compared=stage in config.compared) for level, stage in zip(levels, stages, strict=True)]
 
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; what is handed on is the fused map."""
         assert isinstance(config, FamReviewConfig)
-        check_filters(config, own)
-        deeper = [None, *(level.student_shape[0] for level in own)]
+        check_filters(config, levels)
+        deeper = [None, *(level.student_shape[0] for level in levels)]
         return nn.ModuleList(
-            _ReviewAdapter(config, level, channels) for level, channels in zip(own, deeper, strict=False)
+            _ReviewAdapter(config, level, channels) for level, channels in zip(levels, deeper, strict=False)
         )
 
 

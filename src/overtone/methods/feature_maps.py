@@ -59,9 +59,9 @@ class LevelsConfig(PointsConfig):
             return value
         if not value:
             raise ValueError("name at least one student stage: teacher stage, or leave the setting out")
-        for mine, theirs in value.items():
-            if (mine == "embedding") != (theirs == "embedding"):
-                raise ValueError(f"the embedding can only be paired with the embedding, got {mine}: {theirs}")
+        for student, teacher in value.items():
+            if (student == "embedding") != (teacher == "embedding"):
+                raise ValueError(f"the embedding can only be paired with the embedding, got {student}: {teacher}")
         return value
 
 
@@ -127,8 +127,8 @@ def levels(
             f"teacher {name!r} has no feature maps (no stage was found in it); methods on logits need none"
         )
     order = list(student.stages)  # in which the model runs them
-    given = _without_embedding(config.pairs)
-    pairs = [] if given is not None and not given else pair_stages(student, teacher, given, name)
+    named = _without_embedding(config.pairs)
+    pairs = [] if named is not None and not named else pair_stages(student, teacher, named, name)
     pairs.sort(key=lambda pair: order.index(pair[0]))
     if embedding and student.embedding is not None and teacher.embedding is not None:
         pairs.append(("embedding", "embedding"))
@@ -153,25 +153,29 @@ def _without_embedding(pairs: Mapping[str, str] | None) -> Mapping[str, str] | N
 
 
 def _level(
-    config: LevelsConfig, student: Spec, teacher: Spec, mine: str, theirs: str, teacher_at: Point | None
+    config: LevelsConfig, student: Spec, teacher: Spec, student_stage: str, teacher_stage: str, teacher_at: Point | None
 ) -> Level:
-    if mine == "embedding":
+    if student_stage == "embedding":
         assert student.embedding is not None
         assert teacher.embedding is not None
-        own, other = (1,) * student.dims, (1,) * teacher.dims
-        return Level(mine, theirs, (student.embedding, *own), (teacher.embedding, *other))
+        student_size, teacher_size = (1,) * student.dims, (1,) * teacher.dims
+        return Level(
+            student_stage, teacher_stage, (student.embedding, *student_size), (teacher.embedding, *teacher_size)
+        )
     images = student.dims == 2
-    mine = read_at(student, mine, config.student_at, published_point(student, mine, images), "student")
-    usual = teacher_at or published_point(teacher, theirs, images)
-    theirs = read_at(teacher, theirs, config.teacher_at, usual, "teacher")
-    for spec, stage, who in ((student, mine, "student"), (teacher, theirs, "teacher")):
+    student_stage = read_at(
+        student, student_stage, config.student_at, published_point(student, student_stage, images), "student"
+    )
+    usual = teacher_at or published_point(teacher, teacher_stage, images)
+    teacher_stage = read_at(teacher, teacher_stage, config.teacher_at, usual, "teacher")
+    for spec, stage, who in ((student, student_stage, "student"), (teacher, teacher_stage, "teacher")):
         shape = spec.stages[stage].shape
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise InputError(
                 f"{stage} of the {who} is no feature map: its shape is {shape} without the batch, needed is (c, T) or "
                 "(c, H, W), each at least 1; name other stages with stages or pairs"
             )
-    return Level(mine, theirs, student.stages[mine].shape, teacher.stages[theirs].shape)
+    return Level(student_stage, teacher_stage, student.stages[student_stage].shape, teacher.stages[teacher_stage].shape)
 
 
 class LevelMethod(Method):
@@ -211,10 +215,12 @@ class LevelMethod(Method):
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """The paired stages and embeddings."""
         assert isinstance(config, LevelsConfig)
-        found = {name: cls.find(config, student, spec, name) for name, spec in teachers.items()}
-        mine = frozenset(level.student for own in found.values() for level in own)
-        theirs = {name: frozenset(level.teacher for level in own if level.compared) for name, own in found.items()}
-        return Needs(mine, theirs)
+        by_teacher = {name: cls.find(config, student, spec, name) for name, spec in teachers.items()}
+        student_stages = frozenset(level.student for levels in by_teacher.values() for level in levels)
+        teacher_stages = {
+            name: frozenset(level.teacher for level in levels if level.compared) for name, levels in by_teacher.items()
+        }
+        return Needs(student_stages, teacher_stages)
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -223,7 +229,7 @@ class LevelMethod(Method):
             self.check(name, student, spec)
         self.distance = DISTANCES[config.distance if isinstance(config, DistanceConfig) else "mse"]
         self.levels = {name: self.find(config, student, spec, name)[::-1] for name, spec in teachers.items()}
-        self.adapters = nn.ModuleDict({name: self._made(config, name, own) for name, own in self.levels.items()})
+        self.adapters = nn.ModuleDict({name: self._made(config, name, levels) for name, levels in self.levels.items()})
         self.terms = tuple(f"map.{name}" for name in teachers)
         self.teacher_at = config.teacher_at or self.TEACHER_AT
 
@@ -232,8 +238,10 @@ class LevelMethod(Method):
         if self.teacher_at != "before":
             return ()
         lacking = {
-            name: [own.teacher for own in found[::-1] if own.teacher != "embedding" and not has_point(own.teacher)]
-            for name, found in self.levels.items()
+            name: [
+                level.teacher for level in levels[::-1] if level.teacher != "embedding" and not has_point(level.teacher)
+            ]
+            for name, levels in self.levels.items()
         }
         return tuple(
             f"{self.NAME} reads {', '.join(stages)} of teacher {name} as they are: no activation is known at their "
@@ -242,18 +250,18 @@ class LevelMethod(Method):
             if stages
         )
 
-    def _made(self, config: LevelsConfig, name: str, own: list[Level]) -> nn.ModuleList:
+    def _made(self, config: LevelsConfig, name: str, levels: list[Level]) -> nn.ModuleList:
         try:
-            return self.make(config, own)
+            return self.make(config, levels)
         except InputError as error:
             raise InputError(f"{self.NAME}, teacher {name!r}, {error}") from error
 
     def visualisations(self, student: Output, teachers: Mapping[str, Output], batch: Batch) -> dict[str, Shown]:
         """Of each teacher and stage: the student's map, what its adapter makes of it, the teacher's; and spectra."""
-        found: dict[str, Shown] = {}
-        for name, own in self.levels.items():
+        all_shown: dict[str, Shown] = {}
+        for name, levels in self.levels.items():
             handed = None
-            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
+            for level, adapter in zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 before = level.map_of_student(student)
                 after, handed, inside = self.run_adapter(adapter, before, handed)
                 if level.student == "embedding" or not level.compared:
@@ -262,8 +270,8 @@ class LevelMethod(Method):
                 maps = {"student": before, **inside, "behind the adapter": after, "teacher": teacher}
                 shown: dict[str, Shown] = {title: Image(title, x.abs().mean(1), UNIT) for title, x in maps.items()}
                 shown |= {"radial spectra": _spectra(before, after, teacher)} | self.inner(adapter, len(before))
-                found |= {f"{name}/{level.student}/{key}": one for key, one in shown.items()}
-        return found
+                all_shown |= {f"{name}/{level.student}/{key}": one for key, one in shown.items()}
+        return all_shown
 
     def run_adapter(
         self, adapter: nn.Module, x: Tensor, handed: Tensor | None
@@ -276,7 +284,7 @@ class LevelMethod(Method):
         return {}
 
     @abstractmethod
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """An adapter for each level, from deep to shallow.
 
         An adapter takes the student's map and what the deeper level handed on (None at the deepest), and returns a map
@@ -308,31 +316,32 @@ class LevelMethod(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """The distances of each teacher's levels, summed."""
-        found = {}
-        for name, own in self.levels.items():
+        terms = {}
+        for name, levels in self.levels.items():
             handed, total = None, student.logits.new_zeros(())
-            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True):
+            for level, adapter in zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 out, handed = adapter(level.map_of_student(student), handed)
                 if level.compared:
                     total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
-            found[f"map.{name}"] = total
-        return found
+            terms[f"map.{name}"] = total
+        return terms
 
 
 def _spectra(before: Tensor, after: Tensor, teacher: Tensor) -> Curve:
     """Amplitude by frequency of three maps, and how far the student's two are from the teacher's."""
     maps = {"student": before, "behind the adapter": after, "teacher": teacher}
     lines = {title: radial_spectrum(x).double().cpu().numpy() for title, x in maps.items()}  # (B, R) each
-    said = [
-        f"From the teacher’s: student {_apart(mine, theirs)}, behind the adapter {_apart(made, theirs)}."
-        for mine, made, theirs in zip(*lines.values(), strict=True)
+    captions = [
+        f"From the teacher’s: student {_apart(of_student, of_teacher)}, "
+        f"behind the adapter {_apart(of_adapter, of_teacher)}."
+        for of_student, of_adapter, of_teacher in zip(*lines.values(), strict=True)
     ]
-    return Curve("radial spectra", lines, Axis("share of Nyquist", (0.0, 1.0)), "amplitude", said)
+    return Curve("radial spectra", lines, Axis("share of Nyquist", (0.0, 1.0)), "amplitude", captions)
 
 
-def _apart(mine: FloatArray, teacher: FloatArray) -> str:
+def _apart(spectrum: FloatArray, teacher: FloatArray) -> str:
     """The distance between two spectra (R,): the root mean square difference, relative to the teacher's."""
-    difference = np.interp(np.linspace(0, 1, len(teacher)), np.linspace(0, 1, len(mine)), mine) - teacher
+    difference = np.interp(np.linspace(0, 1, len(teacher)), np.linspace(0, 1, len(spectrum)), spectrum) - teacher
     return f"{np.sqrt(np.mean(difference**2)) / max(float(np.sqrt(np.mean(teacher**2))), 1e-12):.0%}"
 
 

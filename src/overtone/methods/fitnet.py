@@ -43,13 +43,13 @@ class FitNet(LevelMethod):
     @classmethod
     def find(cls, config: LevelsConfig, student: Spec, teacher: Spec, name: str) -> list[Level]:
         """The second, the hint of the published code, unless ``stages`` or ``pairs`` name others."""
-        found = super().find(config, student, teacher, name)
-        return found if config.stages is not None or config.pairs is not None else [found[min(1, len(found) - 1)]]
+        levels = super().find(config, student, teacher, name)
+        return levels if config.stages is not None or config.pairs is not None else [levels[min(1, len(levels) - 1)]]
 
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; nothing is handed on."""
         assert isinstance(config, FitNetConfig)
-        return nn.ModuleList(_Regressor(level, config.published or not has_point(level.teacher)) for level in own)
+        return nn.ModuleList(_Regressor(level, config.published or not has_point(level.teacher)) for level in levels)
 
 
 class _Regressor(nn.Module):

@@ -143,18 +143,18 @@ def _is_deaf(config: FrequencyConfig, size: tuple[int, ...]) -> bool:
     return not bool(high_pass(frequencies, config.shape, config.radius).any())
 
 
-def check_filters(config: FrequencyConfig, own: list[Level]) -> None:
+def check_filters(config: FrequencyConfig, levels: list[Level]) -> None:
     """Count the parameters that the filters of a teacher's levels will have, before any is made.
 
     Raises:
         InputError: for more than ``max_parameters``, with the forms that fit; for settings that do not fit a level.
     """
-    own = [level for level in own if level.compared]
-    count = 0 if config.branches == "local" else _filter_parameters(config, own)
+    levels = [level for level in levels if level.compared]
+    count = 0 if config.branches == "local" else _filter_parameters(config, levels)
     if count <= config.max_parameters:
         return
-    fitting = {} if config.published else _fitting_forms(config, own)
-    forms = " or ".join(f"{form} ({held:,})" for form, held in fitting.items())
+    fitting = {} if config.published else _fitting_forms(config, levels)
+    forms = " or ".join(f"{form} ({parameters:,})" for form, parameters in fitting.items())
     raise InputError(
         f"its filters of form {config.form} would have {count:,} parameters, {in_units(BYTES * count)} in "
         f"training with their gradients and momentum in float32; max_parameters allows {config.max_parameters:,}. Use "
@@ -162,11 +162,11 @@ def check_filters(config: FrequencyConfig, own: list[Level]) -> None:
     )
 
 
-def _filter_parameters(config: FrequencyConfig, own: list[Level], form: str | None = None) -> int:
+def _filter_parameters(config: FrequencyConfig, levels: list[Level], form: str | None = None) -> int:
     """Parameters of the filters of all levels; of another form than the config's where one is given."""
     settings = {**config.filter_settings(), **({"form": form} if form else {})}
     total = 0
-    for level in own:
+    for level in levels:
         channels, (out_channels, *size) = level.student_shape[0], level.teacher_shape
         try:
             total += parameter_count(channels, out_channels, size, **settings)
@@ -175,15 +175,15 @@ def _filter_parameters(config: FrequencyConfig, own: list[Level], form: str | No
     return total
 
 
-def _fitting_forms(config: FrequencyConfig, own: list[Level]) -> dict[str, int]:
+def _fitting_forms(config: FrequencyConfig, levels: list[Level]) -> dict[str, int]:
     """Smaller forms that ``max_parameters`` allows, with their parameters: the largest low rank, and depthwise."""
-    of_rank_1 = _filter_parameters(config, own, "low_rank:1")
-    channels = (n for level in own for n in (level.student_shape[0], level.teacher_shape[0]))
+    of_rank_1 = _filter_parameters(config, levels, "low_rank:1")
+    channels = (n for level in levels for n in (level.student_shape[0], level.teacher_shape[0]))
     largest = min(*channels, config.max_parameters // of_rank_1)
     rank = 1 << largest.bit_length() >> 1  # the largest power of two up to it; 0 for 0
-    found = {f"low_rank:{rank}": rank * of_rank_1} if rank else {}
-    depthwise = _filter_parameters(config, own, "depthwise")
-    return {**found, "depthwise": depthwise} if depthwise <= config.max_parameters else found
+    forms = {f"low_rank:{rank}": rank * of_rank_1} if rank else {}
+    depthwise = _filter_parameters(config, levels, "depthwise")
+    return {**forms, "depthwise": depthwise} if depthwise <= config.max_parameters else forms
 
 
 class FrequencyMethod(LevelMethod):
@@ -197,23 +197,23 @@ class FrequencyMethod(LevelMethod):
 
     def doubts(self, teachers: Mapping[str, Output]) -> tuple[str, ...]:
         """Maps with negative values, which heads that end in a ReLU cannot reach."""
-        found = []
-        for name, own in self.levels.items():
+        doubts = []
+        for name, levels in self.levels.items():
             shares = {
                 level.teacher: float((level.map_of_teacher(teachers[name]) < 0).float().mean())
-                for level, adapter in reversed(list(zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True)))
+                for level, adapter in reversed(list(zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True)))
                 if level.compared and isinstance(cast(Head, adapter.head).relu, nn.ReLU)
             }
             shares = {stage: share for stage, share in shares.items() if share > NEGATIVE}
             if shares:
                 one = len(shares) == 1
                 percent = ", ".join(f"{100 * share:.0f}" for share in shares.values())
-                found.append(
+                doubts.append(
                     f"{', '.join(shares)} of teacher {name} {'is' if one else 'are'} negative in {percent} % of "
                     f"{'its' if one else 'their'} values, which the last ReLU of {self.NAME} cannot reach; use "
                     "final_relu: false"
                 )
-        return tuple(found)
+        return tuple(doubts)
 
     def scalars(self) -> dict[str, Scalar]:
         """How much the global and the local branch count: ``TEACHER/STAGE/g1`` and ``g2``."""
@@ -231,8 +231,8 @@ class FrequencyMethod(LevelMethod):
         """Also what goes into frequency attention and what comes out of it."""
         inside: dict[str, Tensor] = {}
 
-        def keep(module: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
-            inside.update({"into frequency attention": given[0], "out of frequency attention": out})
+        def keep(module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+            inside.update({"into frequency attention": args[0], "out of frequency attention": out})
 
         head = getattr(adapter, "head", None)  # a level that is not compared has none
         if head is None:
@@ -253,8 +253,8 @@ class FrequencyMethod(LevelMethod):
         """Every level's frequency attention, by ``TEACHER/STAGE``, from deep to shallow."""
         return [
             (f"{name}/{level.student}", cast(Head, adapter.head).frequency_attention)
-            for name, own in self.levels.items()
-            for level, adapter in zip(own, cast(nn.ModuleList, self.adapters[name]), strict=True)
+            for name, levels in self.levels.items()
+            for level, adapter in zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True)
             if level.compared
         ]
 
@@ -272,13 +272,13 @@ def _filter(learned: Tensor, mask: Tensor) -> Shown:
         count = learned.shape[1]
         first = -2 * (count // 2) / count
         lines = {"mean magnitude": learned, "mask": mask * learned.max()}
-        said = "The mask’s 0 to 1 is drawn as 0 to the largest magnitude."
-        return Curve(title, lines, Axis(nyquist, (first, first + 2 - 2 / count)), "magnitude", said, ("mask",))
+        caption = "The mask’s 0 to 1 is drawn as 0 to the largest magnitude."
+        return Curve(title, lines, Axis(nyquist, (first, first + 2 - 2 / count)), "magnitude", caption, ("mask",))
     edges = [-(2 * (n // 2) + 1) / n for n in learned.shape[1:]]  # a bin reaches half its width beyond its frequency
     y, x = (Axis(nyquist, (edge, edge + 2)) for edge in edges)
     open_ = bool((mask >= 0.5).all())
-    said = "The mask lets every frequency pass." if open_ else "The line is the mask’s edge, where half passes."
-    return Heatmap(title, learned, x, y, UNIT, said, area=mask)
+    caption = "The mask lets every frequency pass." if open_ else "The line is the mask’s edge, where half passes."
+    return Heatmap(title, learned, x, y, UNIT, caption, area=mask)
 
 
 def make_local_attention(channels: int, dims: int, stage: str) -> LocalAttention:

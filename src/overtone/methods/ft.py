@@ -64,8 +64,8 @@ class FT(Method):
         super().__init__(config, student, teachers, data)
         assert isinstance(config, FTConfig)
         ((self.teacher, spec),) = teachers.items()
-        for who, own in (("the student", student), (f"teacher {self.teacher!r}", spec)):
-            if not _last(own):
+        for who, checked in (("the student", student), (f"teacher {self.teacher!r}", spec)):
+            if not _last(checked):
                 raise InputError(
                     f"ft: {who} has no feature maps (no stage was found in it); methods on logits need none"
                 )
@@ -85,10 +85,10 @@ class FT(Method):
     ) -> dict[str, Tensor]:
         """Both terms; their weights decide which counts."""
         encode, decode = self.paraphraser
-        given = teachers[self.teacher].stages[self.theirs]  # (B, c, ...)
-        factors = encode(given)  # (B, k, ...)
+        teacher_map = teachers[self.teacher].stages[self.theirs]  # (B, c, ...)
+        factors = encode(teacher_map)  # (B, k, ...)
         return {
-            "paraphrase": F.mse_loss(decode(factors), given),
+            "paraphrase": F.mse_loss(decode(factors), teacher_map),
             "factor": factor_distance(self.translator(student.stages[self.mine]), factors.detach()),
         }
 
@@ -106,8 +106,8 @@ def factor_distance(student: Tensor, teacher: Tensor) -> Tensor:
         A scalar from 0 on.
     """
     fewer = torch.Size(min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
-    mine, theirs = (F.normalize(to_grid(x, fewer).flatten(1), dim=1) for x in (student, teacher))
-    return F.l1_loss(mine, theirs)
+    f, g = (F.normalize(to_grid(x, fewer).flatten(1), dim=1) for x in (student, teacher))
+    return F.l1_loss(f, g)
 
 
 def _layers(conv: type[nn.Module], inputs: int, first: int, outputs: int) -> nn.Sequential:

@@ -40,9 +40,9 @@ class FusedConfig(MultiTeacherConfig):
         """Of one's own fusion, a hash of its module's source, so that changing it makes new cells."""
         if ":" not in self.fusion:
             return ""
-        made = import_object(self.fusion, "fusion")
+        fusion = import_object(self.fusion, "fusion")
         try:
-            source = inspect.getsource(inspect.getmodule(made) or made)
+            source = inspect.getsource(inspect.getmodule(fusion) or fusion)
         except (OSError, TypeError):  # written in C, or at a prompt
             source = self.fusion
         return hashlib.sha256(source.encode()).hexdigest()[:16]
@@ -58,8 +58,8 @@ class FusedConfig(MultiTeacherConfig):
         if ":" not in self.fusion:
             known = [*FUSIONS, "package.module:Class"]
             raise InputError(f"fused: unknown fusion {self.fusion!r}; {nearest(self.fusion, known)}")
-        made: Any = import_object(self.fusion, "fusion")
-        return made() if isinstance(made, type) else made
+        fusion: Any = import_object(self.fusion, "fusion")
+        return fusion() if isinstance(fusion, type) else fusion
 
 
 class Fused(MultiTeacherKD):

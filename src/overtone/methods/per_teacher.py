@@ -48,8 +48,8 @@ class PerTeacher(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """Every part of every teacher."""
-        found = {}
+        terms = {}
         for name, teacher in teachers.items():
             parts = self.compare(name, getattr(student, self._field()), getattr(teacher, self._field()), batch.target)
-            found.update({f"{part}.{name}": value for part, value in zip(self.PARTS, parts, strict=True)})
-        return {term: found[term] for term in self.terms}
+            terms.update({f"{part}.{name}": value for part, value in zip(self.PARTS, parts, strict=True)})
+        return {term: terms[term] for term in self.terms}

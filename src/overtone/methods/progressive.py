@@ -81,11 +81,11 @@ class Progressive(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """Every term; weights decide which of them count."""
-        found = {}
+        terms = {}
         for key, project in self.maps.items():
             part, name = key.split(":", 1)
-            mine = student.embedding if part == "shared" else student.branches[part].embedding
-            theirs = teachers[name].embedding
-            assert theirs is not None
-            found[f"{part}.{name}"] = F.mse_loss(project(mine), theirs)
-        return found
+            student_embedding = student.embedding if part == "shared" else student.branches[part].embedding
+            teacher_embedding = teachers[name].embedding
+            assert teacher_embedding is not None
+            terms[f"{part}.{name}"] = F.mse_loss(project(student_embedding), teacher_embedding)
+        return terms

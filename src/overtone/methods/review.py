@@ -36,12 +36,12 @@ class Review(LevelMethod):
     TEACHER_AT: ClassVar[Point | None] = "before"
     Config: ClassVar[type[MethodConfig]] = ReviewConfig
 
-    def make(self, config: LevelsConfig, own: list[Level]) -> nn.ModuleList:
+    def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """See :class:`LevelMethod`; what is handed on is the fused map, of one width at all levels."""
-        width = min(WIDEST, own[0].student_shape[0])
+        width = min(WIDEST, levels[0].student_shape[0])
         return nn.ModuleList(
             AttentionFusion(level.student_shape[0], width, level.teacher_shape[0], level.teacher_shape[1:], number > 0)
-            for number, level in enumerate(own)
+            for number, level in enumerate(levels)
         )
 
 

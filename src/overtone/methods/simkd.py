@@ -59,16 +59,16 @@ class SimKD(Method):
         """
         assert isinstance(config, SimKDConfig)
         ((name, teacher),) = teachers.items()
-        theirs = specs[name]
-        if spec.branches or theirs.branches:
+        teacher_spec = specs[name]
+        if spec.branches or teacher_spec.branches:
             raise InputError(
                 "simkd: a student or teacher of two branches has no last map of its own; name one of one view"
             )
-        for who, model, own in (("the student", student, spec), (f"teacher {name!r}", teacher, theirs)):
-            if not isinstance(model, Staged) or not own.has_head or "final" not in own.stages:
+        for who, model, model_spec in (("the student", student, spec), (f"teacher {name!r}", teacher, teacher_spec)):
+            if not isinstance(model, Staged) or not model_spec.has_head or "final" not in model_spec.stages:
                 raise InputError(f"simkd: {who} must be a built-in model, whose last map and head are known")
-        check_positions("simkd", name, theirs, spec)
-        final = theirs.stages["final"]
+        check_positions("simkd", name, teacher_spec, spec)
+        final = teacher_spec.stages["final"]
         assert isinstance(teacher, Staged)
         settings = ReheadedSettings(
             channels=final.channels,
@@ -77,10 +77,10 @@ class SimKD(Method):
             pool="average" if teacher.attend is None else "attention",
         )
         try:
-            made = Reheaded(student, spec.classes, settings).take_head(teacher)
+            reheaded = Reheaded(student, spec.classes, settings).take_head(teacher)
         except InputError as error:
             raise InputError(f"simkd: the student or teacher {name!r} cannot be used: {error}") from error
-        return made.to(next(student.parameters()))
+        return reheaded.to(next(student.parameters()))
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -91,5 +91,5 @@ class SimKD(Method):
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
         """The term ``map``."""
-        mine = student.stages["final"]  # (B, c, ...), behind the projector
-        return {"map": F.mse_loss(mine, to_grid(teachers[self.teacher].stages["final"], mine.shape[2:]))}
+        projected = student.stages["final"]  # (B, c, ...), behind the projector
+        return {"map": F.mse_loss(projected, to_grid(teachers[self.teacher].stages["final"], projected.shape[2:]))}

@@ -50,27 +50,30 @@ class SP(Method):
     @classmethod
     def _pairs(cls, config: SPConfig, student: Spec, teachers: Mapping[str, Spec]) -> dict[str, list[tuple[str, str]]]:
         deepest = config.stages == "last" and config.pairs is None
-        found = {
+        by_teacher = {
             name: pair_stages(student, spec, _deepest(student, spec) if deepest else config.pairs, name)
             for name, spec in teachers.items()
         }
         images = student.dims == 2
 
-        def mine(stage: str) -> str:
+        def student_stage(stage: str) -> str:
             return read_at(student, stage, config.student_at, published_point(student, stage, images), "student")
 
-        def theirs(spec: Spec, stage: str) -> str:
+        def teacher_stage(spec: Spec, stage: str) -> str:
             return read_at(spec, stage, config.teacher_at, published_point(spec, stage, images), "teacher")
 
-        return {name: [(mine(s), theirs(teachers[name], t)) for s, t in pairs] for name, pairs in found.items()}
+        return {
+            name: [(student_stage(s), teacher_stage(teachers[name], t)) for s, t in pairs]
+            for name, pairs in by_teacher.items()
+        }
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """The paired stages."""
         assert isinstance(config, SPConfig)
         pairs = cls._pairs(config, student, teachers)
-        mine = frozenset(s for found in pairs.values() for s, _ in found)
-        return Needs(mine, {name: frozenset(t for _, t in found) for name, found in pairs.items()})
+        stages = frozenset(s for paired in pairs.values() for s, _ in paired)
+        return Needs(stages, {name: frozenset(t for _, t in paired) for name, paired in pairs.items()})
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
@@ -101,13 +104,13 @@ class SP(Method):
             return {"gram": torch.stack(losses).mean()}
         return {
             f"gram.{name}": torch.stack(
-                [similarity_preserving(student.stages[s], teachers[name].stages[t]) for s, t in found]
+                [similarity_preserving(student.stages[s], teachers[name].stages[t]) for s, t in paired]
             ).mean()
-            for name, found in self.pairs.items()
+            for name, paired in self.pairs.items()
         }
 
 
 def _deepest(student: Spec, teacher: Spec) -> dict[str, str] | None:
     """The deepest stages of both, however many there are; None where one has none."""
-    mine, theirs = student.depth_stages(), teacher.depth_stages()
-    return {mine[-1]: theirs[-1]} if mine and theirs else None
+    student_stages, teacher_stages = student.depth_stages(), teacher.depth_stages()
+    return {student_stages[-1]: teacher_stages[-1]} if student_stages and teacher_stages else None

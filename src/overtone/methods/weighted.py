@@ -68,5 +68,5 @@ class Weighted(MultiTeacherKD):
         """As published: of sharpened logits at T = 1, times the T² of the temperature that it does not use."""
         if not self.published:
             return super().divergence(student, teachers, weights)
-        mine, theirs = (self.SHARPENED * unit_deviation(z) for z in (student, teachers))
-        return self.temperature**2 * average_kd(mine, theirs, weights, 1.0, self.average)
+        z_s, z_t = (self.SHARPENED * unit_deviation(z) for z in (student, teachers))
+        return self.temperature**2 * average_kd(z_s, z_t, weights, 1.0, self.average)

@@ -204,13 +204,13 @@ def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options:
             f"model {name!r} sees a signal view and an image view, in this order (view: [signal, gaf]); got inputs of "
             f"{' and '.join(map(str, shapes))}"
         )
-    own = options.model_copy(update={"modality_dropout": 0.0})
+    branch_options = options.model_copy(update={"modality_dropout": 0.0})
     parts = branch_names(name)
     for part in parts:
         if ":" in part:
             raise InputError(f"model {name!r}: branches are built-in models, got {part!r}")
     try:
-        branches = [build(part, shape, classes, own) for part, shape in zip(parts, shapes, strict=True)]
+        branches = [build(part, shape, classes, branch_options) for part, shape in zip(parts, shapes, strict=True)]
     except InputError as error:
         raise InputError(
             f"{error} (as a branch of {name!r}; two_branch-SIGNAL+IMAGE gives each branch a model of its own, such as "

@@ -85,23 +85,23 @@ def _from_library(
             f"model {library}:{name}: {library} has no model {name!r}"
             + (f"; did you mean {near!r}?" if near else f" in its list of {len(known)}")
         )
-    given = {"num_classes": classes, **arguments}
+    keywords = {"num_classes": classes, **arguments}
     try:
         if library == "timm":
             config = package.get_pretrained_cfg(name)
             if config is not None and config.fixed_input_size:
-                given.setdefault("img_size", tuple(input_shape[1:]))
-            made: nn.Module = package.create_model(name, pretrained=False, in_chans=input_shape[0], **given)
-            return made
+                keywords.setdefault("img_size", tuple(input_shape[1:]))
+            network: nn.Module = package.create_model(name, pretrained=False, in_chans=input_shape[0], **keywords)
+            return network
         builder = package.models.get_model_builder(name)
         # Left out, the backbones of models for detection and segmentation would be fetched with their weights.
         nothing = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
-        model: nn.Module = builder(**nothing, **given)
+        model: nn.Module = builder(**nothing, **keywords)
     except InputError:
         raise
     except Exception as error:  # libraries raise anything for arguments that do not fit
-        said = ", ".join(f"{key}={value}" for key, value in given.items())
-        raise InputError(f"model {library}:{name} cannot be made with {said}: {error}") from error
+        listed = ", ".join(f"{key}={value}" for key, value in keywords.items())
+        raise InputError(f"model {library}:{name} cannot be made with {listed}: {error}") from error
     _first_convolution(model, input_shape[0], f"{library}:{name}")
     return model
 
@@ -142,13 +142,13 @@ def _from_class(name: str, input_shape: Sequence[int], classes: int, arguments: 
         names = list(inspect.signature(kind).parameters)
     except (TypeError, ValueError):
         names = []
-    given: dict[str, Any] = {n: input_shape[0] for n in names if n in CHANNELS}
-    given.update({n: classes for n in names if n in CLASSES})
-    given.update({n: tuple(input_shape) for n in names if n == "input_shape"})
+    keywords: dict[str, Any] = {n: input_shape[0] for n in names if n in CHANNELS}
+    keywords.update({n: classes for n in names if n in CLASSES})
+    keywords.update({n: tuple(input_shape) for n in names if n == "input_shape"})
     try:
-        model = kind(**given, **arguments) if given else kind(input_shape[0], classes, **arguments)
+        model = kind(**keywords, **arguments) if keywords else kind(input_shape[0], classes, **arguments)
     except Exception as error:
-        called = ", ".join(f"{n}={v}" for n, v in given.items()) or f"{input_shape[0]}, {classes}"
+        called = ", ".join(f"{n}={v}" for n, v in keywords.items()) or f"{input_shape[0]}, {classes}"
         raise InputError(f"model {name!r}: {name.partition(':')[2]}({called}) fails: {told(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} must give a torch module, got {type(model).__name__}")

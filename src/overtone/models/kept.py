@@ -115,9 +115,9 @@ class Reheaded(Keeping):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Every stage of the model, and its last map as the other head sees it."""
         maps = self.model.features(x)
-        own = maps.pop("final")
-        fewer = [min(have, want) for have, want in zip(own.shape[2:], self.settings.size, strict=True)]
-        maps["final"] = self.projector(to_grid(own, fewer))
+        final = maps.pop("final")
+        fewer = [min(have, want) for have, want in zip(final.shape[2:], self.settings.size, strict=True)]
+        maps["final"] = self.projector(to_grid(final, fewer))
         maps["embedding"] = self.pool(maps["final"])
         return maps
 

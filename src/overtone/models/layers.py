@@ -35,8 +35,8 @@ class CrossAttention(nn.Module):
             for layer, x in ((self.query, asking), (self.key, asked), (self.value, asked))
         )
         weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(3)  # (B, heads, P, Q)
-        found = (weights @ v).transpose(1, 2).flatten(2)  # (B, P, d)
-        return self.out(found), weights.mean(1)
+        attended = (weights @ v).transpose(1, 2).flatten(2)  # (B, P, d)
+        return self.out(attended), weights.mean(1)
 
 
 class OverTime(nn.Module):

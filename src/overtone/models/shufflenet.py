@@ -42,12 +42,12 @@ class _V1Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, dims: int) -> None:
         super().__init__()
-        made = outputs - inputs if stride == 2 else outputs
-        inner = made // 4  # as the code of the literature has it; the paper takes a quarter of all outputs
+        width = outputs - inputs if stride == 2 else outputs
+        inner = width // 4  # as the code of the literature has it; the paper takes a quarter of all outputs
         self.groups = 1 if inputs == STEM else V1_GROUPS
         self.first = _pointwise(inputs, inner, dims, self.groups)
         self.middle = _depthwise(inner, stride, dims)
-        self.last = _pointwise(inner, made, dims, V1_GROUPS, relu=False)
+        self.last = _pointwise(inner, width, dims, V1_GROUPS, relu=False)
         self.beside = AVERAGE_POOL[dims](3, stride=2, padding=1) if stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:

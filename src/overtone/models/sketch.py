@@ -40,17 +40,17 @@ def sketching(tensors: int, values: int, computed: bool = False) -> Iterator[Non
     """
     here, counts = threading.get_ident(), {"parts": 0, "values": 0}
 
-    def count(_: nn.Module, name: str, held: Any) -> Any:
+    def count(_: nn.Module, name: str, part: Any) -> Any:
         if threading.get_ident() != here:  # another thread builds a model of its own
             return None
         counts["parts"] += 1
-        counts["values"] += held.numel() if isinstance(held, Tensor) else 0
+        counts["values"] += part.numel() if isinstance(part, Tensor) else 0
         if counts["parts"] > REGISTERED * tensors + PARTS:
             raise TooLargeError(f"its model has more parts than the file's {tensors} tensors can fill")
         if counts["values"] > TIMES * values + VALUES:
             raise TooLargeError(f"its model has more parameters than the {values} values of the file")
-        if computed and isinstance(held, nn.Parameter):
-            return nn.Parameter(held.to("meta"), requires_grad=held.requires_grad)
+        if computed and isinstance(part, nn.Parameter):
+            return nn.Parameter(part.to("meta"), requires_grad=part.requires_grad)
         return None
 
     removers = [

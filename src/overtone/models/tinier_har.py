@@ -74,8 +74,8 @@ class TinierHAR(Staged):
         """Every stage."""
         maps: dict[str, Tensor] = {}
         for name, blocks in (("stem", self.stem), ("stage1", self.widen), ("stage2", self.blocks)):
-            made = blocks(apart(x, self.channels))  # (B C, W, T / 2), later (B C, 2 W, T / 4)
-            x = maps[name] = together(made, self.channels)
+            out = blocks(apart(x, self.channels))  # (B C, W, T / 2), later (B C, 2 W, T / 4)
+            x = maps[name] = together(out, self.channels)
         maps["stage3"] = maps["final"] = self.recurrent(x)  # (B, 4 W, T / 4)
         maps["embedding"] = self.pool(maps["final"])
         return maps

@@ -52,7 +52,7 @@ class TwoBranch(Tapped):
         widths = [size[0] for size in maps]
         self.positions = [size[1:].numel() for size in maps]
         width = max(HEADS, min(widths) // HEADS * HEADS)
-        self.tokens = nn.ModuleList([nn.Linear(own, width) for own in widths])
+        self.tokens = nn.ModuleList([nn.Linear(channels, width) for channels in widths])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in widths])
         self.ask = nn.ModuleList([CrossAttention(width) for _ in widths])
         # Only where they are trained: distributed training refuses parameters without a gradient.
@@ -66,14 +66,14 @@ class TwoBranch(Tapped):
             ValueError: for a missing input of a model without modality dropout, or two missing.
         """
         branches = {
-            name: branch.output(given)
-            for name, branch, given in zip(self.BRANCHES, (self.signal, self.image), x, strict=True)
-            if given is not None
+            name: branch.output(part)
+            for name, branch, part in zip(self.BRANCHES, (self.signal, self.image), x, strict=True)
+            if part is not None
         }
         if len(branches) < (1 if self.absent else 2):
-            given = " and ".join(branches) or "neither"
+            names = " and ".join(branches) or "neither"
             raise ValueError(
-                f"this two-branch model needs a signal {'or' if self.absent else 'and'} an image, got {given}"
+                f"this two-branch model needs a signal {'or' if self.absent else 'and'} an image, got {names}"
                 + ("" if self.absent else "; one may be missing after training with modality_dropout")
             )
         batch = len(next(iter(branches.values())).logits)
@@ -84,12 +84,12 @@ class TwoBranch(Tapped):
                 tokens.append(self.absent[number].repeat(batch, self.positions[number], 1))
                 continue
             final = branches[name].stages["final"].flatten(2).transpose(1, 2)  # (B, P, c)
-            own = self.norms[number](self.tokens[number](final))  # (B, P, d)
+            embedded = self.norms[number](self.tokens[number](final))  # (B, P, d)
             if missing is not None:
-                own = torch.where(missing[number], self.absent[number].to(own.dtype), own)
-            tokens.append(own)
+                embedded = torch.where(missing[number], self.absent[number].to(embedded.dtype), embedded)
+            tokens.append(embedded)
         (signal, to_image), (image, to_signal) = self.ask[0](*tokens), self.ask[1](tokens[1], tokens[0])
-        pooled = [(own + found).mean(1) for own, found in zip(tokens, (signal, image), strict=True)]
+        pooled = [(embedded + attended).mean(1) for embedded, attended in zip(tokens, (signal, image), strict=True)]
         fused = torch.cat(pooled, 1)  # (B, 2 d)
         # Rows of either direction sum to 1; over all pairs, each direction then sums to 1 and so does their mean.
         attention = (to_image / to_image.shape[1] + (to_signal / to_signal.shape[1]).transpose(1, 2)) / 2

@@ -68,8 +68,8 @@ def validation_message(error: ValidationError, model: type[BaseModel], where: st
         where: what comes first, such as the recipe's file.
         also: keys that are known at the top besides the model's own.
     """
-    found = [_located(problem, model) for problem in error.errors()]
-    lines = [_line(problem, model, also) for problem in _without_alternatives(found, 0, model)]
+    problems = [_located(problem, model) for problem in error.errors()]
+    lines = [_line(problem, model, also) for problem in _without_alternatives(problems, 0, model)]
     unique = list(dict.fromkeys(lines))
     if len(unique) == 1:
         return f"{where}: {unique[0]}"
@@ -158,12 +158,12 @@ def _without_alternatives(problems: list[_Problem], depth: int, model: type[Base
             kept += group
             continue
         inside = [problem for problem in group if len(problem.place) > len(key)]
-        own = [problem for problem in group if problem.kind in OWN or problem.kind == "too_short"]
+        here = [problem for problem in group if problem.kind in OWN or problem.kind == "too_short"]
         if inside:
             tag = inside[0].unions[depth][1]
             kept += _without_alternatives([p for p in inside if p.unions[depth][1] == tag], depth + 1, model)
-        elif own:
-            kept.append(own[0])
+        elif here:
+            kept.append(here[0])
         else:
             first = group[0]
             kept.append(_Problem(first.kind, first.message, first.received, first.context, key, (), _at(model, key)))
@@ -174,8 +174,8 @@ def _at(model: type[BaseModel], place: Sequence[str]) -> Any:
     """The annotation of a place."""
     at: Any = model
     for part in place:
-        found = [_step(option, part) for option in alternatives(at)]
-        at = next((step for step in found if step is not None), None)
+        steps = [_step(option, part) for option in alternatives(at)]
+        at = next((step for step in steps if step is not None), None)
     return at
 
 
@@ -207,10 +207,10 @@ def alternatives(annotation: Any) -> list[Any]:
     kind, metadata = _bare(annotation), _metadata(annotation)
     if get_origin(kind) not in (Union, UnionType):
         return [annotation]
-    found = [option for option in get_args(kind) if option is not type(None)]
-    if len(found) == 1 and metadata:  # `list[str] | None` with bounds: they are the list's
-        return alternatives(_annotated(found[0], metadata))
-    return [inner for option in found for inner in alternatives(option)]
+    options = [option for option in get_args(kind) if option is not type(None)]
+    if len(options) == 1 and metadata:  # `list[str] | None` with bounds: they are the list's
+        return alternatives(_annotated(options[0], metadata))
+    return [inner for option in options for inner in alternatives(option)]
 
 
 def allows_switch(annotation: Any) -> bool:
@@ -231,8 +231,8 @@ def _bare(annotation: Any) -> Any:
 def _metadata(annotation: Any) -> list[Any]:
     if get_origin(annotation) is not Annotated:
         return []
-    inner, *own = get_args(annotation)
-    flat = [part for each in own for part in (each.metadata if isinstance(each, FieldInfo) else [each])]
+    inner, *extras = get_args(annotation)
+    flat = [part for each in extras for part in (each.metadata if isinstance(each, FieldInfo) else [each])]
     return [*_metadata(inner), *flat]
 
 
@@ -250,9 +250,9 @@ def _fields(annotation: Any) -> list[str]:
 
 def _allowed(annotation: Any) -> str:
     """What an annotation allows, in words; nothing where there are none for it."""
-    said = [each.words for each in _metadata(annotation) if isinstance(each, Said)]
-    if said:
-        return said[-1]
+    words = [each.words for each in _metadata(annotation) if isinstance(each, Said)]
+    if words:
+        return words[-1]
     options = alternatives(annotation)
     texts = list(dict.fromkeys(_words(option) for option in options))
     if not options or "" in texts:
@@ -263,9 +263,9 @@ def _allowed(annotation: Any) -> str:
 
 def _words(annotation: Any) -> str:
     kind, metadata = _bare(annotation), _metadata(annotation)
-    said = [each.words for each in metadata if isinstance(each, Said)]
-    if said:
-        return said[-1]
+    words = [each.words for each in metadata if isinstance(each, Said)]
+    if words:
+        return words[-1]
     if get_origin(kind) is Literal:
         values = [repr(value) for value in get_args(kind)]
         return " or ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
@@ -274,8 +274,8 @@ def _words(annotation: Any) -> str:
         return f"a list of {inner}" if inner else "a list"
     if get_origin(kind) is dict:
         value = _bare(get_args(kind)[-1])
-        held = isinstance(value, type) and issubclass(value, BaseModel)
-        return f"a mapping from names (NAME: {_shape(value) if held else '...'})"
+        is_model = isinstance(value, type) and issubclass(value, BaseModel)
+        return f"a mapping from names (NAME: {_shape(value) if is_model else '...'})"
     if isinstance(kind, type):
         if issubclass(kind, BaseModel):
             return f"a mapping such as {_shape(kind)}"
@@ -309,12 +309,12 @@ def _plural(annotation: Any) -> str:
 
 def _bounds(metadata: Sequence[Any]) -> str:
     """``of at least 1``, ``above 0``, ``from 0 to 1``."""
-    held = {name: getattr(each, name) for each in metadata for name in ("ge", "gt", "le", "lt") if hasattr(each, name)}
-    held = {name: bound for name, bound in held.items() if name != "le" or bound < FAR}
-    if "ge" in held and "le" in held:
-        return f" from {_number(held['ge'])} to {_number(held['le'])}"
-    low = f"of at least {_number(held['ge'])}" if "ge" in held else f"above {held['gt']:g}" if "gt" in held else ""
-    high = f"at most {_number(held['le'])}" if "le" in held else f"below {held['lt']:g}" if "lt" in held else ""
+    ends = {name: getattr(each, name) for each in metadata for name in ("ge", "gt", "le", "lt") if hasattr(each, name)}
+    ends = {name: bound for name, bound in ends.items() if name != "le" or bound < FAR}
+    if "ge" in ends and "le" in ends:
+        return f" from {_number(ends['ge'])} to {_number(ends['le'])}"
+    low = f"of at least {_number(ends['ge'])}" if "ge" in ends else f"above {ends['gt']:g}" if "gt" in ends else ""
+    high = f"at most {_number(ends['le'])}" if "le" in ends else f"below {ends['lt']:g}" if "lt" in ends else ""
     text = " and ".join(filter(None, [low, high]))
     return f" {text}" if text else ""
 

@@ -147,13 +147,13 @@ class View(BaseModel):
             ValueError: which says what is wrong.
         """
         for name, count in self.STATE.items():
-            held: Any = state.get(name)
-            numbers: list[Any] = list(held) if count > 1 and isinstance(held, (list, tuple)) else [held]
+            value: Any = state.get(name)
+            numbers: list[Any] = list(value) if count > 1 and isinstance(value, (list, tuple)) else [value]
             if len(numbers) != count or not all(map(_is_finite, numbers)):
                 raise ValueError(f"its state's {name} must be {count} finite number{'s' if count > 1 else ''}")
             rises = name.endswith("_range")
             if (rises and not numbers[0] < numbers[1]) or (name in ("scale", "std") and not numbers[0] > 0):
-                raise ValueError(f"its state's {name} must {'rise' if rises else 'be positive'}, got {held}")
+                raise ValueError(f"its state's {name} must {'rise' if rises else 'be positive'}, got {value}")
 
     def extents(self, state: State) -> list[list[float]]:
         """What an image's axes span, for the page: [left, right, bottom, top], once for all channels or one a channel.

@@ -41,10 +41,10 @@ class CustomView(View):
         Raises:
             ValueError: for what is no tuple of names.
         """
-        said = getattr(self._function(), "AXES", ())
-        if not isinstance(said, (tuple, list)) or not all(isinstance(name, str) for name in said):
-            raise ValueError(f'AXES of {self.function} must be a tuple of names, such as ("time",), got {said!r}')
-        return tuple(said)
+        axes = getattr(self._function(), "AXES", ())
+        if not isinstance(axes, (tuple, list)) or not all(isinstance(name, str) for name in axes):
+            raise ValueError(f'AXES of {self.function} must be a tuple of names, such as ("time",), got {axes!r}')
+        return tuple(axes)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
         """Only the function knows."""
@@ -81,5 +81,5 @@ class CustomView(View):
             source = inspect.getsource(self._function())
         except (OSError, TypeError):  # written in C, or at a prompt
             source = self.function
-        said = source + "".join(f"\n{name}" for name in self.axes)
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        text = source + "".join(f"\n{name}" for name in self.axes)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -232,15 +232,15 @@ class PersistenceImage(View):
         Raises:
             ValueError: for a state that :meth:`fit` cannot have given.
         """
-        held = [state.get(name) for name in self.STATE]
-        if not (isinstance(held[0], list) and held[0] and isinstance(held[0][0], list)):
+        values = [state.get(name) for name in self.STATE]
+        if not (isinstance(values[0], list) and values[0] and isinstance(values[0][0], list)):
             super().check_state(state, channels)
             return
-        each = [own for own in held if isinstance(own, list) and len(own) == channels]
-        if len(each) < len(held):
+        each = [entry for entry in values if isinstance(entry, list) and len(entry) == channels]
+        if len(each) < len(values):
             raise ValueError(f"its state must hold {', '.join(self.STATE)} for each of {channels} channels")
-        for own in zip(*each, strict=True):
-            super().check_state(dict(zip(self.STATE, own, strict=True)), channels)
+        for entry in zip(*each, strict=True):
+            super().check_state(dict(zip(self.STATE, entry, strict=True)), channels)
 
     def prepare(self, windows: Tensor) -> Tensor:
         """(N, C, T) -> diagrams (N, C, P, 2)."""
@@ -268,8 +268,8 @@ class PersistenceImage(View):
             return {"birth_range": _span(births[present], 0.0), "persistence_range": [0.0, longest], "scale": 1.0}
         of_channel = [(births[:, c][there], lifetimes[:, c][there]) for c, there in enumerate(present.unbind(1))]
         return {
-            "birth_range": [_span(own, BEYOND) for own, _ in of_channel],
-            "persistence_range": [[0.0, _quantile(own, 1 - BEYOND)] for _, own in of_channel],
+            "birth_range": [_span(values, BEYOND) for values, _ in of_channel],
+            "persistence_range": [[0.0, _quantile(values, 1 - BEYOND)] for _, values in of_channel],
             "scale": [1.0] * len(of_channel),
         }
 
