@@ -21,8 +21,8 @@ from overtone.sealed import DamagedError, read_npz
 from overtone.shown import Shown, from_file
 from overtone.student import load_student
 from overtone.study.build import example_numbers
+from overtone.study.cells import Plan
 from overtone.study.collect import TableRow, collect
-from overtone.study.plan import Plan
 from overtone.study.records import RowKind, StudyDescription, is_done, read_study
 from overtone.study.write import VISUALISATIONS
 from overtone.trust import Trust, named_in

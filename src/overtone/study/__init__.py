@@ -1,6 +1,7 @@
 """A study: cells planned from a recipe, executed, collected into a table."""
 
 from overtone.study.callbacks import StudyCallback
+from overtone.study.cells import Cell, Plan, Row
 from overtone.study.collect import (
     Estimate,
     TableRow,
@@ -11,7 +12,7 @@ from overtone.study.collect import (
 )
 from overtone.study.execute import claim, execute
 from overtone.study.inspect import OLD, damaged_cells
-from overtone.study.plan import Cell, Plan, Row, make_plan
+from overtone.study.plan import make_plan
 from overtone.study.records import CellResult, RowKind, StudyDescription, read_study
 from overtone.study.size import Size, large
 from overtone.study.workers import default_jobs

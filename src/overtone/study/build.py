@@ -22,7 +22,7 @@ from overtone.methods import keep
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
-from overtone.study.plan import Cell, Plan, data_info
+from overtone.study.cells import Cell, Plan, data_info
 from overtone.study.records import is_done, read_epochs, read_result
 from overtone.tap import Tap, probe
 from overtone.tasks import Metric, Task

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from overtone.engine import Callback
-from overtone.study.plan import Cell
+from overtone.study.cells import Cell
 from overtone.study.records import CellResult
 from overtone.types import Progress
 

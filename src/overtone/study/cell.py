@@ -11,8 +11,8 @@ import torch
 from overtone.disk import check_disk, own_folder
 from overtone.engine import Callback, Fitted, Job, evaluate, fit, parts_of
 from overtone.study.build import Built, CellInputs, build_cell
+from overtone.study.cells import Cell
 from overtone.study.fitted import run_baseline
-from overtone.study.plan import Cell
 from overtone.study.write import write_cell, write_visualisations
 from overtone.tasks import Predictions
 from overtone.teachers import TeacherMemory, memory_bytes

@@ -12,12 +12,12 @@ from overtone.baselines import Baseline
 from overtone.data.split import doubts
 from overtone.engine import make_accelerator
 from overtone.study.build import Built, StudyContext, build_cell
+from overtone.study.cells import Cell, Plan
 from overtone.study.cost import Cost, cost_of
 from overtone.study.doubts import row_warnings
 from overtone.study.estimate import kind_of, measure
 from overtone.study.fitted import check_baseline
 from overtone.study.gradients import RowCheck, check_row
-from overtone.study.plan import Cell, Plan
 from overtone.tap import macs, parameters, probe
 from overtone.types import Spec, names_of, shape_of_one
 

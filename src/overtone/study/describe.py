@@ -13,7 +13,7 @@ from overtone.files import write_npz
 from overtone.lookup import view_settings
 from overtone.sealed import DamagedError, read_npz
 from overtone.study.build import StudyContext
-from overtone.study.plan import Plan
+from overtone.study.cells import Plan
 from overtone.study.records import (
     FORMAT,
     CellDescription,

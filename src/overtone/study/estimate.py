@@ -9,7 +9,7 @@ import torch
 
 from overtone.models import build
 from overtone.study.build import Built, StudyContext, views_of
-from overtone.study.plan import Cell
+from overtone.study.cells import Cell
 from overtone.tap import macs, parameters
 from overtone.teachers import memory_bytes
 from overtone.types import Progress, Seen, names_of, shape_of

@@ -16,11 +16,11 @@ from overtone.errors import FitError, InputError, NotFiniteError
 from overtone.study.build import StudyContext, build_cell
 from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
+from overtone.study.cells import Cell, Plan
 from overtone.study.describe import describe, write_example
 from overtone.study.estimate import costs
 from overtone.study.fitted import check_baseline
 from overtone.study.inspect import mend, sweep
-from overtone.study.plan import Cell, Plan
 from overtone.study.records import STUDY, CellError, name_of_study, read_result, write_error, write_study
 from overtone.study.workers import Workers, message_of
 

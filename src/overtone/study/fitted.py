@@ -18,7 +18,7 @@ from overtone.engine.schedule import reseed
 from overtone.engine.scoring import EVAL_BATCH
 from overtone.errors import FitError, InputError, OvertoneError, told
 from overtone.study.build import CellInputs
-from overtone.study.plan import Cell
+from overtone.study.cells import Cell
 from overtone.study.write import Estimates, write_baseline
 from overtone.tasks import Array, Predictions
 

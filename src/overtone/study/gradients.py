@@ -15,8 +15,8 @@ from overtone.engine.schedule import reseed
 from overtone.errors import InputError
 from overtone.methods import Method
 from overtone.study.build import Built, StudyContext, views_of
+from overtone.study.cells import Cell
 from overtone.study.doubts import coupled
-from overtone.study.plan import Cell
 from overtone.tap import Tap, parameters
 from overtone.types import Batch, Input, Output, Progress
 

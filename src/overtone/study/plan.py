@@ -10,10 +10,9 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ValidationError
 
 from overtone import engine, models, tap
@@ -26,99 +25,20 @@ from overtone.methods import find as find_method
 from overtone.recipe import (
     ModelOptions,
     ModelSettings,
-    PhaseSettings,
     Recipe,
-    ReferenceSettings,
     TeacherSettings,
     TrainSettings,
     WeightSettings,
     validation_message,
 )
+from overtone.study.cells import Cell, Link, Plan, Row, data_info
 from overtone.study.preflight import check_augment, check_batch, check_data, check_mixed, check_weights
 from overtone.study.records import RowKind
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.tasks import Classification, named
-from overtone.types import DataInfo, Seen, names_of
+from overtone.types import names_of
 from overtone.views import VIEWS, View
 from overtone.weights import GivenWeights
-
-
-@dataclass(frozen=True)
-class Link:
-    """A teacher of a cell: which cell made it, and which of its weights are used."""
-
-    key: str
-    checkpoint: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run, a model whose weights are ``given``, or a ``baseline``, which is fitted without a gradient.
-
-    ``key`` hashes everything that decides its numbers.
-    """
-
-    key: str
-    title: str
-    fold: int
-    seed: int
-    view: Seen
-    model: str
-    options: ModelOptions
-    at: Mapping[str, str] | None
-    epochs: int
-    train: TrainSettings
-    methods: Mapping[str, MethodConfig]
-    weights: Mapping[str, WeightSettings]
-    teachers: Mapping[str, Link]
-    start: str | None
-    phases: tuple[PhaseSettings, ...] = ()
-    given: GivenWeights | None = None
-    baseline: Baseline | None = None
-
-    @property
-    def untrained(self) -> str | None:
-        """Why it has no epochs, in words; None of a training run."""
-        if self.baseline is not None:
-            return "fitted without a gradient"
-        return None if self.given is None else self.given.said
-
-    @property
-    def needs(self) -> list[str]:
-        """Keys of the cells that must be done before."""
-        return [link.key for link in self.teachers.values()] + ([self.start] if self.start else [])
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a method's, a part's of a two-branch student, a teacher's own, the ensemble, a baseline's.
-
-    ``cells`` maps (fold, seed) to the keys whose result it is; an ensemble has several keys. ``part`` of a row of kind
-    ``branch`` is what of the student it is about: ``signal``, or ``without image``.
-    """
-
-    id: str
-    kind: RowKind
-    label: str
-    teachers: tuple[str, ...]
-    student: str
-    checkpoints: tuple[str, ...] = ()
-    part: str = ""
-    reference: ReferenceSettings | None = None
-    cells: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A whole study, before anything runs."""
-
-    recipe: Recipe
-    windows: Windows
-    folds: Mapping[int, Fold]
-    views: Mapping[str, View]
-    cells: Mapping[str, Cell]
-    rows: tuple[Row, ...]
-    keep: Mapping[str, frozenset[int]]
 
 
 def make_plan(recipe: Recipe, windows: Windows) -> Plan:
@@ -132,13 +52,6 @@ def make_plan(recipe: Recipe, windows: Windows) -> Plan:
 
 TWIN = "warm-start twin"
 """Title of the student trained with labels only that another starts from, where no row is that already."""
-
-
-def data_info(windows: Windows, fold: Fold) -> DataInfo:
-    """What methods may know of a fold's training side; teachers' scores are to come, unless nothing can tell them."""
-    target = torch.from_numpy(windows.y[fold.train])
-    scores: dict[str, float] | None = {} if len(fold.val) else None
-    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate, scores)
 
 
 class _Planner:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from overtone.data import Windows, fold_numbers
 from overtone.recipe import Recipe
-from overtone.study.plan import Plan, make_plan
+from overtone.study.cells import Plan
+from overtone.study.plan import make_plan
 
 MANY_CELLS, MANY_STEPS = 10_000, 20_000_000
 """Beyond either, a study is looked at more closely; the largest that are shipped have 500 cells, or 6 million steps."""

@@ -26,7 +26,8 @@ from overtone.recipe import Recipe
 from overtone.study.build import StudyContext
 from overtone.study.callbacks import OneCell, StudyCallback
 from overtone.study.cell import run_cell
-from overtone.study.plan import Cell, make_plan
+from overtone.study.cells import Cell
+from overtone.study.plan import make_plan
 from overtone.types import Progress
 
 STEP_SECONDS = 0.2

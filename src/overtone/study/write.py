@@ -28,7 +28,7 @@ from overtone.sealed import digests
 from overtone.shown import Shown, to_file
 from overtone.student import Header, SeenView, branch_header, save_student
 from overtone.study.build import Built, CellInputs, views_of
-from overtone.study.plan import Cell
+from overtone.study.cells import Cell
 from overtone.study.predictions import FILE as PREDICTIONS
 from overtone.study.predictions import write_predictions
 from overtone.study.records import (
