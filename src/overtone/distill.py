@@ -8,10 +8,19 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from overtone.errors import InputError, OvertoneError, nearest
+from overtone.between import (
+    MethodName,
+    check_classes,
+    probed,
+    probed_student,
+    probed_teachers,
+    seen,
+    settings_of,
+    weights_of,
+)
+from overtone.errors import InputError, nearest
 from overtone.given import (
     Kinds,
     check_apart,
@@ -20,14 +29,11 @@ from overtone.given import (
     check_labels,
     check_names,
     check_views,
-    misfit,
     model_of,
     models_of,
     views_of,
 )
 from overtone.methods import (
-    METHODS,
-    PRESETS,
     Method,
     check_distillable,
     configure,
@@ -35,18 +41,13 @@ from overtone.methods import (
     find,
     keep,
     make,
-    said,
 )
-from overtone.recipe import WeightSettings, validation_message
-from overtone.tap import Tap, probe
+from overtone.recipe import WeightSettings
+from overtone.tap import Tap
 from overtone.tasks import Classification, Task
 from overtone.teachers import Teacher
-from overtone.trial import rehearse, squashed
-from overtone.types import Batch, DataInfo, Output, Progress, Seen, Spec, Step, described, names_of, tensors_in
-from overtone.views import VIEWS
-
-MethodName = str | type[Method]
-"""A built-in method's name, ``package.module:Class``, or a class of one's own."""
+from overtone.trial import squashed
+from overtone.types import Batch, DataInfo, Output, Progress, Seen, Step, described, names_of
 
 Views = Tensor | Mapping[str, Tensor]
 """A batch of inputs, or several views of it by name."""
@@ -141,22 +142,22 @@ class Distillation(nn.Module):
         check_kind("weights", weights, Mapping)
         given = models_of(teachers)
         check_apart(student, given)
-        chosen = _settings_of(method, settings)
+        chosen = settings_of(method, settings)
         views = views_of(example)
-        mine = _seen(view, views)
+        mine = seen(view, views)
         check_names(names_of(mine), views, "view: the example holds no view")
         first = views[names_of(mine)[0]]
         check_device("the example", first, student)
         task = Classification() if task is None else task
         asked = task.collate(Batch(views, None, torch.arange(len(first)))).views
-        tap, spec, more = _probed_student(student, asked, mine, task)
-        made, specs = _probed_teachers(given, spec.classes, asked, names_of(mine)[0], task)
+        tap, spec, more = probed_student(student, asked, mine, task)
+        made, specs = probed_teachers(given, spec.classes, asked, names_of(mine)[0], task)
         told = {"the student": squashed(spec), **{f"teacher {name!r}": squashed(own) for name, own in specs.items()}}
         for who, sentence in [*told.items(), ("the student", more)]:
             if sentence is not None:
                 warnings.warn(f"overtone: {who} {sentence}", stacklevel=2)
         models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
-        _check_classes(models, data, spec.classes)
+        check_classes(models, data, spec.classes)
         info = data or DataInfo()
         if not info.classes and task.LOGITS:
             info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
@@ -166,9 +167,9 @@ class Distillation(nn.Module):
         kept = keep(configs, student, spec, {name: teacher.tap.model for name, teacher in made.items()}, specs)
         if kept is not student:
             tap = Tap(kept, task=task)
-            spec = _probe("the student", tap, views, mine)
+            spec = probed("the student", tap, views, mine)
         modules = {find(name).NAME: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
-        distillation = Distillation(tap, modules, default_weights(configs, _weights_of(weights or {}), task), mine)
+        distillation = Distillation(tap, modules, default_weights(configs, weights_of(weights or {}), task), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}
         return OwnLoop(distillation.to(first.device), made, spec.classes, kinds)
 
@@ -298,129 +299,6 @@ class OwnLoop(nn.Module):
     def student_only(self) -> dict[str, Tensor]:
         """The state dict of :attr:`student`, under its own keys: without adapters, with parts that stay in it."""
         return self.student.state_dict()
-
-
-def _seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:
-    """The view or views that the student sees, by default the first."""
-    if view is None or isinstance(view, str):
-        return view or next(iter(views))
-    return view[0] if len(view) == 1 else tuple(view)
-
-
-def _probe(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen) -> Spec:
-    """The shapes that a model gives on the views that it sees.
-
-    Raises:
-        InputError: for a model that does not take them, or gives no logits.
-    """
-    x = views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
-    try:
-        return probe(tap, x, [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)])
-    except OvertoneError as error:
-        raise InputError(f"{who}: {error}") from error
-    except Exception as error:
-        raise misfit(who, tap.model, x, error) from error
-
-
-def _probed_student(
-    student: nn.Module, views: Mapping[str, Any], seen: Seen, task: Task
-) -> tuple[Tap, Spec, str | None]:
-    """The student, its spec, and what it returns in training beside its logits."""
-    tap = Tap(student, task=task)
-    if tap.branches and [views[name].dim() - 1 for name in names_of(seen)] != [2, 3]:
-        raise InputError(
-            "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
-            f"view=(name of the signal, name of the image), got {', '.join(names_of(seen))}"
-        )
-    spec = _probe("the student", tap, views, seen)
-    try:
-        more = rehearse(tap, spec, views[seen]) if isinstance(seen, str) and task.plain else None
-    except InputError as error:
-        raise InputError(f"the student {error}") from error
-    return tap, spec, more
-
-
-def _probed_teachers(
-    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Any], first: str, task: Task
-) -> tuple[dict[str, Teacher], dict[str, Spec]]:
-    """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
-    made, specs = {}, {}
-    for name, model in models.items():
-        seen = name if name in views else first
-        made[name] = Teacher(name, Tap(model, task=task), seen)
-        made[name].follow(next(tensors_in(views[seen])).device)
-        specs[name] = _probe(f"teacher {name!r}", made[name].tap, views, seen)
-        if specs[name].classes != classes:
-            what = "classes" if task.LOGITS else "outputs"
-            raise InputError(
-                f"teacher {name!r} has {specs[name].classes} {what}, the student {classes}; they must be the same, in "
-                "the same order"
-            )
-    return made, specs
-
-
-def _weights_of(given: Mapping[str, float | WeightSettings]) -> dict[str, WeightSettings]:
-    found = {}
-    for name, weight in given.items():
-        try:
-            found[name] = weight if isinstance(weight, WeightSettings) else WeightSettings(value=weight)
-        except ValidationError as error:
-            raise InputError(validation_message(error, WeightSettings, f"weight of {name}")) from error
-    return found
-
-
-def _settings_of(
-    method: MethodName | Sequence[MethodName] | Mapping[Any, Mapping[str, Any]], settings: dict[str, Any]
-) -> dict[MethodName, dict[str, Any]]:
-    """Methods by name or class with their settings.
-
-    Raises:
-        InputError: for a row's name instead of a method's, no method, one named twice, or settings beside several.
-    """
-    if not isinstance(method, (str, type, Mapping, list, tuple)):
-        raise InputError(
-            "method: a name, a class of your own, a list of them or a mapping from them to settings, got "
-            f"{described(method)}"
-        )
-    names = [method] if isinstance(method, (str, type)) else list(method)
-    for name in names:
-        if name in PRESETS or name == "none":
-            raise InputError(f"method {name!r} is a recipe's row; in your own loop use one of {', '.join(METHODS)}")
-    if not names or len({find(name).NAME for name in names}) < len(names):
-        raise InputError(f"method: name at least one, and each once; got {', '.join(map(said, names)) or 'none'}")
-    if isinstance(method, (str, type)):
-        return {method: settings}
-    if settings:
-        raise InputError(
-            f"{', '.join(settings)}: settings stand beside one method's name; beside a list or a mapping give each "
-            f"method its own, method={{{said(names[0])!r}: {{...}}, ...}}"
-        )
-    given = method if isinstance(method, Mapping) else {name: {} for name in names}
-    return {name: dict(own or {}) for name, own in given.items()}
-
-
-def _check_classes(models: Mapping[str, nn.Module], data: DataInfo | None, count: int) -> None:
-    """Refuse models that name their classes (a loaded student does) in another order than others, or than the data.
-
-    Raises:
-        InputError: with the two orders; for data of another number of classes than the models have.
-    """
-    known = {
-        who: tuple(map(str, c))
-        for who, m in models.items()
-        if isinstance(c := getattr(m, "classes", None), (list, tuple))
-    }
-    if data is not None and data.classes:
-        known["data"] = tuple(map(str, data.classes))
-        if data.classes and len(data.classes) != count:
-            raise InputError(f"data has {len(data.classes)} classes, the models {count}; they must be the same")
-    first = next(iter(known), "")
-    for who, classes in known.items():
-        if classes != known[first]:
-            raise InputError(
-                f"classes differ: {first} has {', '.join(known[first])}, {who} has {', '.join(classes)}; their logits "
-                "must mean the same, in the same order"
-            )
 
 
 def _resolve(terms: list[str], weights: Mapping[str, WeightSettings]) -> dict[str, WeightSettings]:
