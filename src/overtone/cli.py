@@ -148,10 +148,10 @@ def _ask(study: Recipe, windows: Windows, status: Status) -> None:
     if not whole.asks(seconds):
         return
     status.stop()
-    said = f"study {study.name}: {size_of(whole, seconds)}"
+    message = f"study {study.name}: {size_of(whole, seconds)}"
     if not (console.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
-        raise InputError(f"{said}; if that is meant, add --yes")
-    if not typer.confirm(f"{said}. Run it?"):
+        raise InputError(f"{message}; if that is meant, add --yes")
+    if not typer.confirm(f"{message}. Run it?"):
         raise InputError("not run; see seeds, split and epochs")
 
 
@@ -265,9 +265,9 @@ def explain(
         if plan.windows.content != study.data.content:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
-            found = look(plan, folder, sample, trust, damaged)
-            page = write_explained(folder, found, damaged) if sample else write_page(folder, damaged, trust)
-        overview.show_explained(console, found, plan.windows.noun)
+            maps = look(plan, folder, sample, trust, damaged)
+            page = write_explained(folder, maps, damaged) if sample else write_page(folder, damaged, trust)
+        overview.show_explained(console, maps, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -329,10 +329,10 @@ def predict(
         columns = _columns(recording, time, None, time_unit)
         with Bar(errors, shown=not (place.standard and console.is_terminal)) as bar:
             given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar)
-            found = Predictions(loaded, given, bar)
+            predictions = Predictions(loaded, given, bar)
             with place.open() as file:
-                write_predictions(file, found)
-        for note in found.notes:
+                write_predictions(file, predictions)
+        for note in predictions.notes:
             says.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
         target = "standard output" if place.standard else out
         says.print(f"{len(given.windows)} {given.windows.noun}s -> {target}", highlight=False, markup=False)
@@ -364,9 +364,11 @@ def evaluate(
         loaded = load_student(student, trust)
         columns = _columns(recording, time, label, time_unit)
         with Bar(errors) as bar:
-            found = Predictions(loaded, read_windows(data, loaded, columns, stride, labelled=True, watch=bar), bar)
-            scores = score(found)
-        overview.show_evaluation(console, loaded.task, scores, found.notes)
+            predictions = Predictions(
+                loaded, read_windows(data, loaded, columns, stride, labelled=True, watch=bar), bar
+            )
+            scores = score(predictions)
+        overview.show_evaluation(console, loaded.task, scores, predictions.notes)
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:

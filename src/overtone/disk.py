@@ -109,9 +109,9 @@ def sweep(parent: Path) -> None:
     """Remove what killed makers left of their own folders; those of makers that are at work stay."""
     if parent.is_symlink() or not parent.is_dir():
         return
-    for found in [*parent.glob(f"*{PART}"), *parent.glob(f"*{PART}.lock")]:
-        folder = found.with_suffix("") if found.suffix == ".lock" else found
-        if folder.is_symlink() or found.is_symlink():
+    for path in [*parent.glob(f"*{PART}"), *parent.glob(f"*{PART}.lock")]:
+        folder = path.with_suffix("") if path.suffix == ".lock" else path
+        if folder.is_symlink() or path.is_symlink():
             continue
         lock = _lock(folder)
         with contextlib.suppress(Timeout, OSError):

@@ -200,10 +200,10 @@ class Display(StudyCallback):
         if now.row:
             metric = self.task.WATCHED
             train = now.row["train"].get(metric.key)
-            said = f"  train {metric.with_unit(train)}" if train is not None else ""
+            scores = f"  train {metric.with_unit(train)}" if train is not None else ""
             if now.best is not None:
-                said += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"
-            text.append(f"\n  {metric.title}{said}" if said else "", style="green")
+                scores += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"
+            text.append(f"\n  {metric.title}{scores}" if scores else "", style="green")
         return ProgressBar(1, now.share), text
 
 
@@ -274,12 +274,12 @@ def _heads(metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
 
 def _figures(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
     """A row's scores in these columns."""
-    found = {
+    texts = {
         which: [figure.text(m) if (figure := row.figures.get((m.key, which))) else "" for m in metrics]
         for which in ("best", "last")
     }
     if not chosen:
-        return found["last"]
+        return texts["last"]
     if wide:
-        return [*found["best"], *found["last"]]
-    return [f"{best}\n[dim]{last}[/dim]" for best, last in zip(found["best"], found["last"], strict=True)]
+        return [*texts["best"], *texts["last"]]
+    return [f"{best}\n[dim]{last}[/dim]" for best, last in zip(texts["best"], texts["last"], strict=True)]

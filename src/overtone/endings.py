@@ -29,7 +29,7 @@ def last_activations(model: nn.Module, at: Mapping[str, str], example: Tensor) -
         example: what the model is called with.
     """
     last: dict[str, tuple[str, Tensor]] = {}
-    found: dict[str, str] = {}
+    activations: dict[str, str] = {}
     stages_at: dict[str, list[str]] = {}
     for stage, path in at.items():
         stages_at.setdefault(path, []).append(stage)
@@ -39,14 +39,14 @@ def last_activations(model: nn.Module, at: Mapping[str, str], example: Tensor) -
 
     def ends(path: str, module: nn.Module, args: Any, output: Any) -> None:
         for stage in stages_at[path]:
-            activation, given = last.get(stage, ("", None))
-            if given is not None and given is output:
-                found[stage] = activation
+            activation, value = last.get(stage, ("", None))
+            if value is not None and value is output:
+                activations[stage] = activation
 
     hooks = []
     modules = dict(model.named_modules())
     for path, module in modules.items():
-        inside = [stage for stage, own in at.items() if path == own or path.startswith(f"{own}.")]
+        inside = [stage for stage, root in at.items() if path == root or path.startswith(f"{root}.")]
         if inside and isinstance(module, ACTIVATIONS):
             hooks.append(module.register_forward_hook(partial(ran, inside, path)))
     hooks += [modules[path].register_forward_hook(partial(ends, path)) for path in stages_at]
@@ -56,4 +56,4 @@ def last_activations(model: nn.Module, at: Mapping[str, str], example: Tensor) -
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return activations

@@ -102,17 +102,17 @@ class Out:
                 raise InputError("standard output is closed; choose another --out")
             return cls(path, None, standard=True)
         try:
-            found = path.stat()
+            info = path.stat()
         except FileNotFoundError:
             if path.is_symlink():
                 raise InputError(f"--out {path} is a link to what does not exist; name the file itself") from None
             return cls(path, path)
         except OSError as error:
             raise _unwritten(path, error) from error
-        if _is_stdout(found):
+        if _is_stdout(info):
             return cls(path, None, standard=True)
-        _refuse(path, found.st_mode, ODD)
-        if not stat.S_ISREG(found.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
+        _refuse(path, info.st_mode, ODD)
+        if not stat.S_ISREG(info.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
             return cls(path, None)
         _spare(path, inputs)
         if not force:
@@ -147,18 +147,18 @@ class Out:
 
 def _spare(path: Path, inputs: Iterable[Path]) -> None:
     """Refuse to replace one of the inputs, or a file in a folder of them."""
-    for given in inputs:
-        if given.exists() and path.samefile(given):
-            raise InputError(f"--out {path} is what is read ({given}), which is never replaced; choose another --out")
-        if given.is_dir() and given.resolve() in path.resolve().parents:
+    for source in inputs:
+        if source.exists() and path.samefile(source):
+            raise InputError(f"--out {path} is what is read ({source}), which is never replaced; choose another --out")
+        if source.is_dir() and source.resolve() in path.resolve().parents:
             raise InputError(
-                f"--out {path} is a file in what is read ({given}), none of which is replaced; choose another --out"
+                f"--out {path} is a file in what is read ({source}), none of which is replaced; choose another --out"
             )
 
 
-def _is_stdout(found: os.stat_result) -> bool:
+def _is_stdout(info: os.stat_result) -> bool:
     try:
-        return os.path.samestat(found, os.fstat(1))
+        return os.path.samestat(info, os.fstat(1))
     except OSError:  # it is closed
         return False
 
@@ -191,9 +191,9 @@ def remove(path: Path, within: Path) -> None:
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write named arrays; equal arrays give equal bytes."""
-    held = io.BytesIO()
-    np.savez(held, allow_pickle=False, **arrays)
-    write_atomic(path, held.getvalue())
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_atomic(path, buffer.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

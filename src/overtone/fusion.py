@@ -135,7 +135,7 @@ def confidence_of(logits: Tensor, target: Tensor) -> Tensor:
 
     Source: Zhang, Chen, Wang, "Confidence-Aware Multi-Teacher Knowledge Distillation", ICASSP 2022, eq. 2.
     """
-    losses = torch.stack([F.cross_entropy(own, target, reduction="none") for own in logits])  # (K, B)
+    losses = torch.stack([F.cross_entropy(each, target, reduction="none") for each in logits])  # (K, B)
     return _unlike(losses.softmax(0))
 
 

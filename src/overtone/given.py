@@ -15,33 +15,33 @@ Kinds = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 """Shape and type of each view of the example."""
 
 
-def model_of(who: str, given: Any) -> nn.Module:
+def model_of(who: str, model: Any) -> nn.Module:
     """A model.
 
     Raises:
         InputError: for something else, a path or a class perhaps.
     """
-    if isinstance(given, nn.Module):
-        return given
-    if isinstance(given, type) and issubclass(given, nn.Module):
-        raise InputError(f"{who} is a model, got the class {given.__name__}; make one of it first")
-    what = f"{described(given)} {str(given)!r}" if isinstance(given, str) or hasattr(given, "__fspath__") else None
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise InputError(f"{who} is a model, got the class {model.__name__}; make one of it first")
+    what = f"{described(model)} {str(model)!r}" if isinstance(model, str) or hasattr(model, "__fspath__") else None
     hint = "; load it first: overtone.load_student(path) of a student file, or torch's load_state_dict" if what else ""
-    raise InputError(f"{who} is a torch module, got {what or described(given)}{hint}")
+    raise InputError(f"{who} is a torch module, got {what or described(model)}{hint}")
 
 
-def models_of(given: Any) -> dict[str, nn.Module]:
+def models_of(teachers: Any) -> dict[str, nn.Module]:
     """Teachers by name; one alone is called ``teacher``.
 
     Raises:
         InputError: for no teacher, several without names, a name that terms cannot be called by, or no model.
     """
-    if isinstance(given, (Mapping, nn.ModuleDict)):
-        named = dict(given.items())
-    elif isinstance(given, (list, tuple, nn.ModuleList)):
-        raise InputError(f"several teachers go by name, {{'one': model, ...}}, got {described(given)}")
+    if isinstance(teachers, (Mapping, nn.ModuleDict)):
+        named = dict(teachers.items())
+    elif isinstance(teachers, (list, tuple, nn.ModuleList)):
+        raise InputError(f"several teachers go by name, {{'one': model, ...}}, got {described(teachers)}")
     else:
-        named = {"teacher": given}
+        named = {"teacher": teachers}
     if not named:
         raise InputError("between needs a teacher, got none")
     if any(isinstance(x, Tensor) for x in named.values()):
@@ -54,19 +54,19 @@ def models_of(given: Any) -> dict[str, nn.Module]:
     return {name: model_of("the teacher" if name == "teacher" else f"teacher {name!r}", x) for name, x in named.items()}
 
 
-def check_kind(what: str, given: Any, kind: type) -> None:
+def check_kind(what: str, value: Any, kind: type) -> None:
     """Refuse an argument of another class; None is no argument."""
-    if given is not None and not isinstance(given, kind):
-        raise InputError(f"{what}: {kind.__name__} is needed, got {described(given)}")
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{what}: {kind.__name__} is needed, got {described(value)}")
 
 
-def views_of(given: Any) -> dict[str, Tensor]:
+def views_of(example: Any) -> dict[str, Tensor]:
     """The example's views by name; one alone is called ``x``.
 
     Raises:
         InputError: for what is no tensor, no view, no sample, or views of several sizes.
     """
-    views = dict(given) if isinstance(given, Mapping) else {"x": given}
+    views = dict(example) if isinstance(example, Mapping) else {"x": example}
     if not views:
         raise InputError("the example holds no view")
     for name, x in views.items():
@@ -146,15 +146,15 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
         raise InputError(
             f"y of each class' share is ({len(x)}, {classes}) on {x.device}, got {tuple(y.shape)} on {y.device}"
         )
-    for what, given in (("index", index),) if soft else (("y", y), ("index", index)):
-        if given is None and what == "index":
+    for what, numbers in (("index", index),) if soft else (("y", y), ("index", index)):
+        if numbers is None and what == "index":
             continue
-        if not isinstance(given, Tensor) or given.dtype != torch.int64 or given.dim() != 1:
-            raise InputError(f"{what} is a tensor (B,) of int64, got {described(given)}{_hint(what, given)}")
-        if len(given) != len(x):
-            raise InputError(f"{what} has {len(given)} numbers for {len(x)} samples")
-        if given.device != x.device:
-            raise InputError(f"{what} is on {given.device}, x on {x.device}; move one to the other")
+        if not isinstance(numbers, Tensor) or numbers.dtype != torch.int64 or numbers.dim() != 1:
+            raise InputError(f"{what} is a tensor (B,) of int64, got {described(numbers)}{_hint(what, numbers)}")
+        if len(numbers) != len(x):
+            raise InputError(f"{what} has {len(numbers)} numbers for {len(x)} samples")
+        if numbers.device != x.device:
+            raise InputError(f"{what} is on {numbers.device}, x on {x.device}; move one to the other")
     if (
         not soft
         and y.device.type == "cpu"
@@ -169,17 +169,17 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
 
 def check_apart(student: nn.Module, teachers: Mapping[str, nn.Module]) -> None:
     """Refuse a student that is frozen, or shares with a teacher what would be frozen with it."""
-    own = set(student.parameters())
+    parameters = set(student.parameters())
     trained = {x for x in student.modules() if isinstance(x, nn.modules.dropout._DropoutNd)}
     for name, teacher in teachers.items():
         if teacher is student:
             raise InputError(f"teacher {name!r} is the student itself; give another model or a copy")
-        if own & set(teacher.parameters()) or trained & set(teacher.modules()):
+        if parameters & set(teacher.parameters()) or trained & set(teacher.modules()):
             raise InputError(
                 f"teacher {name!r} shares layers with the student, which would be frozen with it; give a copy "
                 "(copy.deepcopy)"
             )
-    if own and not any(parameter.requires_grad for parameter in own):
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
         raise InputError("the student is frozen, no parameter needs a gradient; student.requires_grad_() frees it")
 
 
@@ -187,12 +187,12 @@ def misfit(who: str, model: nn.Module, x: Any, error: Exception) -> InputError:
     """Why a model may have failed at the example."""
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
     tensors = list(tensors_in(x))[:2]
-    said = " and ".join(described(part) for part in tensors)
+    example = " and ".join(described(part) for part in tensors)
     if first is not None and any(part.dtype != first.dtype for part in tensors):
         return InputError(
-            f"{who} has weights of {_name(first.dtype)}, the example is {said}; give both one type, such as float()"
+            f"{who} has weights of {_name(first.dtype)}, the example is {example}; give both one type, such as float()"
         )
-    return InputError(f"{who} does not take the example, {said}: {type(error).__name__}: {error}")
+    return InputError(f"{who} does not take the example, {example}: {type(error).__name__}: {error}")
 
 
 def check_names(seen: Iterable[str], views: Mapping[str, Any], what: str) -> None:
@@ -218,10 +218,10 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _hint(what: str, given: Any) -> str:
-    if not isinstance(given, Tensor):
-        return "; torch.as_tensor makes one" if hasattr(given, "__array__") or isinstance(given, (list, tuple)) else ""
-    if what == "y" and given.dim() == 2:
+def _hint(what: str, value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return "; torch.as_tensor makes one" if hasattr(value, "__array__") or isinstance(value, (list, tuple)) else ""
+    if what == "y" and value.dim() == 2:
         return "; of one-hot rows take y.argmax(1)"
-    whole = not given.is_floating_point() and not given.is_complex()
-    return f"; {what}.long() makes one" if given.dim() == 1 and whole else ""
+    whole = not value.is_floating_point() and not value.is_complex()
+    return f"; {what}.long() makes one" if value.dim() == 1 and whole else ""

@@ -106,11 +106,11 @@ class Header(BaseModel):
         their classes.
         """
         if isinstance(value, dict) and "classes" in value and "task" not in value:
-            rest = {name: held for name, held in value.items() if name != "classes"}
+            rest = {name: entry for name, entry in value.items() if name != "classes"}
             value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": value["classes"]}}}
         if isinstance(value, dict) and "view" in value:
-            own = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
-            return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [own]}
+            view = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
+            return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [view]}
         return value
 
     @property
@@ -153,10 +153,10 @@ def read_header(path: Path) -> Header:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))[:LONGEST_NAME]
-        said = first["msg"].removeprefix("Value error, ")
+        why = first["msg"].removeprefix("Value error, ")
         if place == "options.arguments":
-            raise InputError(f"{path}: its model's arguments: {said}") from error
-        raise InputError(f"{path}: its header was written by another version of Overtone ({place}: {said})") from error
+            raise InputError(f"{path}: its model's arguments: {why}") from error
+        raise InputError(f"{path}: its header was written by another version of Overtone ({place}: {why})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its header was written by another version of Overtone ({error})") from error
     for wrong in _wrong(header):
@@ -172,11 +172,11 @@ def _wrong(header: Header) -> Iterator[str]:
         yield "no classes"
     if not count:
         yield "no channels"
-    for name, held in {"mean": header.mean, "std": header.std}.items():
-        if len(held) != count:
-            yield f"{count} channels, but {name} of {len(held)}"
-        if not all(math.isfinite(value) for value in held):
-            yield f"{name} holds {next(value for value in held if not math.isfinite(value))}"
+    for name, values in {"mean": header.mean, "std": header.std}.items():
+        if len(values) != count:
+            yield f"{count} channels, but {name} of {len(values)}"
+        if not all(math.isfinite(value) for value in values):
+            yield f"{name} holds {next(value for value in values if not math.isfinite(value))}"
     if min(header.std) <= 0:
         yield f"std must be above 0, got {min(header.std)}"
     if header.rate is not None and not 0 < header.rate < math.inf:
@@ -189,8 +189,8 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    said = json.dumps(header.task.facts, ensure_ascii=False)
-    for name in (header.builder, said.replace("\n", ""), *header.channels):
+    facts = json.dumps(header.task.facts, ensure_ascii=False)
+    for name in (header.builder, facts.replace("\n", ""), *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

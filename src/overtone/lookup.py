@@ -60,24 +60,24 @@ def import_class(name: str, wanted: type, what: str) -> Any:
     Raises:
         InputError: as :func:`import_object`, and for what is not of that kind, or lacks what its kind must have.
     """
-    found = import_object(name, what)
-    check_class(found, wanted, f"{what} {name!r}")
-    return found
+    kind = import_object(name, what)
+    check_class(kind, wanted, f"{what} {name!r}")
+    return kind
 
 
-def check_class(found: Any, wanted: type, where: str) -> None:
+def check_class(kind: Any, wanted: type, where: str) -> None:
     """Refuse what is no class of the wanted kind, or leaves out what such a class must write.
 
     Raises:
         InputError: in one sentence that begins with ``where``.
     """
-    if not isinstance(found, type) or not issubclass(found, wanted):
-        what = "" if isinstance(found, type) else f", got {type(found).__name__}"
+    if not isinstance(kind, type) or not issubclass(kind, wanted):
+        what = "" if isinstance(kind, type) else f", got {type(kind).__name__}"
         raise InputError(
             f"{where} is no {wanted.__name__}: a class that inherits from {wanted.__module__}.{wanted.__name__} is "
             f"needed{what}"
         )
-    lacking = [name for name in dir(found) if getattr(getattr(found, name, None), "__isabstractmethod__", False)]
+    lacking = [name for name in dir(kind) if getattr(getattr(kind, name, None), "__isabstractmethod__", False)]
     if lacking:
         raise InputError(f"{where} lacks {', '.join(lacking)}, which every {wanted.__name__} must have")
 
@@ -130,21 +130,21 @@ def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
     Raises:
         InputError: for an unknown type or setting, or a wrong value.
     """
-    own = import_object(kind, where) if ":" in kind else None
-    if own is not None and not isinstance(own, type):
-        given = {name: value for name, value in settings.items() if name != "channels"}
-        return CustomView(function=kind, settings=given, channels=settings.get("channels"))
-    if own is not None:
-        check_class(own, View, f"{where}: {kind}")
+    imported = import_object(kind, where) if ":" in kind else None
+    if imported is not None and not isinstance(imported, type):
+        rest = {name: value for name, value in settings.items() if name != "channels"}
+        return CustomView(function=kind, settings=rest, channels=settings.get("channels"))
+    if imported is not None:
+        check_class(imported, View, f"{where}: {kind}")
     elif kind not in VIEWS:
         known = [*VIEWS, "package.module:Class", "package.module:function"]
         raise InputError(f"{where}: unknown view {kind!r}; {nearest(kind, known)}")
-    made: type[View] = own or VIEWS[kind]
+    view_class: type[View] = imported or VIEWS[kind]
     try:
-        view = made.model_validate(settings)
+        view = view_class.model_validate(settings)
     except ValidationError as error:
-        raise InputError(validation_message(error, made, where)) from error
-    return view if own is None else view.found_as(kind, source_hash(own))
+        raise InputError(validation_message(error, view_class, where)) from error
+    return view if imported is None else view.found_as(kind, source_hash(imported))
 
 
 def view_type(view: View) -> str:

@@ -28,26 +28,26 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def _recipes() -> list[tuple[str, str]]:
-    found = []
+    rows = []
     for name in recipe.shipped():
         try:
-            found.append((name, recipe.load(name).about))
+            rows.append((name, recipe.load(name).about))
         except InputError as error:  # a broken recipe must not hide the others
-            found.append((name, f"cannot be read: {error}"))
-    return found
+            rows.append((name, f"cannot be read: {error}"))
+    return rows
 
 
 def _methods() -> list[tuple[str, str]]:
-    found = [("none", f"the student alone, the task's own terms only\n{_needed(0, 0)}")]
+    rows = [("none", f"the student alone, the task's own terms only\n{_needed(0, 0)}")]
     for name, kind in methods.METHODS.items():
         needed = f"{_needed(*kind.TEACHERS)} · {kind.STUDENT}"
-        found.append((name, f"{kind.SUMMARY}\n{needed} · {kind.SEES} · {kind.SOURCE}"))
+        rows.append((name, f"{kind.SUMMARY}\n{needed} · {kind.SEES} · {kind.SOURCE}"))
     for name, (settings, about, source) in methods.PRESETS.items():
         kind = methods.METHODS[settings["name"]]
-        found.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT} · {source}"))
-    found.append(("package.module:Class", "your own, a class that inherits from overtone.methods.Method"))
+        rows.append((name, f"{about}\npreset · {_needed(*kind.TEACHERS)} · {kind.STUDENT} · {source}"))
+    rows.append(("package.module:Class", "your own, a class that inherits from overtone.methods.Method"))
     about = "the teachers' mean probabilities, in every study with several teachers"
-    return [*found, ("ensemble", f"{about}\nno method but a row of its own · no student")]
+    return [*rows, ("ensemble", f"{about}\nno method but a row of its own · no student")]
 
 
 def _needed(least: int, most: int | None) -> str:
@@ -86,10 +86,10 @@ LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
 
 def show_list(console: Console, what: str) -> None:
     """What there is of a kind; what it needs on a second line, but in a pipe, where a thing has one line."""
-    found = LISTS[what]()
+    rows = LISTS[what]()
     if not console.is_terminal:
-        width = max(len(name) for name, _ in found)
-        lines = "\n".join(f"{name:<{width}}  {about.replace(chr(10), ' · ')}" for name, about in found)
+        width = max(len(name) for name, _ in rows)
+        lines = "\n".join(f"{name:<{width}}  {about.replace(chr(10), ' · ')}" for name, about in rows)
         console.print(f"{what}\n{lines}", highlight=False, markup=False, soft_wrap=True)
         return
     grid = Table(
@@ -102,19 +102,19 @@ def show_list(console: Console, what: str) -> None:
     )
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, text in found:
+    for name, text in rows:
         about, _, needs = text.partition("\n")
         grid.add_row(escape(name), escape(about) + (f"\n[dim]{escape(needs)}[/dim]" if needs else ""))
     console.print(grid)
 
 
-def show_evaluation(console: Console, task: Task, found: Evaluation, notes: Sequence[str]) -> None:
+def show_evaluation(console: Console, task: Task, evaluation: Evaluation, notes: Sequence[str]) -> None:
     """A student's scores, and what it takes for what."""
     scores = ", ".join(
-        f"{metric.title} [bold]{metric.with_unit(found.scores[metric.key])}[/bold]" for metric in task.metrics
+        f"{metric.title} [bold]{metric.with_unit(evaluation.scores[metric.key])}[/bold]" for metric in task.metrics
     )
-    console.print(f"{found.windows} {found.noun}s: {scores}", highlight=False)
-    shown = task.shown([found.details])
+    console.print(f"{evaluation.windows} {evaluation.noun}s: {scores}", highlight=False)
+    shown = task.shown([evaluation.details])
     if isinstance(shown, Matrix):
         table = _table(f"{shown.name} (rows: truth)", ("", *shown.labels), shown.labels)
         for name, row in zip(shown.labels, shown.counts.tolist(), strict=True):
@@ -134,14 +134,14 @@ def show(console: Console, plan: Plan, whole: Size | None = None) -> None:
     """
     _show_data(console, plan)
     _show_split(console, plan)
-    found = check(plan)
-    _show_models(console, found)
-    _show_rows(console, found)
-    _show_baselines(console, plan, found)
-    for warning in found.warnings:
+    checked = check(plan)
+    _show_models(console, checked)
+    _show_rows(console, checked)
+    _show_baselines(console, plan, checked)
+    for warning in checked.warnings:
         console.print(f"[yellow]{escape(warning)}[/yellow]", highlight=False)
-    _show_cost(console, plan, found.cost)
-    seconds = found.cost.seconds * (whole.repeats if whole else 1)
+    _show_cost(console, plan, checked.cost)
+    seconds = checked.cost.seconds * (whole.repeats if whole else 1)
     if whole or seconds > LONG:
         size = size_of(whole, seconds) if whole else duration(seconds)
         first = "This was its first fold and seed. " if whole else ""
@@ -230,11 +230,11 @@ def _stages(spec: Spec) -> str:
     return " → ".join(f"{name} {'x'.join(map(str, spec.stages[name].shape))}" for name in names)
 
 
-def _show_models(console: Console, found: Check) -> None:
-    shapes = ", ".join(f"{escape(name)} {'x'.join(map(str, shape))}" for name, shape in found.views.items())
+def _show_models(console: Console, checked: Check) -> None:
+    shapes = ", ".join(f"{escape(name)} {'x'.join(map(str, shape))}" for name, shape in checked.views.items())
     console.print(f"[bold]views[/bold] {shapes}", highlight=False)
     console.print("[bold]models[/bold]")
-    for model in found.models:
+    for model in checked.models:
         parts = list(model.spec.branches.values()) or [model.spec]
         shape = ", ".join("x".join(map(str, part.input)) for part in parts)
         given = f", {escape(model.given)}" if model.given else ""
@@ -247,14 +247,14 @@ def _show_models(console: Console, found: Check) -> None:
             console.print(f"    [dim]{name + ': ' if name else ''}{_stages(part)}[/dim]", highlight=False)
 
 
-def _show_rows(console: Console, found: Check) -> None:
+def _show_rows(console: Console, checked: Check) -> None:
     console.print()
     table = _table(
         "terms on one training batch (teachers untrained or given)",
         ("row", "term", "weight", "size", "gradient", "adapters"),
         ("weight", "size", "gradient", "adapters"),
     )
-    for row in found.rows:
+    for row in checked.rows:
         for number, term in enumerate(row.terms):
             table.add_row(
                 escape(row.title) if number == 0 else "",
@@ -267,15 +267,15 @@ def _show_rows(console: Console, found: Check) -> None:
             )
     console.print(table)
     console.print("[dim]gradient: the weighted term's share of the student's gradient; adapters: parameters[/dim]")
-    for row in found.rows:
+    for row in checked.rows:
         for note in row.notes:
             console.print(f"[dim]{escape(row.title)}: {escape(note)}[/dim]", highlight=False)
 
 
-def _show_baselines(console: Console, plan: Plan, found: Check) -> None:
-    if found.baselines:
+def _show_baselines(console: Console, plan: Plan, checked: Check) -> None:
+    if checked.baselines:
         console.print("[bold]without a gradient[/bold]")
-    for one in found.baselines:
+    for one in checked.baselines:
         console.print(
             f"  [cyan]{escape(one.name)}[/cyan]: {escape(one.model)} on {escape(one.view)}, {one.features} features "
             f"({one.kind}), {in_units(one.size)} for {len(plan.windows)} {plan.windows.noun}s",
@@ -283,27 +283,27 @@ def _show_baselines(console: Console, plan: Plan, found: Check) -> None:
         )
 
 
-def show_explained(console: Console, found: Explained, noun: str) -> None:
+def show_explained(console: Console, maps: Explained, noun: str) -> None:
     """What each model says of the explained windows or images (``noun``)."""
-    samples = found.about["samples"]
+    samples = maps.about["samples"]
     names = [f"{noun} {s['number']}: {s['called']}" for s in samples]
-    _show_shown(console, found, names[0])
+    _show_shown(console, maps, names[0])
     table = _table("what each model says", ("model", *names), ())
-    for model in found.about["models"]:
+    for model in maps.about["models"]:
         cells = []
-        for said, right in model["verdicts"]:
+        for text, right in model["verdicts"]:
             colour = {True: "green", False: "red", None: "default"}[right]
-            cells.append(f"[{colour}]{escape(said.removeprefix('says '))}[/{colour}]")
+            cells.append(f"[{colour}]{escape(text.removeprefix('says '))}[/{colour}]")
         table.add_row(escape(model["title"]), *cells)
     console.print(table)
 
 
-def _show_shown(console: Console, found: Explained, sample: str) -> None:
+def _show_shown(console: Console, maps: Explained, sample: str) -> None:
     """What methods show of themselves on the first sample."""
     table = _table(f"what methods show of {sample}", ("model", "what", "values", "from", "to"), ("from", "to"))
-    for place, model in enumerate(found.about["models"]):
+    for place, model in enumerate(maps.about["models"]):
         title = escape(model["title"])
-        for name, one in found.shown(place).items():
+        for name, one in maps.shown(place).items():
             for what, values in _rows_of(name, one):
                 table.add_row(title, escape(what), *_outline(values))
                 title = ""

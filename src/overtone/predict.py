@@ -190,15 +190,15 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
 
 def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
     """X, if it holds numbers and any at all, and y where it is asked for."""
-    held = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
-    x: Items = held["X"]
+    arrays = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
+    x: Items = arrays["X"]
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
         raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
     if x.shape[:1] == (0,):
         raise InputError(f"{where}: there are no {what} in X; its shape is {x.shape}")
     if not x.size:
         raise InputError(f"{where}: X holds nothing, its shape is {x.shape}")
-    return x, held.get("y")
+    return x, arrays.get("y")
 
 
 def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> tuple[npt.NDArray[Any], list[str]]:
@@ -211,7 +211,7 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
 
 
 def _table(
-    path: Path, header: Header, given: Columns, labelled: bool, where: str, watch: Watch | None
+    path: Path, header: Header, named: Columns, labelled: bool, where: str, watch: Watch | None
 ) -> tuple[Recordings, tuple[str, ...]]:
     def read(done: int) -> None:
         if watch is not None:
@@ -219,7 +219,7 @@ def _table(
 
     blocks = read_blocks(path, where, read)
     first = next(blocks)
-    columns, notes = _columns(first, header, given, where)
+    columns, notes = _columns(first, header, named, where)
     task = header.task.task()
     label = (columns.label or ("label" if task.LOGITS else task.names[0])) if labelled else None
     texts = {name: role for name, role in ((label, "label"), (columns.recording, "recording")) if name is not None}
@@ -227,8 +227,8 @@ def _table(
     count = len(table.lines)
     labels: npt.NDArray[Any] = np.broadcast_to(np.int64(0), (count,))
     if label is not None:
-        own = table.texts[label]
-        labels = task.targets_of(np.asarray(list(own.names)), where)[0][own.numbers]
+        column = table.texts[label]
+        labels = task.targets_of(np.asarray(list(column.names)), where)[0][column.numbers]
     names = tuple(table.texts[columns.recording].names) if columns.recording else ("0",)
     streams = [
         Stream(
@@ -240,12 +240,12 @@ def _table(
         )
         for name, rows in zip(names, _rows(table, columns.recording), strict=True)
     ]
-    stretches, _, told = regular(streams, header.rate, table.time is not None and header.rate is not None, where)
+    stretches, _, gaps = regular(streams, header.rate, table.time is not None and header.rate is not None, where)
     recordings = replace(
         _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where),
         origin=[stretch.stream for stretch in stretches],
         offset=[stretch.offset for stretch in stretches],
-        notes=(*notes, *told),
+        notes=(*notes, *gaps),
     )
     return recordings, names
 
@@ -262,7 +262,7 @@ def _rows(table: Compact, recording: str | None) -> list[Any]:
     return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
 
 
-def _columns(table: Table, header: Header, given: Columns, where: str) -> tuple[TableColumns, list[str]]:
+def _columns(table: Table, header: Header, named: Columns, where: str) -> tuple[TableColumns, list[str]]:
     """The columns to read, those given before those of the training; and what had to be assumed without any."""
     trained = header.columns or TableColumns()
 
@@ -270,10 +270,10 @@ def _columns(table: Table, header: Header, given: Columns, where: str) -> tuple[
         return name if name in table.columns else None
 
     columns = TableColumns(
-        recording=given.recording or there(trained.recording),
-        time=given.time or there(trained.time),
-        time_unit=given.time_unit or trained.time_unit,
-        label=given.label or trained.label,
+        recording=named.recording or there(trained.recording),
+        time=named.time or there(trained.time),
+        time_unit=named.time_unit or trained.time_unit,
+        label=named.label or trained.label,
     )
     even = f"evenly sampled at {header.rate:g} Hz" if header.rate else "evenly sampled"
     assumed = {"recording": "one recording", "time": even}
@@ -356,8 +356,8 @@ def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
     def write(cells: Iterable[object]) -> None:
         file.write(csv_line(cells).encode(errors="backslashreplace"))  # names of files may be any bytes
 
-    for part, found in predictions:
-        answers = task.answer(found.logits).tolist()
+    for part, output in predictions:
+        answers = task.answer(output.logits).tolist()
         if not part.start:
             write([*place, *task.columns()])
         for recording, start, row in zip(
@@ -382,7 +382,9 @@ class Evaluation:
 def evaluate(predictions: Predictions) -> Evaluation:
     """A student's scores."""
     windows, task = predictions.given.windows, predictions.student.task
-    found = joined([task.predict(own.map(Tensor.cpu)) for _, own in predictions])
+    predicted = joined([task.predict(output.map(Tensor.cpu)) for _, output in predictions])
     truth = torch.from_numpy(np.asarray(windows.y))
     context = Context(windows.recording, windows.start)
-    return Evaluation(len(windows), windows.noun, task.scores(found, truth, context), task.details(found, truth))
+    return Evaluation(
+        len(windows), windows.noun, task.scores(predicted, truth, context), task.details(predicted, truth)
+    )

@@ -33,14 +33,14 @@ def digest(path: Path) -> str:
         DamagedError: if it is missing or cannot be read.
         InputError: if it may not be read.
     """
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     try:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
-                found.update(block)
+                sha.update(block)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return found.hexdigest()
+    return sha.hexdigest()
 
 
 def _unreadable(path: Path, error: OSError) -> Exception:
@@ -61,13 +61,13 @@ def check_digests(folder: Path, expected: Mapping[str, str]) -> None:
     Raises:
         DamagedError: for the first that is missing or another.
     """
-    for name, found in expected.items():
-        if digest(folder / name) != found:
+    for name, wanted in expected.items():
+        if digest(folder / name) != wanted:
             raise DamagedError(f"{name} is not what was written")
 
 
 def _seal_of(value: Mapping[str, Any]) -> str:
-    rest = {key: held for key, held in value.items() if key != SEAL}
+    rest = {key: entry for key, entry in value.items() if key != SEAL}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
@@ -99,7 +99,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
         if value[SEAL] != _seal_of(value):
             raise DamagedError(f"{path.name} is not what was written")
         return value, True
-    if any(re.fullmatch("[0-9a-f]{64}", str(held)) for held in value.values()):  # the seal's own name is damaged
+    if any(re.fullmatch("[0-9a-f]{64}", str(entry)) for entry in value.values()):  # the seal's own name is damaged
         raise DamagedError(f"{path.name} is not what was written")
     return value, False
 
@@ -111,8 +111,8 @@ def read_npz(path: Path) -> dict[str, Any]:
         DamagedError: if it is missing, or cannot be read as one.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged archive makes zipfile and numpy raise nearly anything

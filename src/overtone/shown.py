@@ -89,9 +89,9 @@ class Heatmap:
 
     def __post_init__(self) -> None:
         _check(self.values, (3,), self.title)
-        for held, shape in ((self.area, self.values.shape), (self.span, (len(self.values), 2))):
-            if held is not None and tuple(held.shape) != tuple(shape):
-                raise ValueError(f"{self.title}: an array of shape {tuple(shape)} is needed, got {tuple(held.shape)}")
+        for array, shape in ((self.area, self.values.shape), (self.span, (len(self.values), 2))):
+            if array is not None and tuple(array.shape) != tuple(shape):
+                raise ValueError(f"{self.title}: an array of shape {tuple(shape)} is needed, got {tuple(array.shape)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +162,8 @@ def to_file(shown: Mapping[str, Shown]) -> tuple[list[dict[str, Any]], dict[str,
 
     def put(name: str, value: Any) -> Any:
         if isinstance(value, (Tensor, np.ndarray)):
-            held = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-            arrays[name] = held.astype(np.float32)
+            array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+            arrays[name] = array.astype(np.float32)
             return {"array": name}
         if isinstance(value, Mapping):
             return {key: put(f"{name}/{key}", inner) for key, inner in value.items()}
@@ -196,6 +196,6 @@ def from_file(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Shown:
 
     if about["kind"] not in KINDS:
         raise ValueError(f"this version knows no {about['kind']}")
-    held = {key: get(value) for key, value in about.items() if key not in ("name", "kind")}
-    held |= {key: Axis(*held[key]) for key in ("x", "y") if isinstance(held.get(key), (list, tuple))}
-    return KINDS[about["kind"]](**held)
+    values = {key: get(value) for key, value in about.items() if key not in ("name", "kind")}
+    values |= {key: Axis(*values[key]) for key in ("x", "y") if isinstance(values.get(key), (list, tuple))}
+    return KINDS[about["kind"]](**values)

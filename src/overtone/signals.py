@@ -63,30 +63,30 @@ class _Axes:
         self.prefix = 0
         self.last: Tensor | None = None
 
-    def see(self, module: nn.Module, held: Tensor, shape: tuple[int, int], enters: bool) -> None:
+    def see(self, module: nn.Module, tensor: Tensor, shape: tuple[int, int], enters: bool) -> None:
         """A module takes or gives a tensor of this shape (without the batch)."""
-        if enters and shape[0] == shape[1] and self._turned(held) and self.state != "lost":
+        if enters and shape[0] == shape[1] and self._turned(tensor) and self.state != "lost":
             self.state, self.prefix = ("tokens" if self.state == "first" else "first"), 0
-        self.last = held
+        self.last = tensor
         square = shape == (self.shape[0], self.shape[0]) != self.shape
         if self.state == "tokens" and square and not any(True for _ in module.parameters()):
             return  # how much each token attends to each
         if isinstance(module, FIRST):
             self.state, self.prefix = "first", 0
         elif isinstance(module, (*TOKENS, nn.Linear, nn.LayerNorm)) and enters:
-            self._vectors(module, held, shape)
+            self._vectors(module, tensor, shape)
         elif shape != self.shape:
             self._moved(shape)
         self.shape = shape
 
-    def _turned(self, held: Tensor) -> bool:
+    def _turned(self, tensor: Tensor) -> bool:
         """Whether a square map is the last one with its axes swapped, which its shape does not tell."""
         last = self.last
-        if last is None or last.shape != held.shape or torch.equal(held, last):
+        if last is None or last.shape != tensor.shape or torch.equal(tensor, last):
             return False
-        return torch.equal(held, last.transpose(1, 2))
+        return torch.equal(tensor, last.transpose(1, 2))
 
-    def _vectors(self, module: nn.Module, held: Tensor, shape: tuple[int, int]) -> None:
+    def _vectors(self, module: nn.Module, tensor: Tensor, shape: tuple[int, int]) -> None:
         """What works on the last axis takes a tensor: vectors of tokens, or a layer over time."""
         if self.state == "first":
             square = shape[0] == shape[1]
@@ -95,7 +95,7 @@ class _Axes:
                     self.state = "lost"
             elif self._crosswise(shape) is not None:
                 self.state, self.prefix = "tokens", self._crosswise(shape) or 0
-            elif self.x.shape[2] > shape[0] > 1 and _patches(held, self.x, shape):
+            elif self.x.shape[2] > shape[0] > 1 and _patches(tensor, self.x, shape):
                 self.state, self.prefix = "tokens", 0
             elif shape[0] != self.shape[0]:  # not even the channels are where they were
                 self.state = "lost"
@@ -134,10 +134,10 @@ class _Axes:
 def follow(model: nn.Module, example: Tensor) -> list[Seen]:
     """Every output of three axes that modules give in a pass in evaluation mode, in the order in which they end."""
     for batch in BATCHES:
-        found, clear = _pass(model, example, batch)
+        outputs, clear = _pass(model, example, batch)
         if clear:
             break
-    return found
+    return outputs
 
 
 def _pass(model: nn.Module, example: Tensor, batch: int) -> tuple[list[Seen], bool]:
@@ -149,16 +149,16 @@ def _pass(model: nn.Module, example: Tensor, batch: int) -> tuple[list[Seen], bo
     x = example[:1].expand(shape).contiguous()
     if x.is_floating_point():
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(x)
-    axes, found, clear, hooks = _Axes(x), list[Seen](), True, []
+    axes, outputs, clear, hooks = _Axes(x), list[Seen](), True, []
 
-    def seen(module: nn.Module, held: Any, enters: bool) -> bool | None:
+    def seen(module: nn.Module, tensor: Any, enters: bool) -> bool | None:
         """Follows a tensor; whether its batch is the second axis, None for other things."""
         nonlocal clear
-        if not isinstance(held, Tensor) or held.dim() != 3 or batch not in held.shape[:2]:
+        if not isinstance(tensor, Tensor) or tensor.dim() != 3 or batch not in tensor.shape[:2]:
             return None
-        clear = clear and list(held.shape).count(batch) == 1
-        second = held.shape[0] != batch
-        batched = held.transpose(0, 1) if second else held
+        clear = clear and list(tensor.shape).count(batch) == 1
+        second = tensor.shape[0] != batch
+        batched = tensor.transpose(0, 1) if second else tensor
         axes.see(module, batched, (batched.shape[1], batched.shape[2]), enters)
         return second
 
@@ -168,12 +168,12 @@ def _pass(model: nn.Module, example: Tensor, batch: int) -> tuple[list[Seen], bo
 
     def after(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            held = tensor_of(module, output)
-            second = seen(module, held, enters=False)
+            tensor = tensor_of(module, output)
+            second = seen(module, tensor, enters=False)
             if second is not None and path:
-                grown = bool(args) and isinstance(args[0], Tensor) and held.numel() > args[0].numel()
-                shape = (held.shape[0] if second else held.shape[1], held.shape[2])
-                found.append(Seen(path, module, shape, axes.reading(second), grown))
+                grown = bool(args) and isinstance(args[0], Tensor) and tensor.numel() > args[0].numel()
+                shape = (tensor.shape[0] if second else tensor.shape[1], tensor.shape[2])
+                outputs.append(Seen(path, module, shape, axes.reading(second), grown))
 
         return hook
 
@@ -185,38 +185,38 @@ def _pass(model: nn.Module, example: Tensor, batch: int) -> tuple[list[Seen], bo
     finally:
         for hook in hooks:
             hook.remove()
-    return found, clear
+    return outputs, clear
 
 
-def _patches(held: Tensor, x: Tensor, shape: tuple[int, int]) -> bool:
+def _patches(tokens: Tensor, x: Tensor, shape: tuple[int, int]) -> bool:
     """Whether tokens (N, D) are the windows of a signal (C, T) one after the other, each with all its channels."""
     count = shape[0]
     length = x.shape[2] // count
     if shape[1] != x.shape[1] * length:
         return False
     windows = x[0, :, : count * length].unflatten(1, (count, length)).transpose(0, 1).flatten(1)  # (N, C T / N)
-    return torch.equal(windows.sort(1).values, held[0].sort(1).values)
+    return torch.equal(windows.sort(1).values, tokens[0].sort(1).values)
 
 
-def stages_of(found: list[Seen]) -> dict[str, str]:
+def stages_of(outputs: list[Seen]) -> dict[str, str]:
     """The last module at each length of a map; where there is one length at most, blocks or layers of tokens."""
     last_at = {}
-    for seen in found:
+    for seen in outputs:
         # An adaptive pooling may repeat positions, to the size that a classifier was made for: no new map.
         repeated = isinstance(seen.module, ADAPTIVE) and seen.grown
         if seen.reading == Reading() and seen.shape[1] > 1 and not repeated:
             last_at[seen.shape[1]] = seen.path
-    rows = _rows(found)
+    rows = _rows(outputs)
     if len(last_at) < 2 and rows:
         return spaced(rows)
     return {f"stage{number}": last_at[length] for number, length in enumerate(sorted(last_at, reverse=True), start=1)}
 
 
-def _rows(found: list[Seen]) -> list[str]:
+def _rows(outputs: list[Seen]) -> list[str]:
     """The longest row of equal modules that give tokens; else what gives some by itself, a recurrent layer."""
     rows: dict[tuple[str, str, tuple[int, int]], list[str]] = {}
     alone = []
-    for seen in found:
+    for seen in outputs:
         if seen.reading is None or not seen.reading.tokens or seen.shape[0] - seen.reading.prefix < 2:
             continue
         parent = seen.path.rpartition(".")[0]

@@ -206,25 +206,25 @@ def _load_model(path: Path, header: Header, trust: Trust) -> nn.Module:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
         raise InputError(f"{path}: model {header.builder!r} cannot be made: {type(error).__name__}: {error}") from error
-    own = model.state_dict()
+    expected = model.state_dict()
     with safe_open(path, framework="pt") as file:
         # Copies: a tensor of safetensors may be the file itself, mapped into memory.
-        state = {name: file.get_tensor(name).to(own[name].dtype, copy=True) for name in shapes}
+        state = {name: file.get_tensor(name).to(expected[name].dtype, copy=True) for name in shapes}
     model.load_state_dict(state, assign=sketched)
     return model
 
 
 def _check_fit(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    lacks, more = [key for key in own if key not in shapes], [key for key in shapes if key not in own]
+    model_shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    lacks, more = [key for key in model_shapes if key not in shapes], [key for key in shapes if key not in model_shapes]
     other = [
         f"{key} is {shapes[key]} in the file, {shape} in the model"
-        for key, shape in own.items()
+        for key, shape in model_shapes.items()
         if shapes.get(key, shape) != shape
     ]
     if lacks or more:
-        said = [f"the file {word} {_few(names)}" for word, names in (("lacks", lacks), ("holds", more)) if names]
-        raise InputError(f"its weights do not fit model {name!r}: {', '.join(said)}")
+        faults = [f"the file {word} {_few(names)}" for word, names in (("lacks", lacks), ("holds", more)) if names]
+        raise InputError(f"its weights do not fit model {name!r}: {', '.join(faults)}")
     if other:
         raise InputError(f"its weights do not fit model {name!r}: {other[0]}")
 

@@ -149,15 +149,15 @@ class Tap(nn.Module):
         if self.declared:
             assert isinstance(self.model, Tapped)
             return self.model.output(x)
-        held = self._held
-        held.tensors.clear()
-        held.running = True
+        store = self._held
+        store.tensors.clear()
+        store.running = True
         try:
             prediction = self.task.read(self.model(x))
-            stages = dict(held.tensors)
+            stages = dict(store.tensors)
         finally:
-            held.running = False
-            held.tensors.clear()
+            store.running = False
+            store.tensors.clear()
         missing = sorted(set(self.at) - set(stages))
         if missing:
             raise OvertoneError(
@@ -169,9 +169,9 @@ class Tap(nn.Module):
             stages = {name: self.as_map(name, caught, x) for name, caught in stages.items()}
         return Output(prediction, stages, embedding)
 
-    def as_map(self, stage: str, held: Tensor, x: Tensor) -> Tensor:
+    def as_map(self, stage: str, output: Tensor, x: Tensor) -> Tensor:
         """What the module of a stage gave, as a map; tokens are read as the last probe found them to be."""
-        return as_map(held, x, self.model, self.readings.get(stage))
+        return as_map(output, x, self.model, self.readings.get(stage))
 
 
 def _no_inplace(model: nn.Module) -> None:
@@ -231,8 +231,8 @@ def _stages_of(model: nn.Module, example: Tensor) -> dict[str, str]:
         return declared
     if example.dim() == 3:
         return stages_of(follow(model, example))
-    found = _find_stages(model, example)
-    return (blocks_of(model, example) or found) if len(found) < 2 and example.dim() == 4 else found
+    stages = _find_stages(model, example)
+    return (blocks_of(model, example) or stages) if len(stages) < 2 and example.dim() == 4 else stages
 
 
 def _read(tap: Tap, example: Tensor) -> None:
@@ -245,14 +245,14 @@ def _read(tap: Tap, example: Tensor) -> None:
         others = sequences(tap.model, example)
         tap.readings = {stage: Reading(sequence_first=True) for stage, path in tap.at.items() if path in others}
     if example.dim() == 3:
-        found = {seen.path: seen for seen in follow(tap.model, example)}
+        by_path = {seen.path: seen for seen in follow(tap.model, example)}
         for stage, path in tap.at.items():
-            if path in found and found[path].reading is None:
+            if path in by_path and by_path[path].reading is None:
                 raise InputError(
-                    f"tap: {stage} ({path}) gives {found[path].shape} of a signal {tuple(example.shape[1:])}, and "
+                    f"tap: {stage} ({path}) gives {by_path[path].shape} of a signal {tuple(example.shape[1:])}, and "
                     "which axis is time cannot be told; name a module whose output is (B, channels, time)"
                 )
-        tap.readings = {s: found[path].reading or Reading() for s, path in tap.at.items() if path in found}
+        tap.readings = {s: by_path[path].reading or Reading() for s, path in tap.at.items() if path in by_path}
 
 
 def _find_stages(model: nn.Module, example: Tensor) -> dict[str, str]:
@@ -378,7 +378,7 @@ def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequenc
         stages=stages,
         embedding=None if output.embedding is None else output.embedding.shape[1],
         attention=None if output.attention is None else tuple(output.attention.shape[1:]),
-        branches={name: _spec(branch, getattr(model, name), x, [own]) for (name, branch), x, own in parts},
+        branches={name: _spec(branch, getattr(model, name), x, [meaning]) for (name, branch), x, meaning in parts},
         has_head=output.head is not None,
         has_cam=_has_cam(output),
         axes=() if output.branches else meant[0],

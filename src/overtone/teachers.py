@@ -112,11 +112,11 @@ class TeacherMemory:
         if rows.min() < 0:
             unknown = batch.index[rows < 0][:5].tolist()
             raise OvertoneError(f"teacher memory holds no output of samples {unknown}; it was made for other samples")
-        found = {name: x[rows.to(x.device)].to(rows.device) for name, x in self.held.items()}
-        stages = {name[7:]: x for name, x in found.items() if name.startswith("stages/")}
-        said = {name[11:]: x for name, x in found.items() if name.startswith("prediction/")}
-        plain: dict[str, Any] = {name: x for name, x in found.items() if "/" not in name}
-        return Output(said, stages, head=self.head, **plain)
+        tensors = {name: x[rows.to(x.device)].to(rows.device) for name, x in self.held.items()}
+        stages = {name[7:]: x for name, x in tensors.items() if name.startswith("stages/")}
+        prediction = {name[11:]: x for name, x in tensors.items() if name.startswith("prediction/")}
+        plain: dict[str, Any] = {name: x for name, x in tensors.items() if "/" not in name}
+        return Output(prediction, stages, head=self.head, **plain)
 
 
 def _room(samples: int, like: Tensor, name: str, spill: Path | None, teacher: str) -> Tensor:

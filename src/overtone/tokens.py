@@ -37,39 +37,39 @@ def tensor_of(module: nn.Module, output: Any) -> Any:
     return output
 
 
-def as_map(held: Tensor, x: Tensor, model: nn.Module, reading: Reading | None = None) -> Tensor:
+def as_map(output: Tensor, x: Tensor, model: nn.Module, reading: Reading | None = None) -> Tensor:
     """What a module gave, as a map (B, c, H', W') or (B, c, T'); anything else as it is.
 
     Tokens (B, N, D) lose those in front of the patches (the class token) and are laid out as the patches are; maps of
     timm's models that keep channels last are turned.
 
     Args:
-        held: the module's output.
+        output: the module's output.
         x: the model's input, (B, C, H, W) or (B, C, T).
         model: the model.
         reading: what a probe found of the module.
     """
-    if reading is not None and reading.sequence_first and held.dim() == 3:
-        held = held.transpose(0, 1)
-    if x.dim() == 3 and held.dim() == 3 and reading is not None and reading.tokens:
-        return held[:, reading.prefix :].transpose(1, 2)  # (B, D, T')
+    if reading is not None and reading.sequence_first and output.dim() == 3:
+        output = output.transpose(0, 1)
+    if x.dim() == 3 and output.dim() == 3 and reading is not None and reading.tokens:
+        return output[:, reading.prefix :].transpose(1, 2)  # (B, D, T')
     if x.dim() != 4:
-        return held
-    if held.dim() == 4 and getattr(model, "output_fmt", None) == "NHWC":
-        return held.permute(0, 3, 1, 2)
-    if held.dim() != 3:
-        return held
-    layout = _layout(held.shape[1], x.shape[2:], model)
+        return output
+    if output.dim() == 4 and getattr(model, "output_fmt", None) == "NHWC":
+        return output.permute(0, 3, 1, 2)
+    if output.dim() != 3:
+        return output
+    layout = _layout(output.shape[1], x.shape[2:], model)
     if layout is None:
-        return held
+        return output
     prefix, size = layout
-    return held[:, prefix:].transpose(1, 2).unflatten(2, size)  # (B, D, H', W')
+    return output[:, prefix:].transpose(1, 2).unflatten(2, size)  # (B, D, H', W')
 
 
 def _layout(count: int, image: Sequence[int], model: nn.Module) -> tuple[int, tuple[int, int]] | None:
     """How many tokens stand in front, and how the patches lie; None where no layout fits the image's shape."""
-    said = getattr(model, "num_prefix_tokens", None)
-    for prefix in PREFIXES if said is None else (int(said),):
+    declared = getattr(model, "num_prefix_tokens", None)
+    for prefix in PREFIXES if declared is None else (int(declared),):
         patches = count - prefix
         if patches < 1:
             continue
@@ -121,13 +121,13 @@ def _tokens_of(model: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, 
 
     Seen in two passes of several samples, since one number of them may be the number of tokens.
     """
-    found: list[dict[str, tuple[nn.Module, tuple[int, ...]]]] = []
+    passes: list[dict[str, tuple[nn.Module, tuple[int, ...]]]] = []
 
     def watch(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            held = tensor_of(module, output)
-            if isinstance(held, Tensor) and held.dim() == 3:
-                found[-1][path] = (module, tuple(held.shape))
+            tensor = tensor_of(module, output)
+            if isinstance(tensor, Tensor) and tensor.dim() == 3:
+                passes[-1][path] = (module, tuple(tensor.shape))
 
         return hook
 
@@ -135,14 +135,14 @@ def _tokens_of(model: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, 
     try:
         with torch.no_grad():
             for samples in (2, 3):
-                found.append({})
+                passes.append({})
                 model(example[:1].expand(samples, *example.shape[1:]).contiguous())
     finally:
         for handle in hooks:
             handle.remove()
     tokens = []
-    for path, (module, shape) in found[0].items():
-        later = found[1].get(path, (module, ()))[1]
+    for path, (module, shape) in passes[0].items():
+        later = passes[1].get(path, (module, ()))[1]
         if (shape[:1], later[:1]) == ((2,), (3,)):
             tokens.append((path, module, shape[1:], False))
         elif (shape[1:2], later[1:2]) == ((2,), (3,)):

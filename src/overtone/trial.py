@@ -100,7 +100,7 @@ def _bare(model: nn.Module, example: Input) -> bool:
 def _training(tap: Tap) -> Iterator[None]:
     """Training mode; modes and buffers are as they were afterwards."""
     modes = {module: module.training for module in tap.modules()}
-    held = [
+    buffers = [
         (module, name, buffer, buffer.clone())
         for module in tap.modules()
         for name, buffer in module._buffers.items()
@@ -113,7 +113,7 @@ def _training(tap: Tap) -> Iterator[None]:
         for module, mode in modes.items():
             module.training = mode
         with torch.no_grad():
-            for module, name, buffer, value in held:
+            for module, name, buffer, value in buffers:
                 buffer.copy_(value)
                 module._buffers[name] = buffer
 

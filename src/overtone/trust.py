@@ -49,7 +49,7 @@ def parts_in(recipe: Recipe) -> frozenset[str]:
     rows = [*recipe.methods, *(teacher.method for teacher in recipe.teachers.values() if teacher.method)]
     named = [(row.name, row.settings) for row in rows]
     named += [(extra.name, extra.settings) for row in rows for extra in row.extras]
-    names = [name for own, settings in named for name in (own, settings.get("fusion")) if isinstance(name, str)]
+    names = [name for method, settings in named for name in (method, settings.get("fusion")) if isinstance(name, str)]
     names += [baseline.model for baseline in recipe.baselines.values()]
     names += [recipe.data.name] if recipe.data.name.partition(":")[0] != "aeon" else []
     return frozenset(name for name in names if ":" in name)
@@ -66,9 +66,11 @@ def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
     Raises:
         InputError: saying what would be imported.
     """
-    own = {name for name in models_in(recipe) if is_own(name)} | views_in(recipe) | parts_in(recipe) | tasks_in(recipe)
-    if own and not trust:
-        raise _refusal(where, sorted(own), "")
+    names = (
+        {name for name in models_in(recipe) if is_own(name)} | views_in(recipe) | parts_in(recipe) | tasks_in(recipe)
+    )
+    if names and not trust:
+        raise _refusal(where, sorted(names), "")
 
 
 def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str], where: str, trust: Trust) -> None:
@@ -83,16 +85,16 @@ def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str],
     if trust is True:
         return
     allowed = () if trust is False else trust
-    own = [model] if is_own(model) and model not in allowed else []
-    own += [name for name in views if ":" in name and not (is_own(name) and name in allowed)]
+    names = [model] if is_own(model) and model not in allowed else []
+    names += [name for name in views if ":" in name and not (is_own(name) and name in allowed)]
     odd = [] if is_own(model) or model in allowed else [key for key, value in arguments.items() if not _plain(value)]
-    if own or odd:
-        said = ", ".join(f"{key}={_short(arguments[key])}" for key in odd[:3])
-        raise _refusal(where, list(dict.fromkeys(own)), f"model {_short(model)!r} with {said}" if odd else "")
+    if names or odd:
+        listed = ", ".join(f"{key}={_short(arguments[key])}" for key in odd[:3])
+        raise _refusal(where, list(dict.fromkeys(names)), f"model {_short(model)!r} with {listed}" if odd else "")
 
 
-def _refusal(where: str, own: Sequence[str], odd: str) -> InputError:
-    would = [f"import and run {', '.join(repr(_short(name)) for name in own)}"] if own else []
+def _refusal(where: str, names: Sequence[str], odd: str) -> InputError:
+    would = [f"import and run {', '.join(repr(_short(name)) for name in names)}"] if names else []
     would += [f"make {odd}, which is more than plain numbers"] if odd else []
     return InputError(
         f"{where} is not made of built-in parts: it would {' and '.join(would)}. If you trust whoever made it, say so: "

@@ -91,15 +91,15 @@ class GivenWeights:
     def _fitted(self, model: nn.Module, name: str, classes: Sequence[str]) -> tuple[State, str]:
         if _content(self.path) != self.content:
             raise InputError(f"{self.where}: {self.path} changed while the study ran; run it again")
-        own = model.state_dict()
+        model_state = model.state_dict()
         try:
-            held = _state_of(_read(self.path))
+            file_state = _state_of(_read(self.path))
             _check_classes(self.path, classes)
-            state, said = _matched(held, own, self.path.suffix.lower() != UNORDERED)
-            _check_fit(state, own, name, len(classes))
+            state, note = _matched(file_state, model_state, self.path.suffix.lower() != UNORDERED)
+            _check_fit(state, model_state, name, len(classes))
         except InputError as error:
             raise InputError(f"{self.where}: {self.path} {error}") from error
-        return state, said
+        return state, note
 
 
 def _absent(path: Path) -> str:
@@ -113,11 +113,11 @@ def _absent(path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def _read(path: Path) -> Any:
@@ -127,8 +127,8 @@ def _read(path: Path) -> Any:
         if kind == ".safetensors":
             return load_file(path)
         if kind == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                return {name: torch.from_numpy(held[name]) for name in held.files}
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: torch.from_numpy(archive[name]) for name in archive.files}
         with torch.serialization.safe_globals([(_Number, name) for name in NUMPY]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise nearly anything for a foreign or damaged file
@@ -160,7 +160,7 @@ def _state_of(value: Any) -> State:
         if isinstance(value, dict) and isinstance(value.get(key), dict):
             value = value[key]
     if isinstance(value, dict):
-        value = {name: held for name, held in value.items() if not isinstance(held, _Number)}
+        value = {name: entry for name, entry in value.items() if not isinstance(entry, _Number)}
     if not isinstance(value, dict) or not value or not all(isinstance(tensor, Tensor) for tensor in value.values()):
         keys = (
             f"a mapping with the keys {_few(list(map(str, value)))}"
@@ -174,7 +174,7 @@ def _state_of(value: Any) -> State:
     return {str(name): tensor for name, tensor in value.items()}
 
 
-def _matched(held: State, own: State, ordered: bool) -> tuple[State, str]:
+def _matched(file_state: State, model_state: State, ordered: bool) -> tuple[State, str]:
     """A file's tensors under the model's names, and in one line what had to be done for it.
 
     As they are; else without the first words that all names share (``module.``, ``student.``); else, where the file
@@ -184,70 +184,80 @@ def _matched(held: State, own: State, ordered: bool) -> tuple[State, str]:
     Raises:
         InputError: where the weights of two networks fit, or order alone does not decide.
     """
-    bare = _bare(held)
-    fits = {prefix: state for prefix, state in bare.items() if _names(state) == _names(own)}
+    bare = _bare(file_state)
+    fits = {prefix: state for prefix, state in bare.items() if _names(state) == _names(model_state)}
     if not fits and ordered:
-        fits = {prefix: found for prefix, state in bare.items() if (found := _by_order(state, own))}
+        fits = {prefix: renamed for prefix, state in bare.items() if (renamed := _by_order(state, model_state))}
     if len(fits) > 1:
         raise InputError(
             f"holds several networks of this kind, under {', '.join(fits)}; save the one that is meant by itself"
         )
     if not fits:
-        return next(iter(bare.values())) if len(bare) == 1 else held, ""
+        return next(iter(bare.values())) if len(bare) == 1 else file_state, ""
     (prefix, state), *_ = fits.items()
-    said = [f"{prefix!r} taken off all names"] if prefix else []
-    theirs = list(_without_counters(bare[prefix]))
-    mine = list(_without_counters(own))
-    pairs = [(a, b) for a, b in zip(theirs, mine, strict=True) if a != b] if set(theirs) != set(mine) else []
+    notes = [f"{prefix!r} taken off all names"] if prefix else []
+    file_names = list(_without_counters(bare[prefix]))
+    model_names = list(_without_counters(model_state))
+    pairs = (
+        [(a, b) for a, b in zip(file_names, model_names, strict=True) if a != b]
+        if set(file_names) != set(model_names)
+        else []
+    )
     if pairs:
         few = [pairs[0], pairs[-1]]
-        said.append(
-            f"{len(pairs)} of {len(mine)} tensors mapped by their order and shapes, "
+        notes.append(
+            f"{len(pairs)} of {len(model_names)} tensors mapped by their order and shapes, "
             + ", ..., ".join(f"{a} to {b}" for a, b in few)
         )
-    return state, "; ".join(said)
+    return state, "; ".join(notes)
 
 
-def _bare(held: State) -> dict[str, State]:
+def _bare(tensors: State) -> dict[str, State]:
     """What is left of a state without the first words that all its names share, by what was taken off.
 
     Where a file holds a student and a teacher beside each other, each by itself.
     """
     prefix = ""
-    while len(first := {name.partition(".")[0] for name in held}) == 1 and all("." in name for name in held):
+    while len(first := {name.partition(".")[0] for name in tensors}) == 1 and all("." in name for name in tensors):
         word = f"{first.pop()}."
-        prefix, held = prefix + word, {name.removeprefix(word): tensor for name, tensor in held.items()}
+        prefix, tensors = prefix + word, {name.removeprefix(word): tensor for name, tensor in tensors.items()}
     if first and first <= {"student", "teacher"}:
         parts = {
-            part: {n.removeprefix(f"{part}."): x for n, x in held.items() if n.startswith(f"{part}.")}
+            part: {n.removeprefix(f"{part}."): x for n, x in tensors.items() if n.startswith(f"{part}.")}
             for part in sorted(first)
         }
-        return {f"{prefix}{part}.{more}": state for part, own in parts.items() for more, state in _bare(own).items()}
-    return {prefix: held}
+        return {
+            f"{prefix}{part}.{more}": state for part, inner in parts.items() for more, state in _bare(inner).items()
+        }
+    return {prefix: tensors}
 
 
-def _by_order(held: State, own: State) -> State | None:
+def _by_order(file_state: State, model_state: State) -> State | None:
     """The file's tensors under the model's names, the n-th under the n-th; None where that does not go.
 
     It goes where each has the other's shape (but for the number of classes, which :func:`_check_fit` tells), the last
     word of the name is the same (``weight``, ``running_var``), what lies in one layer of the file lies in one layer of
     the model, and no name of the file is another tensor's of the model.
     """
-    theirs, mine = _without_counters(held), _without_counters(own)
-    pairs = list(zip(theirs, mine, strict=False))
-    if len(theirs) != len(mine) or not all(_alike(theirs[a], mine[b], last=b in list(mine)[-2:]) for a, b in pairs):
+    file_tensors, model_tensors = _without_counters(file_state), _without_counters(model_state)
+    pairs = list(zip(file_tensors, model_tensors, strict=False))
+    if len(file_tensors) != len(model_tensors) or not all(
+        _alike(file_tensors[a], model_tensors[b], last=b in list(model_tensors)[-2:]) for a, b in pairs
+    ):
         return None
     layers = {(a.rpartition(".")[0], b.rpartition(".")[0]) for a, b in pairs}
     one_to_one = len(layers) == len({a for a, _ in layers}) == len({b for _, b in layers})
     if not one_to_one or any(a.rpartition(".")[2] != b.rpartition(".")[2] for a, b in pairs):
         return None
-    if any(a != b and a in mine for a, b in pairs):
+    if any(a != b and a in model_tensors for a, b in pairs):
         return None
-    return {b: theirs[a] for a, b in pairs}
+    return {b: file_tensors[a] for a, b in pairs}
 
 
-def _alike(theirs: Tensor, mine: Tensor, last: bool) -> bool:
-    return theirs.shape == mine.shape or (last and theirs.dim() == mine.dim() and theirs.shape[1:] == mine.shape[1:])
+def _alike(stored: Tensor, wanted: Tensor, last: bool) -> bool:
+    return stored.shape == wanted.shape or (
+        last and stored.dim() == wanted.dim() and stored.shape[1:] == wanted.shape[1:]
+    )
 
 
 def _names(state: State) -> set[str]:
@@ -265,28 +275,32 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
     with safe_open(path, framework="pt") as file:
         if HEADER not in (file.metadata() or {}):
             return
-    own = read_header(path).task.task().names
-    if own != tuple(classes):
-        pairs = enumerate(zip(own, classes, strict=False))
+    names = read_header(path).task.task().names
+    if names != tuple(classes):
+        pairs = enumerate(zip(names, classes, strict=False))
         differ = next(
-            (f"class {n} is {mine!r} there, {theirs!r} in the data" for n, (mine, theirs) in pairs if mine != theirs),
-            f"it has {len(own)}, the data {len(classes)}",
+            (
+                f"class {n} is {file_class!r} there, {data_class!r} in the data"
+                for n, (file_class, data_class) in pairs
+                if file_class != data_class
+            ),
+            f"it has {len(names)}, the data {len(classes)}",
         )
         raise InputError(
-            f"was trained for the classes {_few(own)}, the data's are {_few(classes)}, in this order: {differ}"
+            f"was trained for the classes {_few(names)}, the data's are {_few(classes)}, in this order: {differ}"
         )
 
 
-def _check_fit(state: State, own: State, name: str, classes: int) -> None:
-    lacks = [key for key in own if key not in state and not key.endswith(COUNTER)]
-    more = [key for key in state if key not in own]
+def _check_fit(state: State, model_state: State, name: str, classes: int) -> None:
+    lacks = [key for key in model_state if key not in state and not key.endswith(COUNTER)]
+    more = [key for key in state if key not in model_state]
     if lacks or more:
-        said = [f"lacks {_few(lacks)}"] if lacks else []
-        said += [f"holds {_few(more)}, which the model does not have"] if more else []
-        raise InputError(f"does not fit model {name!r}: it {' and '.join(said)}")
-    other = [key for key in state if state[key].shape != own[key].shape]
+        faults = [f"lacks {_few(lacks)}"] if lacks else []
+        faults += [f"holds {_few(more)}, which the model does not have"] if more else []
+        raise InputError(f"does not fit model {name!r}: it {' and '.join(faults)}")
+    other = [key for key in state if state[key].shape != model_state[key].shape]
     for key in other:
-        got, wanted = tuple(state[key].shape), tuple(own[key].shape)
+        got, wanted = tuple(state[key].shape), tuple(model_state[key].shape)
         if wanted[:1] == (classes,) and got[1:] == wanted[1:]:
             continue
         raise InputError(f"does not fit model {name!r}: {key} is {got} in the file, {wanted} in the model")

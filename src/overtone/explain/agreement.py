@@ -55,22 +55,22 @@ def agreement(out: Path, students: Sequence[str], damaged: Container[str] = ()) 
     if task is None:
         return None
     rows = {row.id: row for row in study.rows if row.kind in (RowKind.TEACHER, RowKind.METHOD)}
-    found = {name: _right(out, row, damaged, task) for name, row in rows.items()}
-    teachers = [name for name, row in rows.items() if row.kind == RowKind.TEACHER and found[name]]
-    cells = [cell for cell in found[teachers[0]] if all(cell in found[name] for name in teachers)] if teachers else []
+    by_row = {name: _right(out, row, damaged, task) for name, row in rows.items()}
+    teachers = [name for name, row in rows.items() if row.kind == RowKind.TEACHER and by_row[name]]
+    cells = [cell for cell in by_row[teachers[0]] if all(cell in by_row[name] for name in teachers)] if teachers else []
     if len(teachers) < 2 or not cells:
         return None
-    compared = [name for name in students if all(cell in found.get(name, {}) for cell in cells)]
-    right = {name: np.concatenate([found[name][cell] for cell in cells]) for name in (*teachers, *compared)}
+    compared = [name for name in students if all(cell in by_row.get(name, {}) for cell in cells)]
+    right = {name: np.concatenate([by_row[name][cell] for cell in cells]) for name in (*teachers, *compared)}
     votes = np.stack([right[name] for name in teachers])  # (K, N)
     count = votes.sum(0)
     some = (count > 1) & (count < len(teachers))
-    groups = [*(own & (count == 1) for own in votes), count == len(teachers), some, count == 0]
+    groups = [*(vote & (count == 1) for vote in votes), count == len(teachers), some, count == 0]
     sizes = [int(group.sum()) for group in groups]
     return Agreement(
         windows=len(count),
         teachers=tuple(name.removeprefix("teacher-") for name in teachers),
-        right=tuple(int(own.sum()) for own in votes),
+        right=tuple(int(vote.sum()) for vote in votes),
         alone=tuple(sizes[:-3]),
         all_right=sizes[-3],
         some_right=sizes[-2],
@@ -83,13 +83,13 @@ def _right(
     out: Path, row: RowDescription, damaged: Container[str], task: Task
 ) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
     """Which test windows a row gets right, by fold and seed, in the order of their numbers."""
-    found = {}
+    by_cell = {}
     for cell in row.cells:
         folder = out / "cells" / cell.keys[0]
         if is_done(folder) and folder.name not in damaged:
-            held = read_predictions(folder)
-            own = from_arrays(held, "best") or from_arrays(held, "last")
-            right = task.right(own, held["target"])
+            arrays = read_predictions(folder)
+            predictions = from_arrays(arrays, "best") or from_arrays(arrays, "last")
+            right = task.right(predictions, arrays["target"])
             if right is not None:
-                found[cell.fold, cell.seed] = right
-    return found
+                by_cell[cell.fold, cell.seed] = right
+    return by_cell

@@ -55,15 +55,15 @@ class Explained:
     def shown(self, model: int) -> dict[str, Shown | str]:
         """What a model's methods show, by name: objects for all samples, or a sentence on why one cannot be read."""
         prefix = f"{model}/shown/"
-        arrays = {key.removeprefix(prefix): held for key, held in self.arrays.items() if key.startswith(prefix)}
-        found: dict[str, Shown | str] = {}
+        arrays = {key.removeprefix(prefix): array for key, array in self.arrays.items() if key.startswith(prefix)}
+        shown: dict[str, Shown | str] = {}
         for number, about in enumerate(self.about["models"][model]["shown"]):
             try:
-                found[about["name"]] = from_file(about, arrays)
+                shown[about["name"]] = from_file(about, arrays)
             except Exception as error:  # of another version, or damaged: anything can be wrong with it
                 name = about.get("name") if isinstance(about, dict) else None
-                found[str(name or number)] = f"cannot be read: {error if isinstance(error, ValueError) else 'damaged'}"
-        return found
+                shown[str(name or number)] = f"cannot be read: {error if isinstance(error, ValueError) else 'damaged'}"
+        return shown
 
 
 def collect_explained(
@@ -104,13 +104,13 @@ def collect_explained(
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors", trust)
-        found = saliency(student, x, target)
+        look = saliency(student, x, target)
         names = study.cells[key].views or [""]
-        told = _model(row, found, names, str(len(models)), arrays)
-        told["verdicts"] = [
-            student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
+        entry = _model(row, look, names, str(len(models)), arrays)
+        entry["verdicts"] = [
+            student.task.verdict(answer, truth) for answer, truth in zip(look.answers.tolist(), truths, strict=True)
         ]
-        models.append(told | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
+        models.append(entry | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
     samples = [
@@ -118,7 +118,7 @@ def collect_explained(
             "number": n,
             "called": windows.task.called(windows.y[n]),
             "group": windows.groups[windows.group[n]],
-            "side": next((side for side, own in sides.items() if n in own), "no"),
+            "side": next((side for side, members in sides.items() if n in members), "no"),
         }
         for n in numbers
     ]
@@ -151,23 +151,23 @@ def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list
 
 
 def _model(
-    row: TableRow, found: Saliency, views: Sequence[str], number: str, arrays: dict[str, Array]
+    row: TableRow, look: Saliency, views: Sequence[str], number: str, arrays: dict[str, Array]
 ) -> dict[str, Any]:
     """What is said of a model; its maps go into ``arrays``."""
     branches = []
-    for (branch, seen), view in zip(found.seen.items(), views, strict=True):
+    for (branch, seen), view in zip(look.seen.items(), views, strict=True):
         arrays[f"view/{view}"] = seen.numpy().astype(np.float32)
-        for kind, held in found.maps[branch].items():
-            arrays[f"{number}/{branch}/{kind}"] = held.numpy().astype(np.float32)
-        branches.append({"name": branch, "view": view, "maps": list(found.maps[branch])})
-    if found.cross is not None:
-        arrays[f"{number}/cross"] = found.cross.numpy().astype(np.float32)
+        for kind, values in look.maps[branch].items():
+            arrays[f"{number}/{branch}/{kind}"] = values.numpy().astype(np.float32)
+        branches.append({"name": branch, "view": view, "maps": list(look.maps[branch])})
+    if look.cross is not None:
+        arrays[f"{number}/cross"] = look.cross.numpy().astype(np.float32)
     title = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
     return {
         "title": title,
         "kind": row.kind.value,
         "model": row.student,
-        "answers": found.answers.tolist(),
+        "answers": look.answers.tolist(),
         "branches": branches,
     }
 
@@ -178,14 +178,14 @@ def _shown(folder: Path, numbers: Sequence[int], model: str, arrays: dict[str, A
     if not (folder / VISUALISATIONS).exists():
         return nothing
     try:
-        held = read_npz(folder / VISUALISATIONS)
-        about = json.loads(str(held.pop("about")))
-        places = {int(n): place for place, n in enumerate(held.pop("index"))}
+        content = read_npz(folder / VISUALISATIONS)
+        about = json.loads(str(content.pop("about")))
+        places = {int(n): place for place, n in enumerate(content.pop("index"))}
         if not all(n in places for n in numbers):
             return nothing
         rows = [places[n] for n in numbers]
         shown = [{**one, "caption": _of(one["caption"], rows)} for one in about["shown"]]
-        arrays.update({f"{model}/shown/{name}": values[rows] for name, values in held.items()})
+        arrays.update({f"{model}/shown/{name}": values[rows] for name, values in content.items()})
         return {"shown": shown, "meaning": dict(about["meaning"])}
     except (DamagedError, KeyError, IndexError, TypeError, ValueError):
         return {**nothing, "lost": f"{VISUALISATIONS} of cell {folder.name} cannot be read, or is of another version"}
@@ -215,10 +215,10 @@ def explain(
     """
     fold = next(iter(plan.folds.values()))
     sides = {"training": fold.train, "validation": fold.val, "test": fold.test}
-    found = collect_explained(out, plan.windows, numbers or example_numbers(plan), sides, trust, damaged)
+    maps = collect_explained(out, plan.windows, numbers or example_numbers(plan), sides, trust, damaged)
     if not numbers:
-        write_npz(out / FILE, {"about": np.asarray(json.dumps(found.about)), **found.arrays})
-    return found
+        write_npz(out / FILE, {"about": np.asarray(json.dumps(maps.about)), **maps.arrays})
+    return maps
 
 
 def refresh(plan: Plan, out: Path) -> None:
@@ -227,8 +227,8 @@ def refresh(plan: Plan, out: Path) -> None:
     The run that calls this has looked for damage already, so it is not looked for again. Nothing is gathered before the
     first fold and seed have a cell that is done.
     """
-    held = read(out)
-    if held is None or held.about.get("cells") != _done(out, read_study(out)):
+    earlier = read(out)
+    if earlier is None or earlier.about.get("cells") != _done(out, read_study(out)):
         with contextlib.suppress(InputError):
             explain(plan, out, trust=named_in(plan.recipe), damaged=())
 
@@ -236,8 +236,8 @@ def refresh(plan: Plan, out: Path) -> None:
 def read(out: Path) -> Explained | None:
     """What was gathered for a study's page; None without it, or where it cannot be read."""
     try:
-        held = read_npz(out / FILE)
-        about = json.loads(str(held.pop("about")))
-        return Explained(about, held) if about.get("format") == FORMAT else None
+        arrays = read_npz(out / FILE)
+        about = json.loads(str(arrays.pop("about")))
+        return Explained(about, arrays) if about.get("format") == FORMAT else None
     except (DamagedError, KeyError, ValueError):
         return None

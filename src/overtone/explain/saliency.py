@@ -52,7 +52,7 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
     Raises:
         InputError: for a task whose models give no row of numbers per window.
     """
-    given = student.eval().inputs(windows)
+    inputs = student.eval().inputs(windows)
     x = student.asked(windows)
     tap = Tap(student.model, task=student.task)
     spec = probe(tap, x)
@@ -61,23 +61,23 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         parts = dict(output.branches) or {"": output}
         specs = dict(spec.branches) or {"": spec}
         as_maps = partial(tap.as_map, x=x) if isinstance(x, Tensor) else _same
-        found = _grad_cam(student.task, output, parts, specs, target, caught, as_maps)
+        by_part = _grad_cam(student.task, output, parts, specs, target, caught, as_maps)
     for name, part in parts.items():
         if specs[name].has_cam and student.task.LOGITS:
-            found[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
+            by_part[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
         if part.attention is not None:
-            found[name]["attention"] = part.attention.view(-1, *part.stages["final"].shape[2:])
+            by_part[name]["attention"] = part.attention.view(-1, *part.stages["final"].shape[2:])
     cross = None
     if output.attention is not None and output.branches:
         size = output.branches["image"].stages["final"].shape[2:]
         cross = output.attention.unflatten(2, size).detach()
-    seen = dict(zip(parts, (part for part in given if part is not None), strict=True))
-    maps = {name: {kind: held.detach() for kind, held in own.items()} for name, own in found.items()}
+    seen = dict(zip(parts, (part for part in inputs if part is not None), strict=True))
+    maps = {name: {kind: values.detach() for kind, values in kinds.items()} for name, kinds in by_part.items()}
     return Saliency(student.task.answer(output.logits.detach()), seen, maps, cross)
 
 
-def _same(stage: str, held: Tensor) -> Tensor:
-    return held
+def _same(stage: str, tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @contextmanager
@@ -86,17 +86,17 @@ def _caught(tap: Tap) -> Iterator[dict[str, Tensor]]:
 
     The score depends on these, not on the maps that a tap makes of a transformer's tokens.
     """
-    held: dict[str, Tensor] = {}
+    caught: dict[str, Tensor] = {}
 
     def catch(stage: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, given: Any) -> None:
-            held[stage] = tensor_of(module, given)
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            caught[stage] = tensor_of(module, output)
 
         return hook
 
     hooks = [tap.model.get_submodule(path).register_forward_hook(catch(stage)) for stage, path in tap.at.items()]
     try:
-        yield held
+        yield caught
     finally:
         for hook in hooks:
             hook.remove()
@@ -124,16 +124,16 @@ def _grad_cam(
         candidates += [
             (name, stage, caught.get(stage, part.stages[stage])) for stage in depths[: len(depths) - above][::-1]
         ]
-    found: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
+    maps: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
     if not candidates:
-        return found
+        return maps
     score = task.asked(output, target)
     gradients = torch.autograd.grad(score, [tensor for _, _, tensor in candidates], allow_unused=True)
     for (name, depth, tensor), gradient in zip(candidates, gradients, strict=True):
-        if gradient is None or "grad-cam" in found[name]:
+        if gradient is None or "grad-cam" in maps[name]:
             continue
         stage, slope = as_maps(depth, tensor), as_maps(depth, gradient)
         if slope.any():
             weights = slope.flatten(2).mean(2)  # (B, c)
-            found[name]["grad-cam"] = torch.einsum("bc,bc...->b...", weights, stage).relu()
-    return found
+            maps[name]["grad-cam"] = torch.einsum("bc,bc...->b...", weights, stage).relu()
+    return maps

@@ -23,17 +23,17 @@ MAPS = {
 }
 
 
-def looks(folder: Folder, found: Explained | None) -> Html:
+def looks(folder: Folder, maps: Explained | None) -> Html:
     """The maps of a few test windows."""
     title = "Where the models look"
-    if found is None:
+    if maps is None:
         return section(
             "looks",
             title,
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
-    models = note(f"Models of fold {found.about['fold']}, seed {found.about['seed']}, {folder.at}.")
-    return section("looks", title, *_about(), *shown.meanings(found), models, *samples(folder, found))
+    models = note(f"Models of fold {maps.about['fold']}, seed {maps.about['seed']}, {folder.at}.")
+    return section("looks", title, *_about(), *shown.meanings(maps), models, *samples(folder, maps))
 
 
 def _about() -> tuple[Html, ...]:
@@ -52,65 +52,65 @@ def _about() -> tuple[Html, ...]:
     )
 
 
-def samples(folder: Folder, found: Explained) -> list[Html]:
+def samples(folder: Folder, maps: Explained) -> list[Html]:
     """A part for every window; the first is open."""
     parts = []
-    for number, sample in enumerate(found.about["samples"]):
+    for number, sample in enumerate(maps.about["samples"]):
         name = str(sample["called"])
         whose = "" if folder.of_images else f", {folder.material.group} {sample['group']}"
         what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
-        boxes = [_model(folder, found, number, place, model) for place, model in enumerate(found.about["models"])]
+        boxes = [_model(folder, maps, number, place, model) for place, model in enumerate(maps.about["models"])]
         parts.append(details(title, *boxes, open_=number == 0))
     return parts
 
 
-def _model(folder: Folder, found: Explained, sample: int, place: int, model: Mapping[str, Any]) -> Html:
+def _model(folder: Folder, maps: Explained, sample: int, place: int, model: Mapping[str, Any]) -> Html:
     """One model's maps of one window."""
-    said, right = model["verdicts"][sample]
+    text, right = model["verdicts"][sample]
     head = tag("h3", model["title"], tag("span", model["model"], class_="sub"))
-    verdict = tag("p", said, class_={True: "hit", False: "warn", None: None}[right])
+    verdict = tag("p", text, class_={True: "hit", False: "warn", None: None}[right])
     boxes = []
     for branch in model["branches"]:
-        seen = found.arrays[f"view/{branch['view']}"][sample]
+        seen = maps.arrays[f"view/{branch['view']}"][sample]
         for kind in branch["maps"]:
-            held = found.arrays[f"{place}/{branch['name']}/{kind}"][sample]
-            boxes.append(_box(folder, f"{MAPS[kind]} over {branch['view']}", seen, held, kind == "cam"))
-    if f"{place}/cross" in found.arrays:
-        signal = found.arrays[f"view/{model['branches'][0]['view']}"][sample]
-        boxes += _pairs(folder, signal, found.arrays[f"{place}/cross"][sample])
-    own, lines = shown.boxes(folder, found, place, sample)
-    return tag("div", head, verdict, tag("div", *boxes, *own, class_="maps"), *lines, class_="look")
+            values = maps.arrays[f"{place}/{branch['name']}/{kind}"][sample]
+            boxes.append(_box(folder, f"{MAPS[kind]} over {branch['view']}", seen, values, kind == "cam"))
+    if f"{place}/cross" in maps.arrays:
+        signal = maps.arrays[f"view/{model['branches'][0]['view']}"][sample]
+        boxes += _pairs(folder, signal, maps.arrays[f"{place}/cross"][sample])
+    alone, lines = shown.boxes(folder, maps, place, sample)
+    return tag("div", head, verdict, tag("div", *boxes, *alone, class_="maps"), *lines, class_="look")
 
 
-def _box(folder: Folder, title: str, seen: FloatArray, held: FloatArray, signed: bool) -> Html:
+def _box(folder: Folder, title: str, seen: FloatArray, values: FloatArray, signed: bool) -> Html:
     """A map over what the model sees: a strip behind a signal, colours over a photograph, the map alone of others."""
-    heat = Heat(held.astype(np.float64), signed)
-    if not held.any():
+    heat = Heat(values.astype(np.float64), signed)
+    if not values.any():
         return figure_box(title, note("Nothing: no gradient speaks for the class."))
-    if held.ndim == 1:
+    if values.ndim == 1:
         axis, end = time_axis(folder)
         return figure_box(title, heat_line(Panel(axis, "", title, SIZE), seen, heat, end))
     under = seen if folder.of_images else None
     return figure_box(title, heat_image(Panel("", "", title, SQUARE), under, heat, folder.of_images))
 
 
-def _pairs(folder: Folder, signal: FloatArray, held: FloatArray) -> list[Html]:
+def _pairs(folder: Folder, signal: FloatArray, attention: FloatArray) -> list[Html]:
     """Attention between a signal's moments and an image's positions: the whole, and its sums over either side."""
     axis, end = time_axis(folder)
-    over_time, over_image = held.sum((1, 2)).astype(np.float64), held.sum(0).astype(np.float64)
+    over_time, over_image = attention.sum((1, 2)).astype(np.float64), attention.sum(0).astype(np.float64)
     lines = heat_line(Panel(axis, "", "over time", SIZE), signal, Heat(over_time, False), end)
     square = heat_image(Panel("", "", "over the image", SQUARE), None, Heat(over_image, False), False)
     return [
-        figure_box("attention between the branches", _plane(held)),
+        figure_box("attention between the branches", _plane(attention)),
         figure_box("attention between the branches over time", lines),
         figure_box("attention between the branches over the image", square),
     ]
 
 
-def _plane(held: FloatArray) -> Html:
+def _plane(attention: FloatArray) -> Html:
     """Attention over moments (up) and image positions (right): (T', H', W') as (T', H' W')."""
-    heat = Heat(held.reshape(len(held), -1).astype(np.float64), signed=False)
+    heat = Heat(attention.reshape(len(attention), -1).astype(np.float64), signed=False)
     moments, positions = heat.values.shape
     panel = Panel("image position", "moment", "attention", SIZE)
     return image_panel(panel, heat.values, (0.0, positions, 0.0, moments), heat.colours, heat.span)
@@ -119,8 +119,8 @@ def _plane(held: FloatArray) -> Html:
 def agreements(folder: Folder) -> Html | None:
     """Which teacher is right where others are wrong; nothing with fewer than two teachers."""
     students = [row for row in folder.rows if row.kind == RowKind.METHOD]
-    found = agreement(folder.out, [row.id for row in students], folder.damaged)
-    if found is None:
+    agreed = agreement(folder.out, [row.id for row in students], folder.damaged)
+    if agreed is None:
         return None
     names = {row.id: f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method for row in students}
     noun = f"{folder.noun}s"
@@ -128,33 +128,33 @@ def agreements(folder: Folder) -> Html | None:
         "agreement",
         "Which teacher is right where others are wrong",
         note(
-            f"Over {found.windows} test {noun}, {folder.at}: how many only one "
-            f"teacher gets right, and what share of these the students get right. In all, {_in_all(found)}."
+            f"Over {agreed.windows} test {noun}, {folder.at}: how many only one "
+            f"teacher gets right, and what share of these the students get right. In all, {_in_all(agreed)}."
         ),
-        scroll(_agreement_table(found, names, noun), "Agreement of teachers"),
+        scroll(_agreement_table(agreed, names, noun), "Agreement of teachers"),
     )
 
 
-def _in_all(found: Agreement) -> str:
+def _in_all(agreed: Agreement) -> str:
     """What each teacher gets right of everything."""
-    pairs = zip(found.teachers, found.right, strict=True)
-    return ", ".join(f"{name} gets {100 * right / found.windows:.0f} % right" for name, right in pairs)
+    pairs = zip(agreed.teachers, agreed.right, strict=True)
+    return ", ".join(f"{name} gets {100 * right / agreed.windows:.0f} % right" for name, right in pairs)
 
 
-def _agreement_table(found: Agreement, names: Mapping[str, str], noun: str) -> Html:
-    heads = [*(f"only {name}" for name in found.teachers), "every teacher", "several, not all", "no teacher"]
-    sizes = [*found.alone, found.all_right, found.some_right, found.none_right]
-    kept = [n for n, head in enumerate(heads) if len(found.teachers) > 2 or head != "several, not all"]
+def _agreement_table(agreed: Agreement, names: Mapping[str, str], noun: str) -> Html:
+    heads = [*(f"only {name}" for name in agreed.teachers), "every teacher", "several, not all", "no teacher"]
+    sizes = [*agreed.alone, agreed.all_right, agreed.some_right, agreed.none_right]
+    kept = [n for n, head in enumerate(heads) if len(agreed.teachers) > 2 or head != "several, not all"]
     heads, sizes = [heads[n] for n in kept], [sizes[n] for n in kept]
     top = tag("tr", tag("th", "right in", scope="col"), *[tag("th", head, scope="col") for head in heads])
 
     def line(name: str, cells: list[str], kind: str | None = None) -> Html:
         return tag("tr", tag("th", name, scope="row"), *[tag("td", cell) for cell in cells], class_=kind)
 
-    share = [f"{size} ({100 * size / found.windows:.0f} %)" for size in sizes]
+    share = [f"{size} ({100 * size / agreed.windows:.0f} %)" for size in sizes]
     body = [line(noun, share, "sum")]
-    for identity, right in found.students.items():
-        own = [right[n] for n in kept]
-        cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(own, sizes, strict=True)]
+    for identity, right in agreed.students.items():
+        counts = [right[n] for n in kept]
+        cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(counts, sizes, strict=True)]
         body.append(line(names[identity], cells))
     return tag("table", tag("thead", top), tag("tbody", *body), class_="plain")

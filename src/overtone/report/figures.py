@@ -107,8 +107,8 @@ def _drawn(plot: Plot, line: Line, most: int) -> str:
     parts = []
     floor = _floor(line, plot.y.log)
     if floor is not None and line.high is not None:
-        held = keep[np.isfinite(floor[keep]) & np.isfinite(line.high[keep])]
-        there, back = plot.path(line.x[held], line.high[held]), plot.path(line.x[held][::-1], floor[held][::-1])
+        finite = keep[np.isfinite(floor[keep]) & np.isfinite(line.high[keep])]
+        there, back = plot.path(line.x[finite], line.high[finite]), plot.path(line.x[finite][::-1], floor[finite][::-1])
         parts.append(f'<path d="{there}{back.replace("M", "L", 1)}z" fill="{line.css}" fill-opacity="0.16"/>')
     path = plot.path(line.x[keep], y[keep])
     parts.append(f'<path d="{path}" fill="none" stroke="{line.css}" stroke-width="{width}"{line.dashes(width)}/>')
@@ -249,9 +249,9 @@ def _scaled(x: FloatArray, size: tuple[int, int], smooth: bool) -> FloatArray:
 
 def _png(image: Image.Image) -> str:
     """An image as the source of an ``<img>``."""
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return f"data:image/png;base64,{b64encode(held.getvalue()).decode()}"
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 def bitmap(pixels: npt.NDArray[np.uint8]) -> Html:
@@ -300,8 +300,8 @@ def _spread(lines: Sequence[Line]) -> float:
 
 def _alone(y: FloatArray) -> npt.NDArray[np.bool_]:
     """Points without a neighbour, which a line does not show."""
-    held = np.isfinite(y)
-    return held & ~np.r_[False, held[:-1]] & ~np.r_[held[1:], False]
+    finite = np.isfinite(y)
+    return finite & ~np.r_[False, finite[:-1]] & ~np.r_[finite[1:], False]
 
 
 def _thin(count: int, most: int) -> npt.NDArray[np.int64]:

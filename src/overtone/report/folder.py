@@ -111,13 +111,13 @@ class Folder:
     def seconds(self, row: TableRow) -> float | None:
         """Mean seconds of training a row's cells took, its teachers' not counted; None for an ensemble."""
         keys = [keys[0] for _, _, keys in self.cells_of(row) if len(keys) == 1 and self.result(keys[0]) is not None]
-        found = [read_run(self.out / "cells" / key).seconds for key in keys]
-        return sum(found) / len(found) if found else None
+        seconds = [read_run(self.out / "cells" / key).seconds for key in keys]
+        return sum(seconds) / len(seconds) if seconds else None
 
     def cells_of(self, row: TableRow) -> Iterator[tuple[int, int, list[str]]]:
         """Fold, seed and keys of a row's cells."""
-        held = next(own for own in self.study.rows if own.id == row.id)
-        for cell in held.cells:
+        description = next(one for one in self.study.rows if one.id == row.id)
+        for cell in description.cells:
             yield cell.fold, cell.seed, list(cell.keys)
 
     @property
@@ -174,24 +174,24 @@ class Folder:
         """What the task draws of a row, from all its folds and seeds, at best or at the last epoch."""
         if self.task is None:
             return None
-        found = []
+        details = []
         for _, _, keys in self.cells_of(row):
             results = [result for key in keys if (result := self.result(key)) is not None]
             if len(results) < len(keys):
                 continue
             if len(results) == 1:
-                found.append(results[0].part(row.part).details[self.shown])
+                details.append(results[0].part(row.part).details[self.shown])
                 continue
             task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
-            held = [read_predictions(self.out / "cells" / key) for key in keys]
-            together = task.ensemble([from_arrays(arrays, self.shown) for arrays in held])
-            found.append(task.details(together, torch.from_numpy(held[0]["target"])))
-        return self.task.shown(found)
+            predictions = [read_predictions(self.out / "cells" / key) for key in keys]
+            together = task.ensemble([from_arrays(arrays, self.shown) for arrays in predictions])
+            details.append(task.details(together, torch.from_numpy(predictions[0]["target"])))
+        return self.task.shown(details)
 
     def troubles(self) -> list[Trouble]:
         """Every cell without a result, failed ones first."""
-        found = [self._trouble(key) for key in self.study.cells if self.result(key) is None]
-        return sorted(found, key=lambda trouble: not trouble.failed)
+        troubles = [self._trouble(key) for key in self.study.cells if self.result(key) is None]
+        return sorted(troubles, key=lambda trouble: not trouble.failed)
 
     def _trouble(self, key: str) -> Trouble:
         cell, folder = self.study.cells[key], self.out / "cells" / key

@@ -48,13 +48,13 @@ def tag(name: str, /, *content: Content, **attributes: Attribute) -> Html:
         content: text (escaped), markup, or lists of both.
         attributes: ``class_`` for class, ``aria_label`` for aria-label; None and False are left out, True stands alone.
     """
-    given = []
+    pairs = []
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        given.append(f" {key}" if value is True else f' {key}="{escape(value)}"')
-    opening = f"<{name}{''.join(given)}>"
+        pairs.append(f" {key}" if value is True else f' {key}="{escape(value)}"')
+    opening = f"<{name}{''.join(pairs)}>"
     if name in ("br", "meta", "col", "img"):
         return Html(opening)
     return Html(f"{opening}{join(*content)}</{name}>")

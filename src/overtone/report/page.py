@@ -47,15 +47,15 @@ def write_page(out: Path, damaged: Mapping[str, str] | None = None, trust: Trust
     return path
 
 
-def write_explained(out: Path, found: Explained, damaged: Mapping[str, str] | None = None) -> Path:
+def write_explained(out: Path, maps: Explained, damaged: Mapping[str, str] | None = None) -> Path:
     """Write a page on where the models look in certain windows, ``explain-N.html`` by their numbers.
 
     Raises:
         InputError: as :func:`write_page`.
     """
-    numbers = "-".join(str(sample["number"]) for sample in found.about["samples"])
+    numbers = "-".join(str(sample["number"]) for sample in maps.about["samples"])
     path = out / f"explain-{numbers}.html"
-    write_atomic(path, explain_page(Folder.read(out, damaged), found))
+    write_atomic(path, explain_page(Folder.read(out, damaged), maps))
     return path
 
 
@@ -63,7 +63,7 @@ def page(folder: Folder) -> Html:
     """The whole page."""
     name, about = folder.study.name, folder.study.about
     drawn = training.drawn_by_task(folder)
-    made = {
+    contents = {
         "results": results.table(folder),
         "cells": sections.cells(folder),
         "curves": training.curves(folder),
@@ -75,7 +75,7 @@ def page(folder: Folder) -> Html:
         "environment": sections.environment(folder),
         "recipe": sections.recipe(folder),
     }
-    parts = {key: part for key, part in made.items() if part is not None}
+    parts = {key: part for key, part in contents.items() if part is not None}
     titles = {**NAVIGATION, **({"window": "One image"} if folder.of_images else {})}
     header = tag(
         "header",
@@ -92,11 +92,11 @@ def page(folder: Folder) -> Html:
     return _whole(f"{name} · Overtone study", header, list(parts.values()))
 
 
-def explain_page(folder: Folder, found: Explained) -> Html:
+def explain_page(folder: Folder, maps: Explained) -> Html:
     """A page of its own on where the models look in chosen windows."""
     name = folder.study.name
     header = tag("header", tag("p", "Overtone study", class_="kind"), tag("h1", f"Where the models of {name} look"))
-    return _whole(f"{name} · where the models look", header, [explained.looks(folder, found)])
+    return _whole(f"{name} · where the models look", header, [explained.looks(folder, maps)])
 
 
 def _whole(title: str, header: Html, parts: list[Html]) -> Html:

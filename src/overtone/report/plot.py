@@ -51,8 +51,8 @@ class Axis:
     @classmethod
     def around(cls, values: FloatArray, margin: float, locator: MaxNLocator | LogLocator, log: bool = False) -> Axis:
         """Over all finite values, with a margin beyond them that is a share of their range."""
-        held = values[np.isfinite(values) & ((values > 0) | (not log))]
-        low, high = (float(held.min()), float(held.max())) if len(held) else (0.0, 1.0)
+        usable = values[np.isfinite(values) & ((values > 0) | (not log))]
+        low, high = (float(usable.min()), float(usable.max())) if len(usable) else (0.0, 1.0)
         if low == high:
             low, high = low - (0.05 * abs(low) or 0.05), high + (0.05 * abs(high) or 0.05)
         if not log:
@@ -93,10 +93,10 @@ class Plot:
 
     def path(self, x: FloatArray, y: FloatArray) -> str:
         """A line through points, with a gap where one is not finite; a pen's moves as ``<path d>`` has them."""
-        held = np.isfinite(x) & np.isfinite(y)
-        along, up = self.place(np.where(held, x, self.x.low), np.where(held, y, self.y.low))
+        finite = np.isfinite(x) & np.isfinite(y)
+        along, up = self.place(np.where(finite, x, self.x.low), np.where(finite, y, self.y.low))
         moves, down = [], False
-        for here, px, py in zip(held, along, up, strict=True):
+        for here, px, py in zip(finite, along, up, strict=True):
             if here:
                 moves.append(f"{'L' if down else 'M'}{px:.1f} {py:.1f}")
             down = bool(here)

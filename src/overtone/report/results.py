@@ -41,12 +41,12 @@ class Paired:
     @classmethod
     def of(cls, row: TableRow, base: TableRow) -> Paired | None:
         """None without a common fold and seed."""
-        theirs = {(v.fold, v.seed): v for v in base.values}
-        both = [(v, theirs[v.fold, v.seed]) for v in row.values if (v.fold, v.seed) in theirs]
+        of_base = {(v.fold, v.seed): v for v in base.values}
+        both = [(v, of_base[v.fold, v.seed]) for v in row.values if (v.fold, v.seed) in of_base]
         # Rounded, so that equal scores differ by exactly nothing.
         pairs = [
-            _Gain(mine.fold, mine.seed, mine.cells + other.cells, round(row.score(mine) - base.score(other), 9))
-            for mine, other in both
+            _Gain(value.fold, value.seed, value.cells + other.cells, round(row.score(value) - base.score(other), 9))
+            for value, other in both
         ]
         gains = by_fold(pairs, lambda pair: pair.gain)
         figure = Estimate.of(gains)
@@ -73,7 +73,7 @@ def headline(folder: Folder) -> Html:
 
 def _sentences(folder: Folder) -> list[Html]:
     base = folder.baseline()
-    found = [_best_distilled(folder.rows, base)]
+    sentences = [_best_distilled(folder.rows, base)]
     teachers = [row for row in folder.rows if row.kind == RowKind.TEACHER and row.figure]
     if teachers:
         best = max(teachers, key=lambda row: row.merit)
@@ -82,13 +82,13 @@ def _sentences(folder: Folder) -> list[Html]:
         if student and student.parameters and best.parameters:
             size = f" and has {best.parameters / student.parameters:.3g} times the student’s parameters"
         name = tag("strong", best.method.removeprefix("teacher "))
-        found.append(join("The best teacher alone, ", name, ", reaches ", _score(best), size, "."))
+        sentences.append(join("The best teacher alone, ", name, ", reaches ", _score(best), size, "."))
     missing = sum(folder.result(key) is None for key in folder.study.cells)
     if missing:
         cells = f"{missing} of {plural(len(folder.study.cells), 'cell')}"
         verb = "has" if missing == 1 else "have"
-        found.append(join(tag("a", f"{cells} {verb} no result", href="#cells"), ", so some rows have a smaller n."))
-    return found
+        sentences.append(join(tag("a", f"{cells} {verb} no result", href="#cells"), ", so some rows have a smaller n."))
+    return sentences
 
 
 def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
@@ -135,10 +135,10 @@ def _above(metric: Metric) -> str:
 
 def _difference(paired: Paired, metric: Metric) -> str:
     figure = paired.figure
-    told = f"{signed(figure, metric)} {metric.points}".rstrip()
+    difference = f"{signed(figure, metric)} {metric.points}".rstrip()
     if figure.n == 1:
-        return f"a difference of {told} in one run, from which no spread can be told"
-    return f"a paired difference of {told} ({figure.counted}, {metric.better} in {paired.better} of {figure.n})"
+        return f"a difference of {difference} in one run, from which no spread can be told"
+    return f"a paired difference of {difference} ({figure.counted}, {metric.better} in {paired.better} of {figure.n})"
 
 
 def _name(row: TableRow) -> Html:
@@ -263,8 +263,8 @@ def _source_note(sources: dict[str, int], metric: Metric) -> Html | None:
     """What the numbers in the column of published figures mean."""
     if not sources:
         return None
-    said = "; ".join(f"{number}: {source}" for source, number in sources.items())
-    return note(tag("b", "published"), f": {metric.title} in the literature, by its own protocol. {said}.")
+    listed = "; ".join(f"{number}: {source}" for source, number in sources.items())
+    return note(tag("b", "published"), f": {metric.title} in the literature, by its own protocol. {listed}.")
 
 
 def _head(scale: Scale, costly: bool, published: bool, folder: Folder) -> Html:
@@ -304,8 +304,8 @@ def _columns(folder: Folder, number: int) -> tuple[Checkpoint, ...]:
 
 def _sources(rows: Sequence[TableRow]) -> dict[str, int]:
     """Where published figures were read, numbered from 1."""
-    found = dict.fromkeys(row.reference.source for row in rows if row.reference)
-    return {source: number for number, source in enumerate(found, start=1)}
+    unique = dict.fromkeys(row.reference.source for row in rows if row.reference)
+    return {source: number for number, source in enumerate(unique, start=1)}
 
 
 def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
@@ -356,7 +356,7 @@ def _line(
         *figures[0],
         number(_paired_cell(paired, row)),
         *_published(row, sources),
-        *[cell for own in figures[1:] for cell in own],
+        *[cell for cells in figures[1:] for cell in cells],
         number(count),
         number(short(row.parameters)),
         number(short(row.macs)),
@@ -383,8 +383,8 @@ def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
     mean, _, spread = signed(paired.figure, row.metric).partition(" ")
-    own = row.figures.get((row.metric.key, "best"))
-    fewer = "" if own and paired.figure.counted == own.counted else paired.figure.counted
+    figure = row.figures.get((row.metric.key, "best"))
+    fewer = "" if figure and paired.figure.counted == figure.counted else paired.figure.counted
     below = tag("span", fewer, class_="pairs") if fewer and spread else None
     return join(f"{mean} ", tag("span", spread or fewer, class_="sd"), below)
 

@@ -189,9 +189,9 @@ def _windows(folder: Folder) -> Html:
 
 def environment(folder: Folder) -> Html:
     """What the cells ran on, and how long they took."""
-    held = folder.timing["cells"]
+    cells = folder.timing["cells"]
     kinds: dict[tuple[tuple[str, str], ...], list[float]] = {}
-    for cell in held.values():
+    for cell in cells.values():
         about = tuple((k, str(v)) for k, v in sorted(cell.items()) if k not in ("title", "seconds"))
         kinds.setdefault(about, []).append(float(cell["seconds"]))
     names = list(dict.fromkeys(name for about in kinds for name, _ in about))
@@ -209,7 +209,7 @@ def environment(folder: Folder) -> Html:
             folder.given(key) or _dash(_best_epoch(folder, key)),
             f"{cell['seconds']:.1f}",
         ]
-        for key, cell in held.items()
+        for key, cell in cells.items()
     ]
     chosen = "best epoch" if folder.validated else "chosen epoch"
     return section(
@@ -265,13 +265,13 @@ def recipe_text(folder: Folder) -> str:
 
     ``study.json`` has sorted keys, but the order of teachers and baselines matters: it is that of the table's rows.
     """
-    held = dict(folder.study.recipe)
+    recipe = dict(folder.study.recipe)
     for part, kind in (("teachers", RowKind.TEACHER), ("baselines", RowKind.BASELINE)):
         order = [row.id.partition("-")[2] for row in folder.study.rows if row.kind == kind]
-        if part in held:
-            held[part] = {name: held[part][name] for name in order} | held[part]
-    known = [*Recipe.model_fields, *held]
-    ordered = {key: _name_first(held[key]) for key in dict.fromkeys(known) if key in held}
+        if part in recipe:
+            recipe[part] = {name: recipe[part][name] for name in order} | recipe[part]
+    known = [*Recipe.model_fields, *recipe]
+    ordered = {key: _name_first(recipe[key]) for key in dict.fromkeys(known) if key in recipe}
     text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
     return text
 

@@ -22,36 +22,36 @@ def time_axis(folder: Folder) -> tuple[str, float]:
     return ("seconds", folder.length / rate) if rate else ("samples", float(folder.length))
 
 
-def meanings(found: Explained) -> list[Html]:
+def meanings(maps: Explained) -> list[Html]:
     """What methods' pictures mean, each said once."""
     names: dict[str, list[str]] = {}
-    for model in found.about["models"]:
+    for model in maps.about["models"]:
         for method, texts in model["meaning"].items():
-            for said in (texts,) if isinstance(texts, str) else texts:  # one text without its comma is an easy slip
-                names.setdefault(said, []).append(method)
-    return [note(tag("b", ", ".join(dict.fromkeys(own))), ": ", said) for said, own in names.items()]
+            for text in (texts,) if isinstance(texts, str) else texts:  # one text without its comma is an easy slip
+                names.setdefault(text, []).append(method)
+    return [note(tag("b", ", ".join(dict.fromkeys(methods))), ": ", text) for text, methods in names.items()]
 
 
-def boxes(folder: Folder, found: Explained, model: int, sample: int) -> tuple[list[Html], list[Html]]:
+def boxes(folder: Folder, maps: Explained, model: int, sample: int) -> tuple[list[Html], list[Html]]:
     """What a model's methods show of one sample: boxes, and lines of boxes under a heading of their own."""
     alone: list[Html] = []
     lines: dict[str, list[tuple[Shown | str, Html]]] = {}
-    for name, one in found.shown(model).items():
+    for name, one in maps.shown(model).items():
         box = _box(folder, name, one, sample)
         heading, slash, _ = name.partition(".")[2].rpartition("/")
         if slash:
             lines.setdefault(heading, []).append((one, box))
         else:
             alone.append(box)
-    lost = found.about["models"][model].get("lost")
+    lost = maps.about["models"][model].get("lost")
     alone += [note(f"{lost}.")] if lost else []
-    return alone, [_line(heading, own) for heading, own in lines.items()]
+    return alone, [_line(heading, pairs) for heading, pairs in lines.items()]
 
 
-def _line(heading: str, own: list[tuple[Shown | str, Html]]) -> Html:
-    units = dict.fromkeys(one.z for one, _ in own if isinstance(one, (Image, Heatmap)))
+def _line(heading: str, pairs: list[tuple[Shown | str, Html]]) -> Html:
+    units = dict.fromkeys(one.z for one, _ in pairs if isinstance(one, (Image, Heatmap)))
     title = tag("h4", heading.replace("/", ", "), tag("span", ", ".join(units), class_="sub") if units else None)
-    return Html(title + tag("div", *[box for _, box in own], class_="maps"))
+    return Html(title + tag("div", *[box for _, box in pairs], class_="maps"))
 
 
 def _box(folder: Folder, name: str, one: Shown | str, sample: int) -> Html:
@@ -75,10 +75,10 @@ def _drawn(folder: Folder, one: Shown, sample: int) -> list[Html]:
 
 
 def _values(values: Values, sample: int) -> FloatArray:
-    held = np.asarray(values[sample], dtype=np.float64)
-    if not np.isfinite(held).all():
+    array = np.asarray(values[sample], dtype=np.float64)
+    if not np.isfinite(array).all():
         raise ValueError("it has values that are not finite")
-    return held
+    return array
 
 
 def _axis(folder: Folder, axis: Axis, count: int) -> tuple[str, Ends]:

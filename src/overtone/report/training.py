@@ -55,11 +55,11 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     keys = [keys[0] for _, _, keys in folder.cells_of(row) if folder.result(keys[0]) is not None]
     runs = {key: epochs for key in keys if (epochs := folder.epochs(key))}
     if not runs:
-        given = next((said for key in keys if (said := folder.given(key))), None)
+        given = next((text for key in keys if (text := folder.given(key))), None)
         why = (given or "the rows of its epochs cannot be read") if keys else "no cell of this row is done"
         return details(row_title(row), note(f"No curves: {why}."), open_=opened)
     best, watched = [], _watched(folder)
-    own = folder.task.terms if folder.task else ()
+    task_terms = folder.task.terms if folder.task else ()
     of_val = _score(watched, lambda row: row.val)
     for key, epochs in runs.items():
         result = folder.result(key)
@@ -69,7 +69,7 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     lost = f" {plural(len(keys) - len(runs), 'file')} of epochs cannot be read." if len(keys) > len(runs) else ""
     first = folder.result(next(iter(runs)))
     scalars = {} if first is None else first.scalars
-    panels = _panels(list(runs.values()), best, row.method, watched, own, scalars)
+    panels = _panels(list(runs.values()), best, row.method, watched, task_terms, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
 
@@ -94,11 +94,11 @@ def _panels(
     best: list[tuple[float, float]],
     name: str,
     watched: Metric,
-    own: Sequence[str],
+    task_terms: Sequence[str],
     scalars: Mapping[str, ScalarDescription],
 ) -> list[Html]:
     terms = list(dict.fromkeys(term for run in runs for row in run for term in row.terms))
-    terms.sort(key=lambda term: term not in own)
+    terms.sort(key=lambda term: term not in task_terms)
     validation = _line("validation", runs, _score(watched, lambda row: row.val), 0)
     chosen = any(row.val is not None for run in runs for row in run)
     training = _line("training", runs, _score(watched, lambda row: row.train), 1, dashed=True)
@@ -117,10 +117,10 @@ def _panels(
     trained = any(watched.key in row.train for run in runs for row in run)
     drawn = [*([validation] if chosen else []), *([training] if trained else [])]
     dots = [dot_key(validation, "best epoch")] if chosen else []
-    found = [figure_box(title, legend(drawn, dots), line_panel(frame, drawn, best, whole_x=True, marks=marks))] * bool(
+    boxes = [figure_box(title, legend(drawn, dots), line_panel(frame, drawn, best, whole_x=True, marks=marks))] * bool(
         drawn
     )
-    found += [
+    boxes += [
         figure_box(
             "Terms, unweighted" if len(terms) > 1 else "The only term, unweighted",
             legend(plain),
@@ -131,38 +131,40 @@ def _panels(
     if len(terms) > 1 or any(row.weights.get(t) != 1 for run in runs for row in run for t in terms):
         drawn = [*weighted, total]
         inner = line_panel(panel("weight × mean", "Weighted terms and their total"), drawn, whole_x=True, marks=marks)
-        found.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
-    found += _scalar_boxes(runs, scalars, marks)
+        boxes.append(figure_box("Terms as they enter the loss", legend(drawn), inner))
+    boxes += _scalar_boxes(runs, scalars, marks)
     if phases:
-        said = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
-        found.append(note(f"Phases, parted by dashed lines: {said}."))
-    return found
+        listed = "; ".join(f"{name}, epochs {first} to {last}" for first, last, name in phases)
+        boxes.append(note(f"Phases, parted by dashed lines: {listed}."))
+    return boxes
 
 
 def _phases(run: Epochs) -> list[tuple[int, int, str]]:
     """First and last epoch and name of each phase; none where training had none."""
-    found: list[tuple[int, int, str]] = []
+    phases: list[tuple[int, int, str]] = []
     for row in run:
         if row.phase is None:
             continue
-        if found and found[-1][2] == row.phase:
-            found[-1] = (found[-1][0], row.epoch, row.phase)
+        if phases and phases[-1][2] == row.phase:
+            phases[-1] = (phases[-1][0], row.epoch, row.phase)
         else:
-            found.append((row.epoch, row.epoch, row.phase))
-    return found
+            phases.append((row.epoch, row.epoch, row.phase))
+    return phases
 
 
-def _scalar_boxes(runs: Sequence[Epochs], told: Mapping[str, ScalarDescription], marks: Sequence[float]) -> list[Html]:
+def _scalar_boxes(
+    runs: Sequence[Epochs], descriptions: Mapping[str, ScalarDescription], marks: Sequence[float]
+) -> list[Html]:
     """Numbers that methods follow, those of one method and title in one panel, under that method's own words."""
     keys = dict.fromkeys(key for run in runs for row in run for key in row.scalars)
     panels: dict[tuple[str, ...], list[str]] = {}
     for key in keys:
         method, _, name = key.partition(".")
-        about = told.get(key) or ScalarDescription(title=name)
+        about = descriptions.get(key) or ScalarDescription(title=name)
         panels.setdefault((method, about.title, about.axis, about.caption), []).append(key)
     boxes = []
-    for (_, title, axis, caption), own in panels.items():
-        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(own)]
+    for (_, title, axis, caption), group in panels.items():
+        drawn = [_line(key.partition(".")[2], runs, _scalar(key), n) for n, key in enumerate(group)]
         panel = Panel("epoch", axis, f"{title} by epoch")
         inner = line_panel(panel, drawn, whole_x=True, marks=marks)
         boxes.append(figure_box(title, legend(drawn), inner, *([note(caption)] if caption else [])))
@@ -203,9 +205,9 @@ def _line(
         for row in run:
             value = of(row)
             values[number, place[row.epoch]] = np.nan if value is None else value
-    held = np.isfinite(values).any(0)
+    known = np.isfinite(values).any(0)
     mean, low, high = (np.full(len(epochs), np.nan) for _ in range(3))
-    mean[held], low[held], high[held] = (f(values[:, held], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
+    mean[known], low[known], high[known] = (f(values[:, known], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
     x: FloatArray = np.asarray(epochs, dtype=np.float64)
     wide = band and len(runs) > 1
     return Line(name, x, mean, colour, dashed, low if wide else None, high if wide else None)
@@ -218,19 +220,19 @@ def drawn_by_task(folder: Folder) -> dict[str, Html]:
     if first is None:
         return {}
     if isinstance(first, Points):
-        return {first.name: _clouds(folder, first, [(row, own) for row, own in drawn if isinstance(own, Points)])}
+        return {first.name: _clouds(folder, first, [(row, one) for row, one in drawn if isinstance(one, Points)])}
     return {
         first.name: _matrices(
-            folder, first, [(row, own) for row, own in drawn if own is None or isinstance(own, Matrix)]
+            folder, first, [(row, one) for row, one in drawn if one is None or isinstance(one, Matrix)]
         )
     }
 
 
 def _clouds(folder: Folder, first: Points, drawn: list[tuple[TableRow, Points]]) -> Html:
-    every = np.concatenate([own.values for _, own in drawn])
+    every = np.concatenate([points.values for _, points in drawn])
     low, high = (float(edge) for edge in (np.nanmin(every), np.nanmax(every)))
     high = high if high > low else low + 1
-    boxes = [figure_box(row_title(row), _cloud(own, low, high)) for row, own in drawn]
+    boxes = [figure_box(row_title(row), _cloud(points, low, high)) for row, points in drawn]
     about = f"{first.caption} {folder.at.capitalize()}."
     return section(first.name, first.title, note(about), tag("div", *boxes, class_="panels"))
 
@@ -247,12 +249,12 @@ def _matrices(folder: Folder, first: Matrix, drawn: list[tuple[TableRow, Matrix 
     size = len(first.labels)
     many, large = size > MANY_CLASSES, size > MOST_CLASSES
     boxes: list[Html] = []
-    for row, own in drawn:
-        if own is None:
+    for row, drawing in drawn:
+        if drawing is None:
             boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
             continue
         runs = tag("span", plural(len(row.values), "run"), class_="count")
-        matrix = scroll((_most_frequent if large else _matrix)(own), f"{own.title} of {row.method}")
+        matrix = scroll((_most_frequent if large else _matrix)(drawing), f"{drawing.title} of {row.method}")
         if many:
             boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
         else:

@@ -32,9 +32,9 @@ class _Seen:
     @classmethod
     def of(cls, name: str, study: StudyDescription, extents: Array | None) -> _Seen:
         """From what the study says of it."""
-        given = study.recipe.get("views", {}).get(name) or {}
-        held = study.views.get(name) or ViewDescription()
-        return cls(name, str(given.get("type") or name), tuple(held.axes), held.shown, extents)
+        settings = study.recipe.get("views", {}).get(name) or {}
+        view = study.views.get(name) or ViewDescription()
+        return cls(name, str(settings.get("type") or name), tuple(view.axes), view.shown, extents)
 
     def extent(self, channel: int) -> Array | None:
         """Of one channel, or of all."""
@@ -65,36 +65,36 @@ class _Window:
 
 def window(folder: Folder) -> Html:
     """The window of ``example.npz``."""
-    held = folder.example()
-    if held is None:
+    example = folder.example()
+    if example is None:
         return section("window", "One window", note("There is no example window on disk (example.npz)."))
     data = folder.study.data
     if folder.of_images:
-        figure = figure_box(f"A test image: {held['called']}", bitmap(held["window"]))
+        figure = figure_box(f"A test image: {example['called']}", bitmap(example["window"]))
         return section("window", "One image", tag("div", figure, class_="panels two"))
-    about = _Window(data.channels, data.rate, int(held["window"].shape[-1]), folder.material.groups)
-    boxes = [_lines("As recorded", "value in the data’s unit", held["window"], about)]
-    views = {name.removeprefix("view."): array for name, array in held.items() if name.startswith("view.")}
+    about = _Window(data.channels, data.rate, int(example["window"].shape[-1]), folder.material.groups)
+    boxes = [_lines("As recorded", "value in the data’s unit", example["window"], about)]
+    views = {name.removeprefix("view."): array for name, array in example.items() if name.startswith("view.")}
     for name, array in views.items():
-        seen = _Seen.of(name, folder.study, held.get(f"extent.{name}"))
+        seen = _Seen.of(name, folder.study, example.get(f"extent.{name}"))
         boxes.append(_view(seen, array, about))
     wide = [box for box, is_wide in boxes if is_wide]
     narrow = [box for box, is_wide in boxes if not is_wide]
     return section(
         "window",
         "One window in its views",
-        tag("p", _which(folder, held)),
+        tag("p", _which(folder, example)),
         tag("div", *narrow, class_="panels two"),
         *wide,
     )
 
 
-def _which(folder: Folder, held: dict[str, Array]) -> str:
-    data, start = folder.study.data, int(held["start"])
-    called = f"class {held['called']}" if data.targets.counts else str(held["called"])
+def _which(folder: Folder, example: dict[str, Array]) -> str:
+    data, start = folder.study.data, int(example["start"])
+    called = f"class {example['called']}" if data.targets.counts else str(example["called"])
     since = f"{start / data.rate:.2f} s" if data.rate else f"sample {start}"
     return (
-        f"{folder.material.group.capitalize()} {held['group']}, {called}, recording {int(held['recording'])}, "
+        f"{folder.material.group.capitalize()} {example['group']}, {called}, recording {int(example['recording'])}, "
         f"from {since} on; a test window of fold {folder.study.folds[0].number}."
     )
 
