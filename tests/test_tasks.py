@@ -23,9 +23,13 @@ import overtone
 from overtone import data, recipe
 from overtone.cli import app
 from overtone.data import Recordings
+from overtone.engine.guard import not_finite
 from overtone.study import make_plan
+from overtone.tap import Tap
 from overtone.tasks import TASKS, Classification, Regression, Task
+from overtone.teachers import Teacher
 from overtone.testing import check_task
+from overtone.types import Batch, Progress
 
 HERE, SRC = Path(__file__).parent, Path(overtone.__file__).parent
 LENGTH = 32
@@ -178,6 +182,29 @@ def test_the_teacher_answers_to_what_the_student_found(folder: Path) -> None:
     step.total.backward()
     assert student.rank.weight.grad is not None
     assert teacher.rank.weight.grad is None
+
+
+def test_what_is_not_finite_in_lists_is_named(folder: Path) -> None:
+    held = np.load("boxes.npz")
+    x, y = torch.from_numpy(held["X"][:8]), torch.from_numpy(held["y"][:8])
+    student, teacher, task = my_tasks.Finder(2, 1), my_tasks.Finder(2, 1), my_tasks.Boxes()
+    distillation = overtone.Distillation.between(student, teacher, "mimic", example=x, task=task).distillation
+    theirs = Teacher("one", Tap(teacher, task=task), "x")
+
+    def said(views: torch.Tensor) -> str | None:
+        batch = task.collate(Batch({"x": views}, y, torch.arange(40, 48)))
+        outputs = {"teacher": theirs(batch)}
+        step = distillation(batch, outputs, Progress(1, 1))
+        return not_finite(step, distillation, batch, outputs, Progress(1, 1))
+
+    assert said(x) is None
+    wrong = x.clone()
+    wrong[3, 0, 5] = torch.nan
+    assert "view 'x' already is not finite in samples 43" in str(said(wrong))
+    with torch.no_grad():
+        for weight in (teacher.body[2].weight, teacher.rank.weight):
+            weight.fill_(torch.nan)
+    assert "teacher 'teacher' is not finite in samples 40, 41" in str(said(x))
 
 
 # --- an anomaly detector's shape
