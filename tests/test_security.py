@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from overtone.lookup import import_library, import_object
 from overtone.models import FAMILIES, build, sketch
 from overtone.recipe import ModelOptions
 from overtone.study import execute, make_plan
+from overtone.study.records import FORMAT
+from overtone.tasks import Classification
 from overtone.trust import check_recipe
 
 HERE = Path(__file__).parent
@@ -503,7 +506,26 @@ def test_shapes_by_arithmetic_are_those_of_views(view: str, settings: dict[str, 
 # --- folders of studies, and what a run hands on
 
 
-EMPTY: dict[str, Any] = {"name": "study", "rows": [], "cells": {}, "data": {}, "folds": [], "seeds": []}
+EMPTY: dict[str, Any] = {
+    "format": FORMAT,
+    "name": "study",
+    "task": {"name": "classification", "metrics": [asdict(metric) for metric in Classification.METRICS]},
+    "data": {
+        "where": "x",
+        "content": "0",
+        "windows": 1,
+        "window": 1,
+        "stride": 1,
+        "rate": None,
+        "channels": [],
+        "groups": [],
+        "targets": {"columns": [], "lines": [], "total": [], "counts": True},
+    },
+    "rows": [],
+    "cells": {},
+    "folds": [],
+    "seeds": [],
+}
 
 
 @pytest.mark.parametrize(

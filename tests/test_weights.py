@@ -206,7 +206,7 @@ def keys_of(plan: Plan, row: str) -> set[str]:
     [
         ({"method": "kd"}, "signal: a teacher with given weights is not distilled; leave out method, got kd"),
         ({"checkpoint": "epoch:3"}, "signal: a teacher with given weights has no epochs; leave checkpoint out, got"),
-        ({"weights": 3}, r"a file of weights \(resnet34\.pth\) is needed, got 3"),
+        ({"pretrained": 3}, r"a file of weights \(resnet34\.pth\) is needed, got 3"),
     ],
 )  # fmt: skip
 def test_what_contradicts_given_weights_is_refused(weights: Path, settings: dict[str, Any], message: str) -> None:
@@ -231,7 +231,7 @@ def test_a_key_is_of_the_content(weights: Path) -> None:
     for part, setting in {"lr": 0.01, "batch": 16, "augment": {"jitter": 0.1}}.items():
         values["train"][part] = setting
     moved = weights.rename(weights.with_name("moved.pth"))
-    values["teachers"]["signal"]["weights"] = str(moved)
+    values["teachers"]["signal"]["pretrained"] = str(moved)
     assert keys_of(plan_of(values), "teacher-signal") == {key}
     before = plan_of(values)
     torch.save(state_of(seed=1), moved)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -189,10 +189,19 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    facts = json.dumps(header.task.facts, ensure_ascii=False)
-    for name in (header.builder, facts.replace("\n", ""), *header.channels):
+    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
+
+
+def _texts(facts: Any) -> Iterator[str]:
+    """Every text in lists and mappings, their keys too."""
+    if isinstance(facts, str):
+        yield facts
+    elif isinstance(facts, Mapping):
+        yield from (text for pair in facts.items() for part in pair for text in _texts(part))
+    elif isinstance(facts, (list, tuple)):
+        yield from (text for part in facts for text in _texts(part))
 
 
 def shapes_of(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
