@@ -7,6 +7,7 @@ import pytest
 from overtone import recipe
 from overtone.methods import find
 from overtone.study.rows import resolve_row
+from overtone.tasks import Classification
 
 LOGIT_STD = {"cifar100-vgg13-vgg8": 3, "cifar100-r50-mbv2": 3, "cifar100-r56-r20": 2, "cifar100-r32x4-r8x4": 2}
 ROWS = [
@@ -23,7 +24,7 @@ def test_a_pair_has_its_published_values(
     name: str, method: str, temperature: float, weights: tuple[float, float]
 ) -> None:
     study = recipe.load(name)
-    row = resolve_row(next(m for m in study.methods if m.name == method), list(study.teachers))
+    row = resolve_row(next(m for m in study.methods if m.name == method), list(study.teachers), Classification())
     assert row.methods[method].temperature == temperature  # type: ignore[attr-defined]
     (own,) = {weight.value for term, weight in row.weights.items() if term != "ce"}
     assert (row.weights["ce"].value, own) == weights
@@ -38,7 +39,7 @@ def test_who_trains_with_nesterov() -> None:
 
 @pytest.mark.parametrize("name", ["watch", "uci_har", "watch-methods", "watch-methods-mini", "uci_har-methods"])
 def test_tables_that_were_made_before_keep_their_proportions(name: str) -> None:
-    rows = [resolve_row(row, ["signal", "gaf", "pi"]) for row in recipe.load(name).methods]
+    rows = [resolve_row(row, ["signal", "gaf", "pi"], Classification()) for row in recipe.load(name).methods]
     fused = [row.methods["weighted"] for row in rows if "weighted" in row.methods]
     assert {config.reduction for config in fused} == {"batchmean"}  # type: ignore[attr-defined]
     alone = [row.weights["ce"].value for row in rows if "logit_std" in row.methods]

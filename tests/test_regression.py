@@ -259,11 +259,11 @@ def test_targets_from_which_nothing_can_be_learned(folder: Path) -> None:
 
 
 def test_methods_that_need_logits_or_classes_are_refused_while_planning(folder: Path) -> None:
-    fit = {"mimic", "hidden", "rkd", "sp", "fitnet", "at", "review", "fam_layer", "fam_review"}
+    fit = {"mimic", "hidden", "rkd", "sp", "fitnet", "at", "review", "fam_layer", "fam_review", "ft", "simkd"}
     for name in fit:
         planned(methods=[{"name": name, "teachers": ["one"]}])
     for name in METHODS.keys() - fit - {"progressive"}:  # which needs a student of two branches
-        crd = "crd: it tells samples of different classes apart, and these data have no classes"
+        crd = "method 'crd' reads each sample's class, and task regression has none"
         reads = f"method '{name}' compares {METHODS[name].READS}, and task regression has none; .* fit: mimic, hidden"
         teachers = {} if METHODS[name].TEACHERS[1] is None else {"teachers": ["one"]}
         with pytest.raises(InputError, match=crd if name == "crd" else reads):

@@ -166,7 +166,10 @@ def broken(key, value):
         (broken("window", "long"), "header was written by another version"),
         (broken("builder", "wrn17-1"), "wrn17-1"),
         (broken("builder", "wrn10-0.25"), "its weights do not fit model 'wrn10-0.25'"),
-        (broken("classes", ["a"]), "its weights do not fit model 'dscnn-4'"),
+        (
+            broken("task", {"name": "classification", "facts": {"classes": ["a"]}}),
+            "its weights do not fit model 'dscnn-4'",
+        ),
         (broken("views", [SIGNAL | {"type": "gasf"}]), "student.safetensors: view: unknown view 'gasf'"),
         (broken("views", [SIGNAL | {"settings": {"size": 3}}]), "unknown key 'size'"),
         (broken("format", 99), "another version"),

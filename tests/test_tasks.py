@@ -247,7 +247,7 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
     [
         (BOXES, {"methods": ["sp"]}, "method 'sp' compares maps, and task boxes has none; .* mimic"),
         (ODD, {"methods": ["aver"]}, "method 'aver' compares logits, and task odd has none"),
-        (ODD, {"methods": ["crd"]}, "crd: it tells samples of different classes apart, and these data have no classes"),
+        (ODD, {"methods": ["crd"]}, "method 'crd' reads each sample's class, and task"),
         (
             ODD,
             {"train": {"batch": 16, "augment": {"time_warp": 0.1}}},

@@ -189,9 +189,10 @@ class Distillation(nn.Module):
         with torch.autocast(batch.index.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            terms = self.task.losses(self._judged(mine, None), batch, self.label_smoothing)
+            truth = self.task.smoothed(batch, self.label_smoothing) if self.label_smoothing else batch
+            terms = self.task.losses(self._judged(mine, None), truth)
             for name, branch in mine.branches.items():
-                own = self.task.losses(self._judged(branch, name), batch, self.label_smoothing)
+                own = self.task.losses(self._judged(branch, name), truth)
                 terms.update({f"{term}.{name}": value for term, value in own.items()})
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]

@@ -107,7 +107,7 @@ class Header(BaseModel):
         """
         if isinstance(value, dict) and "classes" in value and "task" not in value:
             rest = {name: entry for name, entry in value.items() if name != "classes"}
-            value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": value["classes"]}}}
+            value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": _listed(value["classes"])}}}
         if isinstance(value, dict) and "view" in value:
             view = {new: value[old] for new, old in OLD_NAMES.items() if old in value}
             return {**{k: v for k, v in value.items() if k not in OLD_NAMES.values()}, "views": [view]}
@@ -192,6 +192,11 @@ def _wrong(header: Header) -> Iterator[str]:
     for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
+
+
+def _listed(value: Any) -> Any:
+    """As JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _texts(facts: Any) -> Iterator[str]:

@@ -274,6 +274,14 @@ class Task(BaseModel):
         """
         return {"logits": logits_of(given)}
 
+    def smoothed(self, batch: Batch, share: float) -> Batch:
+        """The batch as :meth:`losses` sees it where a share of the truth is smoothed over all classes.
+
+        Raises:
+            InputError: for a task without classes.
+        """
+        raise InputError(f"task {self.NAME} has no classes, so label_smoothing has nothing to smooth; leave it out")
+
     def check_output(self, output: Output, samples: int) -> None:
         """Refuse a model whose output for so many samples is not what the task takes.
 
@@ -282,14 +290,8 @@ class Task(BaseModel):
         """
 
     @abstractmethod
-    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-        """One scalar per term of :attr:`terms`, in float32, with gradient.
-
-        Args:
-            output: the model's.
-            batch: its samples.
-            label_smoothing: share of the truth that all classes have alike; 0 for tasks without :attr:`LOGITS`.
-        """
+    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """One scalar per term of :attr:`terms`, in float32, with gradient."""
 
     def compared(self, student: Output, teacher: Output, batch: Batch) -> tuple[Output, Output, Batch]:
         """Student's and teacher's output and the batch as methods compare them."""

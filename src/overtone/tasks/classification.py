@@ -194,9 +194,15 @@ class Classification(Task):
         if logits.shape[1] < 2:
             raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
 
-    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def smoothed(self, batch: Batch, share: float) -> Batch:
+        """Shares (B, C): ``(1 - share) y + share / C``, of class numbers or of shares (Szegedy et al. 2016)."""
+        target: Tensor = batch.target
+        shares = F.one_hot(target, self.outputs).float() if target.dim() == 1 else target
+        return replace(batch, target=(1 - share) * shares + share / self.outputs)
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy."""
-        return {"ce": F.cross_entropy(output.logits, batch.target, label_smoothing=label_smoothing)}
+        return {"ce": F.cross_entropy(output.logits, batch.target)}
 
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """How many are right."""

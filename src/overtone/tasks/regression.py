@@ -199,7 +199,7 @@ class Regression(Task):
                 f"{samples}"
             )
 
-    def losses(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Mean squared or absolute error, in standard deviations of the training targets.
 
         Raises:
