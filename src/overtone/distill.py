@@ -189,7 +189,7 @@ class Distillation(nn.Module):
         with torch.autocast(batch.index.device.type, enabled=False):
             mine = output.float()
             theirs = {name: teacher.float() for name, teacher in teachers.items()}
-            truth = self.task.smoothed(batch, self.label_smoothing) if self.label_smoothing else batch
+            truth = self.task.smoothed(batch, mine, self.label_smoothing) if self.label_smoothing else batch
             terms = self.task.losses(self._judged(mine, None), truth)
             for name, branch in mine.branches.items():
                 own = self.task.losses(self._judged(branch, name), truth)

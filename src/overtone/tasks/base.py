@@ -274,7 +274,7 @@ class Task(BaseModel):
         """
         return {"logits": logits_of(given)}
 
-    def smoothed(self, batch: Batch, share: float) -> Batch:
+    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
         """The batch as :meth:`losses` sees it where a share of the truth is smoothed over all classes.
 
         Raises:

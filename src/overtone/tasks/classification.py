@@ -194,11 +194,11 @@ class Classification(Task):
         if logits.shape[1] < 2:
             raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
 
-    def smoothed(self, batch: Batch, share: float) -> Batch:
+    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
         """Shares (B, C): ``(1 - share) y + share / C``, of class numbers or of shares (Szegedy et al. 2016)."""
-        target: Tensor = batch.target
-        shares = F.one_hot(target, self.outputs).float() if target.dim() == 1 else target
-        return replace(batch, target=(1 - share) * shares + share / self.outputs)
+        target, classes = batch.target, output.logits.shape[1]
+        shares = F.one_hot(target, classes).float() if target.dim() == 1 else target
+        return replace(batch, target=(1 - share) * shares + share / classes)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy."""
