@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_outputs import EMPTY_STUDY
 from torch import nn
 from torch.nn.modules import module as hooks
 from typer.testing import CliRunner, Result
@@ -28,8 +28,6 @@ from overtone.lookup import import_library, import_object
 from overtone.models import FAMILIES, build, sketch
 from overtone.recipe import ModelOptions
 from overtone.study import execute, make_plan
-from overtone.study.records import FORMAT
-from overtone.tasks import Classification
 from overtone.trust import check_recipe
 
 HERE = Path(__file__).parent
@@ -506,28 +504,6 @@ def test_shapes_by_arithmetic_are_those_of_views(view: str, settings: dict[str, 
 # --- folders of studies, and what a run hands on
 
 
-EMPTY: dict[str, Any] = {
-    "format": FORMAT,
-    "name": "study",
-    "task": {"name": "classification", "metrics": [asdict(metric) for metric in Classification.METRICS]},
-    "data": {
-        "where": "x",
-        "content": "0",
-        "windows": 1,
-        "window": 1,
-        "stride": 1,
-        "rate": None,
-        "channels": [],
-        "groups": [],
-        "targets": {"columns": [], "lines": [], "total": [], "counts": True},
-    },
-    "rows": [],
-    "cells": {},
-    "folds": [],
-    "seeds": [],
-}
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -554,7 +530,7 @@ def test_a_foreign_study_imports_nothing(values: dict[str, Any], trapped: Path) 
     folder = trapped / "study"
     folder.mkdir()
     dumped = study.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    (folder / "study.json").write_text(json.dumps({**EMPTY, "recipe": dumped}))
+    (folder / "study.json").write_text(json.dumps({**EMPTY_STUDY, "recipe": dumped}))
     result = overtone("explain", folder)
     assert result.exit_code == 2
     assert "would import and run" in everything(result)
