@@ -29,6 +29,7 @@ from overtone.models import FAMILIES, build, sketch
 from overtone.recipe import ModelOptions
 from overtone.study import execute, make_plan
 from overtone.trust import check_recipe
+from overtone.weights import GivenWeights
 
 HERE = Path(__file__).parent
 SIGNAL = {"type": "signal", "settings": {}, "state": {}}
@@ -701,3 +702,15 @@ def test_mutated_headers_are_refused_or_work(tmp_path: Path) -> None:
         loaded += 1
         assert student.predict(torch.randn(2, len(student.header.channels), *student.header.size)).shape[0] == 2
     assert 50 < loaded < 1000
+
+
+def test_a_foreign_task_in_a_teachers_file_is_not_imported(trapped: Path) -> None:
+    """``pretrained: FILE`` reads a student file's header too, and has nobody's word for it."""
+    header = {**OF_SIGNALS, "task": {"name": "payload:Net", "facts": {}}}
+    header.pop("classes", None)
+    model = build("dscnn-4", (3, 40), 2)
+    path = written(trapped, header, model.state_dict())
+    GivenWeights.find(str(path), "teachers.t.pretrained").load_into(model, "dscnn-4", ("a", "b"))
+    with pytest.raises(InputError, match="would import and run 'payload:Net'"):
+        load_student(path)
+    assert nothing_ran(trapped)
