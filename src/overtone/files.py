@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and removing what is ours and nothing else."""
+"""Names of files as users write them; writing so that nobody ever sees half of a file; removing what is ours alone."""
 
 from __future__ import annotations
 
@@ -27,6 +27,33 @@ ODD = ((stat.S_ISDIR, "a folder"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a 
 """What nothing can be written to."""
 THROUGH = ((stat.S_ISCHR, "a device"), (stat.S_ISFIFO, "a named pipe"))
 """What is written to as it is, and never replaced by a file."""
+
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+
+
+def expanded(path: str | Path, where: str) -> Path:
+    """A path with ``~`` and variables of the environment (``$DATA``, ``${DATA}``) replaced by what they stand for.
+
+    A name that holds a dollar sign and no variable that is set stays as it is where such a file exists.
+
+    Args:
+        path: as the user wrote it.
+        where: what named it, for messages.
+
+    Raises:
+        InputError: for a variable that is not set, or a user who is not known.
+    """
+    written = str(path)
+    unset = [name for name in map("".join, VARIABLE.findall(written)) if name not in os.environ]
+    if unset and not os.path.lexists(written):
+        raise InputError(
+            f"{where}: {written}: the environment has no variable {unset[0]}; set it, or write the path without it"
+        )
+    filled = VARIABLE.sub(lambda match: os.environ.get(match[1] or match[2], match[0]), written)
+    try:
+        return Path(filled).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{where}: {written}: there is no such user; write the path without ~") from error
 
 
 @contextlib.contextmanager
