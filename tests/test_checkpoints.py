@@ -228,7 +228,7 @@ def test_a_key_chooses_behind_a_prefix_of_a_file_without_mappings(tmp_path: Path
         assert same(state, wanted)
         assert said.startswith(f"taken from '{key}'")
     with pytest.raises(
-        InputError, match=r"under teacher, student; choose one, such as pretrained: \{file: \.\.\., key: "
+        InputError, match=r"under student, teacher; choose one, such as pretrained: \{file: \.\.\., key: "
     ):
         taken(tmp_path / "w.safetensors")
     with pytest.raises(

@@ -156,9 +156,9 @@ def test_a_wrong_place(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "resnet34.pth")
     (tmp_path / "notes.txt").write_text("x")
     for place, message in {
-        "resnet43.pth": r"there is no file .*resnet43\.pth \(looked from .*\); did you mean 'resnet34\.pth'\?$",
-        "zzzz.bin": r"there is no file .*zzzz\.bin \(looked from [^?]*\)$",
-        "missing/a.pth": r"there is no folder .*missing \(looked from",
+        "resnet43.pth": r"resnet43\.pth does not exist \(looked from .*\); did you mean 'resnet34\.pth'\?$",
+        "zzzz.bin": r"zzzz\.bin does not exist \(looked from [^?]*\)$",
+        "missing/a.pth": r"a\.pth does not exist: there is no folder .*missing \(looked from",
         "notes.txt": r"notes\.txt is none of the known kinds, \.safetensors, \.pth",
         "": "is a folder; name a file in it",
         "x" * 5000: "cannot be read",
@@ -384,7 +384,7 @@ def test_run_report_explain_and_check(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (None, "teachers.signal.pretrained: there is no file"),
+        (None, "other.pth does not exist (looked from"),
         (state_of("wrn10-1"), "does not fit model 'wrn10-0.5'"),
         (state_of(classes=9), "is of a classifier of 9 classes (classifier), the data has 7"),
     ],

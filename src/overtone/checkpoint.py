@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from overtone.errors import InputError
+from overtone.errors import InputError, few
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".npz")
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net")
@@ -31,7 +31,6 @@ DEEPEST = 4
 """Mappings in mappings that are looked into."""
 MOST = 1000
 """Names of other packages that a file may hold beside its tensors."""
-FEW = 3
 
 State = dict[str, Tensor]
 
@@ -106,7 +105,7 @@ class _Unread(list[Any]):
         pass
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__  # it may be a key, or lie in a set
+    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key, or lie in a set
 
 
 class _UnreadMapping:
@@ -193,9 +192,3 @@ def _described(value: Any) -> str:
         for key, entry in dict.items(value)
     ]
     return f"a mapping with the keys {few(keys)}"
-
-
-def few(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + rest

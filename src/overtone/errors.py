@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -40,6 +40,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(known) if known else 'none'}"
 
 
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: ``a, b, c and 3 more``."""
+    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + rest
+
+
+FEW = 3
 LONGEST = 500
 """Characters of somebody else's message that are shown."""
 

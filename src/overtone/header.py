@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from overtone.data import TableColumns
 from overtone.errors import InputError
+from overtone.files import no_file
 from overtone.models import KeptParts, branch_names
 from overtone.recipe import ModelOptions, TaskSettings
 from overtone.tasks import Classification, Task, make, named
@@ -140,12 +141,15 @@ def read_header(path: Path) -> Header:
         InputError: for a missing, cut or foreign file, or a header that no training could have written.
     """
     if not path.is_file():
-        raise InputError(f"student file {path} does not exist")
+        hint = "; a study's students are cells/*/student.safetensors" if (path / "cells").is_dir() else ""
+        raise InputError(f"student file {path} {no_file(path, '.safetensors')}{hint}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
+        raise InputError(
+            f"{path} cannot be read as a student file, it is cut short or of another kind ({error})"
+        ) from error
     if HEADER not in metadata:
         raise InputError(f"{path} is a safetensors file, but Overtone did not write it (its header is missing)")
     try:

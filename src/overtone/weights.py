@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from overtone.checkpoint import SUFFIXES, Checkpoint, State, few, read_checkpoint
-from overtone.errors import InputError, close, nearest
-from overtone.files import expanded
+from overtone.checkpoint import SUFFIXES, Checkpoint, State, read_checkpoint
+from overtone.errors import InputError, few, nearest
+from overtone.files import expanded, no_file
 from overtone.student import HEADER, read_header
 
 UNORDERED = ".safetensors"
@@ -64,7 +64,7 @@ class GivenWeights:
         path = expanded(place, where)
         try:
             if not path.is_file():
-                raise InputError(f"{where}: {_absent(path)}")
+                raise InputError(f"{where}: {path} {no_file(path)}")
             if path.suffix.lower() not in SUFFIXES:
                 raise InputError(f"{where}: {path} is none of the known kinds, {', '.join(SUFFIXES)}")
             return cls(where, path, _content(path), key)
@@ -102,16 +102,6 @@ class GivenWeights:
         except InputError as error:
             raise InputError(f"{self.where}: {self.path} {error}") from error
         return state, note
-
-
-def _absent(path: Path) -> str:
-    if path.is_dir():
-        return f"{path} is a folder; name a file in it"
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent} (looked from {Path.cwd()})"
-    near = close(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"there is no file {path} (looked from {Path.cwd()}){hint}"
 
 
 def _content(path: Path) -> str:
