@@ -608,5 +608,5 @@ def test_seconds_need_a_rate(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="is a folder; name a file in it"):
         load_npz(tmp_path)

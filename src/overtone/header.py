@@ -147,9 +147,7 @@ def read_header(path: Path) -> Header:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a student file, it is cut short or of another kind ({error})"
-        ) from error
+        raise InputError(f"{path} cannot be read, it is cut short or no safetensors file ({error})") from error
     if HEADER not in metadata:
         raise InputError(f"{path} is a safetensors file, but Overtone did not write it (its header is missing)")
     try:

@@ -128,7 +128,7 @@ class ImageFolder(Source):
             )
         for place in places:
             check_unpacked(place, where, self.UNPACK)
-        if self.path is not None and not self.path.is_dir():
+        if self.path is not None and self.path.is_file():
             raise InputError(f"{where}: {self.path} {no_folder(self.path)}")
         raise InputError(
             f"{where}: no folder with a folder per class was found (looked: {', '.join(map(str, places))}); set "
