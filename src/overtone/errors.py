@@ -28,15 +28,15 @@ class FitError(OvertoneError):
 def close(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like one that is not known, if any does."""
     lowered = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
-    return lowered[found[0]] if found else None
+    closest = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
+    return lowered[closest[0]] if closest else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase that lists the names there are, the closest first: ``did you mean 'kd'? known: aver, kd``."""
     known = [str(k) for k in known]
-    found = close(name, known)
-    hint = f"did you mean {found!r}? " if found is not None else ""
+    closest = close(name, known)
+    hint = f"did you mean {closest!r}? " if closest is not None else ""
     return f"{hint}known: {', '.join(known) if known else 'none'}"
 
 

@@ -29,13 +29,13 @@ class Mixup:
     partner: Tensor
     share: float
 
-    def __call__(self, own: Tensor, other: Tensor) -> Tensor:
+    def __call__(self, samples: Tensor, partners: Tensor) -> Tensor:
         """The samples and their partners, (B, ...) each, mixed."""
-        return self.share * own + (1 - self.share) * other
+        return self.share * samples + (1 - self.share) * partners
 
-    def target(self, own: Tensor, other: Tensor, classes: int) -> Tensor:
+    def target(self, samples: Tensor, partners: Tensor, classes: int) -> Tensor:
         """Class numbers (B,) of both as shares of all classes, (B, C)."""
-        return self(F.one_hot(own, classes).float(), F.one_hot(other, classes).float())
+        return self(F.one_hot(samples, classes).float(), F.one_hot(partners, classes).float())
 
 
 def draw(numbers: Tensor, alpha: float, seed: int, epoch: int, step: int) -> Mixup:

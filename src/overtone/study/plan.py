@@ -349,10 +349,10 @@ class _Planner:
                 settings["channels"] = self._channels(given.channels, f"views.{name}.channels")
             view = make_view(kind, settings, f"views.{name}")
             if len(self.windows.size) != view.DIMS:
-                made, held = ("signals", "images") if view.DIMS == 1 else ("images", "signals")
+                made, present = ("signals", "images") if view.DIMS == 1 else ("images", "signals")
                 raise InputError(
-                    f"view {name!r} is made from {made}, but {self.windows.where} holds {held}; use view: "
-                    f"{'image' if held == 'images' else 'signal'}"
+                    f"view {name!r} is made from {made}, but {self.windows.where} holds {present}; use view: "
+                    f"{'image' if present == 'images' else 'signal'}"
                 )
             self.views[name] = view
         return self.views[name]

@@ -18,7 +18,7 @@ FILE = "predictions.npz"
 
 def write_predictions(folder: Path, index: Any, target: Any, predictions: Mapping[str, Predictions]) -> None:
     """Write them, by checkpoint (and part: ``signal.best``), with the samples' numbers and targets."""
-    arrays = {name: x for which, own in predictions.items() for name, x in to_arrays(own, which).items()}
+    arrays = {name: x for which, values in predictions.items() for name, x in to_arrays(values, which).items()}
     write_npz(folder / FILE, {"index": np.asarray(index), "target": np.asarray(target), **arrays})
 
 

@@ -103,9 +103,9 @@ class CellResult(Scored):
         """The whole's scores (no name), or a part's, with the whole's size where it has none of its own."""
         if not name:
             return self
-        own = self.parts[name]
-        sizes = {"parameters": own.parameters or self.parameters, "macs": own.macs or self.macs}
-        return own.model_copy(update=sizes)
+        scored = self.parts[name]
+        sizes = {"parameters": scored.parameters or self.parameters, "macs": scored.macs or self.macs}
+        return scored.model_copy(update=sizes)
 
 
 class CellRun(Record):
@@ -207,8 +207,8 @@ class FoldDescription(Record):
 
     def side(self, name: str) -> Side:
         """By name."""
-        found: Side = getattr(self, name)
-        return found
+        side: Side = getattr(self, name)
+        return side
 
 
 class RowCells(Record):

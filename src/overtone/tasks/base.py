@@ -219,10 +219,10 @@ class Task(BaseModel):
         """
         if not np.ndim(labels):
             return np.full(len(start), labels, dtype=np.int64), np.ones(len(start), dtype=bool)
-        own = np.asarray(labels, dtype=np.int64)
-        changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
+        samples = np.asarray(labels, dtype=np.int64)
+        changes = np.concatenate([[0], np.cumsum(samples[1:] != samples[:-1])])  # up to each sample
         single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
-        return own[start[single]], single
+        return samples[start[single]], single
 
     @abstractmethod
     def take(self, windows: Windows) -> Windows:
@@ -335,7 +335,7 @@ class Task(BaseModel):
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """Several models' predictions of the same samples as one; their mean by default."""
-        return {name: sum(found[name] for found in several) / len(several) for name in several[0]}
+        return {name: sum(predictions[name] for predictions in several) / len(several) for name in several[0]}
 
     def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
         """What is kept of the test side beside scores: plain values, such as errors by target."""
