@@ -29,8 +29,8 @@ WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net")
 """Keys under which training scripts put a state dict beside other things."""
 DEEPEST = 4
 """Mappings in mappings that are looked into."""
-MOST = 1000
-"""Names of other packages that a file may hold beside its tensors."""
+MOST = 200
+"""Names of other packages that a file may hold beside its tensors; old files are begun anew for each."""
 
 State = dict[str, Tensor]
 
