@@ -145,7 +145,7 @@ def _matched(stored: Checkpoint, model_state: State, ordered: bool, key: str | N
     Raises:
         InputError: where the weights of two networks fit, or nothing lies under ``key``.
     """
-    states = stored.states if key is None else _under(stored.states, key)
+    states = stored.states if key is None else _under(stored, key)
     notes: list[str] = []
     fits = _by_names(states, model_state)
     if not fits and (compiled := sum(COMPILED in name for state in states.values() for name in state)):
@@ -165,7 +165,7 @@ def _matched(stored: Checkpoint, model_state: State, ordered: bool, key: str | N
         whole = len(fit.names) == len(_names(states[fit.keys]))
         notes.append(f"{fit.prefix!r} taken off {'all' if whole else 'the'} names")
     if others:
-        notes.append(f"the same model lies under {few(others)} too, which a key takes")
+        notes.append(f"other weights of the same model lie under {few(others)} (choose by key)")
     claimed = {name for other in fits if other.keys == fit.keys for name in other.names}
     if beside := [name for name in _without_counters(states[fit.keys]) if name not in claimed]:
         notes.append(f"{len(beside)} tensors beside it left out ({few(beside)})")
@@ -188,19 +188,20 @@ def _renamed(fit: _Fit, model_state: State) -> list[str]:
     ]
 
 
-def _under(states: Mapping[str, State], key: str) -> dict[str, State]:
-    """What of a file lies under a key, or behind a prefix of its names."""
-    chosen = {
-        keys: {n: tensor for n, tensor in state.items() if f"{keys}.{n}".lstrip(".").startswith(f"{key}.")}
-        for keys, state in states.items()
+def _under(stored: Checkpoint, key: str) -> dict[str, State]:
+    """What of a file lies under a key, or behind a prefix of its names; the main key may be left out."""
+    for asked in (key, f"{stored.main}.{key}"):
+        chosen = {
+            keys: {n: tensor for n, tensor in state.items() if f"{keys}.{n}".lstrip(".").startswith(f"{asked}.")}
+            for keys, state in stored.states.items()
+        }
+        if any(chosen.values()):
+            return {keys: state for keys, state in chosen.items() if state}
+    first_words = {
+        (keys, name.rpartition(".")[0].partition(".")[0]) for keys, state in stored.states.items() for name in state
     }
-    chosen = {keys: state for keys, state in chosen.items() if state}
-    if not chosen:
-        first_words = {name.partition(".")[0] for state in states.values() for name in state if "." in name}
-        raise InputError(
-            f"holds no tensors under {key!r}; {nearest(key, [*filter(None, states), *sorted(first_words)])}"
-        )
-    return chosen
+    places = sorted(".".join(filter(None, words)) for words in first_words)
+    raise InputError(f"holds no tensors under {key!r}; {nearest(key, filter(None, places))}")
 
 
 def _uncompiled(state: State) -> State:
