@@ -246,12 +246,12 @@ def _by_orders(states: Mapping[str, State], model_state: State) -> list[_Fit]:
 
 
 def _chosen(fits: Sequence[_Fit], main: str) -> _Fit:
-    """The one that is meant: not an averaged copy, if there is the model itself; where scripts put it.
+    """The one that is meant: where scripts put the model, and there not an averaged copy, if there is the model itself.
 
     Raises:
         InputError: for several of one rank.
     """
-    ranks = [(AVERAGED.search(fit.place) is not None, fit.keys != main) for fit in fits]
+    ranks = [(fit.keys != main, AVERAGED.search(fit.place) is not None) for fit in fits]
     first = [fit for fit, rank in zip(fits, ranks, strict=True) if rank == min(ranks)]
     if len(first) > 1:
         places = [fit.place or "the file's own names" for fit in first]
