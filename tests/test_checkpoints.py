@@ -408,3 +408,38 @@ def test_damaged_checkpoints_are_read_or_refused(old: bool, tmp_path: Path) -> N
         path.write_bytes(damaged)
         with contextlib.suppress(InputError):
             read_checkpoint(path)
+
+
+@pytest.mark.slow  # timm takes seconds to import
+def test_a_file_that_timm_itself_wrote(tmp_path: Path) -> None:
+    utils = pytest.importorskip("timm.utils")
+    made = model()
+    ema = utils.ModelEmaV2(made, decay=0.9)
+    ema.module.load_state_dict(AVERAGED)
+    args = argparse.Namespace(model="dscnn", lr=0.1)
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.1, momentum=0.9)
+    saver = utils.CheckpointSaver(made, optimizer, args, ema, checkpoint_dir=str(tmp_path), recovery_dir=str(tmp_path))
+    saver.save_checkpoint(0, metric=71.0)
+    (path,) = tmp_path.glob("checkpoint-*.pth.tar")
+    state, said = taken(path)
+    assert same(state, PLAIN)
+    assert "taken from 'state_dict'; other weights of the same model lie under 'state_dict_ema'" in said
+    assert same(taken(path, "state_dict_ema")[0], AVERAGED)
+
+
+def test_files_of_torchvision_and_their_training_script(tmp_path: Path) -> None:
+    """A network of torchvision's, saved as its reference script does: on several GPUs, compiled, with an average."""
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    network, average = (models.shufflenet_v2_x0_5(num_classes=3) for _ in range(2))
+    names = "torchvision:shufflenet_v2_x0_5"
+    wrapped = AveragedModel(average)
+    compiled = {f"module._orig_mod.{name}": tensor for name, tensor in network.state_dict().items()}
+    saved = {"model": compiled, "model_ema": wrapped.state_dict(), "args": argparse.Namespace(epochs=3), "epoch": 2}
+    torch.save(saved, tmp_path / "model_2.pth")
+    for key, wanted in {None: network, "model_ema": average}.items():
+        made = build(names, (3, 32, 32), len(CLASSES))
+        GivenWeights.find(str(tmp_path / "model_2.pth"), "teachers.t.pretrained", key).load_into(made, names, CLASSES)
+        held, right = list(made.state_dict().values()), list(wanted.state_dict().values())
+        assert len(held) == len(right)
+        assert all(torch.equal(a, b) for a, b in zip(held, right, strict=True))
