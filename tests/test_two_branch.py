@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +15,12 @@ from torch import nn
 from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.lookup import make_view
-from overtone.models import FAMILIES, TwoBranch, WideResNet, build
+from overtone.models import FAMILIES, TwoBranch, WideResNet, build, fingerprint
 from overtone.models.base import AttentionPool
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, load_student, read_header, save_student
 from overtone.tap import Tap, parameters, probe
+from overtone.trust import check_header
 
 SHAPES = ((CHANNELS, LENGTH), (CHANNELS, IMAGE, IMAGE))
 SIGNAL, IMAGES = (3, 40), (3, 16, 20)
@@ -316,6 +319,35 @@ def test_modality_dropout_is_a_probability(probability):
 def test_two_branches_that_cannot_be_built(name, shapes, options, message):
     with pytest.raises(InputError, match=message):
         build(name, shapes, CLASSES, ModelOptions(**options))
+
+
+def test_a_branch_may_be_a_class_of_ones_own(monkeypatch):
+    """It names its stages; other models, whose last map is not known, are refused."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+    name = "two_branch-my_models:Small+wrn10-0.25"
+    model = build(name, SHAPES, CLASSES, ModelOptions(pool="attention", arguments={"width": 6}))
+    assert model.signal.width == 6
+    assert model.signal.attend is not None
+    output = model.output(inputs(2))
+    assert output.logits.shape == output.branches["signal"].logits.shape == (2, CLASSES)
+    assert output.branches["signal"].attention.shape == (2, LENGTH)
+    assert fingerprint(name) == f"{fingerprint('wrn10-0.25')} {fingerprint('my_models:Small')}"
+    assert fingerprint("two_branch-wrn10-0.25") == "1"
+    with pytest.raises(InputError, match=r"branches are built-in models or classes derived from .*Staged.* got 'my_m"):
+        build("two_branch-my_models:Plain+wrn10-0.25", SHAPES, CLASSES)
+    with pytest.raises(InputError, match="pool: attention is for built-in models and classes derived from"):
+        build("my_models:Plain", SHAPES[0], CLASSES, ModelOptions(pool="attention"))
+
+
+def test_branches_of_ones_own_need_the_callers_word():
+    name = "two_branch-my_models:Small+wrn10-0.25"
+    for trust in (False, {"my_models:Other"}):
+        with pytest.raises(InputError, match="it would import and run 'my_models:Small'"):
+            check_header(name, {"mode": "text"}, [], "file", trust)
+    for trust in (True, {"my_models:Small"}):
+        check_header(name, {"mode": "text"}, [], "file", trust)
+    with pytest.raises(InputError, match="mode=text, which is more than plain numbers"):  # they reach timm's model too
+        check_header("two_branch-my_models:Small+timm:resnet18", {"mode": "text"}, [], "file", {"my_models:Small"})
 
 
 # --- files
