@@ -69,7 +69,6 @@ class Small(Staged):
 
     def __init__(self, channels: int, classes: int, width: int = 4) -> None:
         super().__init__()
-        self.width = width
         self.one, self.classifier = nn.Conv1d(channels, width, 5, padding=2), nn.Linear(width, classes)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:

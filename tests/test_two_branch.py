@@ -325,8 +325,7 @@ def test_a_branch_may_be_a_class_of_ones_own(monkeypatch):
     """It names its stages; other models, whose last map is not known, are refused."""
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
     name = "two_branch-my_models:Small+wrn10-0.25"
-    model = build(name, SHAPES, CLASSES, ModelOptions(pool="attention", arguments={"width": 6}))
-    assert model.signal.width == 6
+    model = build(name, SHAPES, CLASSES, ModelOptions(pool="attention"))
     assert model.signal.attend is not None
     output = model.output(inputs(2))
     assert output.logits.shape == output.branches["signal"].logits.shape == (2, CLASSES)
@@ -335,6 +334,8 @@ def test_a_branch_may_be_a_class_of_ones_own(monkeypatch):
     assert fingerprint("two_branch-wrn10-0.25") == "1"
     with pytest.raises(InputError, match=r"branches are built-in models or classes derived from .*Staged.* got 'my_m"):
         build("two_branch-my_models:Plain+wrn10-0.25", SHAPES, CLASSES)
+    with pytest.raises(InputError, match=r"'wrn10-0\.25': arguments are for models that are not built in"):
+        build(name, SHAPES, CLASSES, ModelOptions(arguments={"width": 6}))
     with pytest.raises(InputError, match="pool: attention is for built-in models and classes derived from"):
         build("my_models:Plain", SHAPES[0], CLASSES, ModelOptions(pool="attention"))
 
@@ -357,7 +358,7 @@ def windows(count=5, seed=1):
     return torch.randn(count, CHANNELS, LENGTH, generator=torch.Generator().manual_seed(seed)) * 4 + 10
 
 
-def two_branch_file(folder, view="gaf", **options):
+def two_branch_file(folder, view="gaf", name="two_branch-dscnn-4+wrn10-0.25", **options):
     """A trained student's file, with the model and how its two inputs are made."""
     mean, std = torch.tensor([10.0, 9.0, 11.0]), torch.tensor([4.0, 3.0, 5.0])
 
@@ -367,9 +368,9 @@ def two_branch_file(folder, view="gaf", **options):
     settings = {"size": IMAGE}
     images = make_view(view, settings)
     state = images.fit(images.prepare(standardised(windows(20, seed=0))))
-    model = built("two_branch-dscnn-4+wrn10-0.25", SHAPES, **options)
+    model = built(name, SHAPES, **options)
     header = Header(
-        builder="two_branch-dscnn-4+wrn10-0.25",
+        builder=name,
         options=ModelOptions(**options),
         input_shape=SHAPES,
         classes=tuple("abcde"),
@@ -397,6 +398,20 @@ def test_a_reloaded_two_branch_student_gives_equal_logits(tmp_path, view, option
     assert student.header == read_header(path)
     assert load_file(path).keys() == model.state_dict().keys()
     assert not student.training
+
+
+@torch.no_grad()
+def test_a_student_with_a_branch_of_ones_own_is_reloaded_with_the_callers_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+    path, model, feed = two_branch_file(tmp_path, name="two_branch-my_models:Small+wrn10-0.25", pool="attention")
+    with pytest.raises(InputError, match="it would import and run 'my_models:Small'"):
+        load_student(path)
+    student = load_student(path, trust={"my_models:Small"})
+    assert torch.equal(student(windows()), model(feed(windows())))
+    branch = student.branch("signal")
+    save_student(tmp_path / "branch.safetensors", branch.model.state_dict(), branch.header)
+    again = load_student(tmp_path / "branch.safetensors", trust={"my_models:Small"})
+    assert torch.equal(again(windows()), branch(windows()))
 
 
 @pytest.mark.parametrize("pool", ["average", "attention"])

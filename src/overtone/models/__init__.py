@@ -223,13 +223,10 @@ def _two_branch(
         )
     plain = options.model_copy(update={"modality_dropout": 0.0})
     parts = branch_names(name)
-    any_foreign = any(":" in part for part in parts)
     branches = []
     for part, shape in zip(parts, shapes, strict=True):
-        theirs = ":" in part or not any_foreign  # arguments are for those that are not built in
-        own_options = plain if theirs else plain.model_copy(update={"arguments": {}})
         try:
-            branch = build(part, shape, classes, own_options, tried)
+            branch = build(part, shape, classes, plain, tried)
         except InputError as error:
             raise InputError(
                 f"{error} (as a branch of {name!r}; two_branch-SIGNAL+IMAGE gives each branch a model of its own, such "
