@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -458,8 +459,14 @@ def test_a_method_is_held_to_its_contract_on_other_tasks(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_every_fusion_holds_the_contract(name: str) -> None:
+def test_every_fusion_holds_the_contract_and_has_a_line_on_its_page(name: str) -> None:
     check_fusion(name)
+    page = (HERE.parent / "docs" / "methods" / "fused.md").read_text(encoding="utf-8")
+    assert re.search(rf"^    {name} ", page, flags=re.MULTILINE)
+
+
+def test_a_fusion_says_whether_samples_interact() -> None:
+    check_method("fused", {"fusion": "gradient_space"})
 
 
 @pytest.mark.parametrize(

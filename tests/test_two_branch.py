@@ -332,7 +332,7 @@ def test_a_branch_may_be_a_class_of_ones_own(monkeypatch):
     assert output.branches["signal"].attention.shape == (2, LENGTH)
     assert fingerprint(name) == f"{fingerprint('wrn10-0.25')} {fingerprint('my_models:Small')}"
     assert fingerprint("two_branch-wrn10-0.25") == "1"
-    with pytest.raises(InputError, match=r"branches are built-in models or classes derived from .*Staged.* got 'my_m"):
+    with pytest.raises(InputError, match=r"branches are built-in models or classes derived from .*Staged, whose"):
         build("two_branch-my_models:Plain+wrn10-0.25", SHAPES, CLASSES)
     with pytest.raises(InputError, match=r"'wrn10-0\.25': arguments are for models that are not built in"):
         build(name, SHAPES, CLASSES, ModelOptions(arguments={"width": 6}))

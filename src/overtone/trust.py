@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ LARGEST = 65_536
 """No library's model is made with a number beyond this."""
 LONGEST = 256
 """Nor with a list of more values."""
-TWO_BRANCH = "two_branch-"
-"""Begins the name of a model of two; ``+`` stands between them where they differ."""
+TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
+"""``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
 Trust = bool | Collection[str]
 """True for whatever a file names, or the names that may be imported (``package.module:Class``)."""
 
@@ -27,9 +28,15 @@ def is_own(model: str) -> bool:
     return ":" in model and model.partition(":")[0] not in LIBRARIES
 
 
+def branch_names(model: str) -> tuple[str, ...]:
+    """The models of a two-branch model's branches, by its name; none for another model's name."""
+    match = re.fullmatch(TWO_BRANCH, model)
+    return (match[1], match[2] or match[1]) if match else ()
+
+
 def named_by(model: str) -> tuple[str, ...]:
     """The models that a model's name is made of: itself, or the branches of a two-branch model."""
-    return tuple(model.removeprefix(TWO_BRANCH).split("+")) if model.startswith(TWO_BRANCH) else (model,)
+    return tuple(dict.fromkeys(branch_names(model))) or (model,)
 
 
 def models_in(recipe: Recipe) -> frozenset[str]:

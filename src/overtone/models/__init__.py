@@ -39,6 +39,7 @@ from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
 from overtone.recipe import ModelOptions
+from overtone.trust import LIBRARIES, branch_names
 from overtone.types import Shape
 
 VERSION = 1
@@ -67,10 +68,6 @@ FAMILIES: dict[str, Family] = {
         tinier_har,
     )
 }
-
-
-TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
-"""``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
 
 
 def build(
@@ -163,12 +160,6 @@ def _shapes(shape: Shape) -> list[tuple[int, ...]]:
     return [plain] if plain else [part for part in shape if isinstance(part, tuple)]
 
 
-def branch_names(name: str) -> tuple[str, ...]:
-    """The models of a two-branch model's branches, by its name; none for another model's name."""
-    match = re.fullmatch(TWO_BRANCH, name)
-    return (match[1], match[2] or match[1]) if match else ()
-
-
 def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
     dims = len(input_shape) - 1
     for family in FAMILIES.values():
@@ -223,8 +214,14 @@ def _two_branch(
         )
     plain = options.model_copy(update={"modality_dropout": 0.0})
     parts = branch_names(name)
+    unknown = InputError(
+        f"model {name!r}: branches are built-in models or classes derived from overtone.models.base.Staged, whose last "
+        "map is known"
+    )
     branches = []
     for part, shape in zip(parts, shapes, strict=True):
+        if part.partition(":")[0] in LIBRARIES:
+            raise unknown
         try:
             branch = build(part, shape, classes, plain, tried)
         except InputError as error:
@@ -233,10 +230,7 @@ def _two_branch(
                 "as two_branch-dscnn-16+wrn10-1)"
             ) from error
         if not isinstance(branch, Staged):
-            raise InputError(
-                f"model {name!r}: branches are built-in models or classes derived from overtone.models.base.Staged, "
-                f"whose last map is known; got {part!r}"
-            )
+            raise unknown
         branches.append(branch)
     signal, image = branches
     return TwoBranch(signal, image, shapes, classes, options.modality_dropout)
