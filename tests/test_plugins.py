@@ -1,5 +1,5 @@
-"""Parts of somebody else's: a method, a view, a source and a model in a file outside the package. They pass the
-contract, run in one recipe, and what is broken is caught by a sentence.
+"""Parts of somebody else's: a method, a fusion, views, a source, a model and a task, each in a file outside the
+package. They pass the contract, run in one recipe, and what is broken is caught by a sentence.
 """
 
 from __future__ import annotations
