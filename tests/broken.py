@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from overtone.data import Recordings, Source
 from overtone.methods import Method, MethodConfig
+from overtone.tasks import Regression, Task
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 from overtone.views import View
 
@@ -106,6 +107,17 @@ class Honest(Greedy):
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         return Needs(frozenset({"logits"}), dict.fromkeys(teachers, frozenset({"logits", "final"})))
+
+
+class Near(Fine):
+    """Of a regression: counts the teacher less where it is wrong, which its targets (B, K) tell."""
+
+    READS = "outputs"
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"mse": 1.0, "gap": 1.0}
+
+    def gap(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        off = (teacher.logits - batch.target).abs()  # (B, K)
+        return ((student.logits - teacher.logits).square() / (1 + off)).mean()
 
 
 class Coupled(Fine):
@@ -366,3 +378,75 @@ class Auxiliary(Net):
     def forward(self, x: Tensor) -> Any:
         logits = super().forward(x)
         return (logits, logits) if self.training else logits
+
+
+class Graded(Few):
+    """Its labels are real numbers, a row of them for each recording."""
+
+    TASK: ClassVar[Task] = Regression(targets=("effort", "speed"))
+
+    def of(self, signals: list[Any], labels: list[int], groups: list[str]) -> Recordings:
+        rows = [np.asarray([own + 0.5, n]) for n, own in enumerate(labels)]
+        return Recordings(signals, rows, groups, (), ("u", "v"), None, "few")
+
+
+class Ungraded(Graded):
+    TASK: ClassVar[Task] = Regression(targets=("effort",))
+
+
+# --- fusions
+
+
+def sound(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+    """What the broken ones below are made from: all teachers alike."""
+    logits = next(iter(teachers.values())).logits
+    return logits.new_full((len(teachers), len(logits)), 1 / len(teachers))
+
+
+def across(*given: Any) -> Tensor:
+    return sound(*given).T
+
+
+def twice(*given: Any) -> Tensor:
+    return 2 * sound(*given)
+
+
+def below(*given: Any) -> Tensor:
+    weights = sound(*given)
+    weights[0] += len(weights) - 1
+    weights[1:] -= 1
+    return weights
+
+
+def infinite(*given: Any) -> Tensor:
+    logits = torch.stack([teacher.logits for teacher in given[1].values()])
+    return logits.exp()[:, :, 0] / logits.exp()[:, :, 0].sum(0)
+
+
+def drawn(*given: Any) -> Tensor:
+    return torch.rand_like(sound(*given)).softmax(0)
+
+
+def scored(*given: Any) -> Tensor:
+    scores = given[3].teacher_scores
+    return sound(*given) * torch.tensor([scores[name] for name in given[1]])[:, None]
+
+
+def sometimes_scored(*given: Any) -> Tensor:
+    scores = given[3].teacher_scores or dict.fromkeys(given[1], 1.0)
+    return sound(*given) * torch.tensor([scores[n] for n in given[1]])[:, None].softmax(0) * len(given[1])
+
+
+def labelled(*given: Any) -> Tensor:
+    rows = torch.arange(len(given[2].target))
+    sure = torch.stack([teacher.logits.softmax(1)[rows, given[2].target] for teacher in given[1].values()]) + 0.01
+    return sure / sure.sum(0)
+
+
+def coupled(*given: Any) -> Tensor:
+    means = torch.stack([teacher.logits.mean() for teacher in given[1].values()]).softmax(0)
+    return means[:, None] * torch.ones_like(sound(*given))
+
+
+def mapped(*given: Any) -> Tensor:
+    return torch.stack([teacher.stages["final"].mean((1, 2)) for teacher in given[1].values()]).softmax(0)

@@ -79,14 +79,11 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("at", {"branch": "signal"}),
 ]
 NAMES = [f"{name}-{'-'.join(f'{v}' for v in settings.values() if isinstance(v, str))}" for name, settings in SETTINGS]
-SEVERAL = {"signal": "signal", "gaf": "gaf"}
 
 
 def teachers_of(name: str, settings: dict[str, Any]) -> dict[str, str] | None:
-    """Teachers and the views they see, where settings allow others than the class takes by itself."""
-    if name == "cam" and "branch" in settings:
-        return {"gaf": "gaf"} if settings["branch"] == "image" else SEVERAL
-    return SEVERAL if name == "ca_mkd" and not settings.get("features", True) else None
+    """Teachers and the views they see, where settings ask for one of an image beside that of a signal."""
+    return {"signal": "signal", "gaf": "gaf"} if settings.get("time") == "diagonal" else None
 
 
 def make(name: str, settings: dict[str, Any], student: str | None = None, seed: int = 0) -> Case:

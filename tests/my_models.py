@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+
+from overtone.models.base import Staged
 
 
 class Plain(nn.Module):
@@ -55,6 +59,24 @@ class Skips(Plain):
     def forward(self, x: Tensor) -> Tensor:
         first = self.first(x)
         return self.fc(self.second(first).mean(2) if not self.training else torch.cat([first, first], 1).mean(2))
+
+
+class Small(Staged):
+    """Names its stages, so that it may be a branch."""
+
+    STRIDES: ClassVar[tuple[int, ...]] = (1,)
+    POINTS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, channels: int, classes: int, width: int = 4) -> None:
+        super().__init__()
+        self.one, self.classifier = nn.Conv1d(channels, width, 5, padding=2), nn.Linear(width, classes)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        maps = self.one(x).relu()
+        return {"stem": maps, "stage1": maps, "final": maps, "embedding": self.pool(maps)}
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        return self.classifier(embedding)
 
 
 def squares(windows: Tensor, power: float = 2.0) -> Tensor:

@@ -24,7 +24,8 @@ from overtone.losses import (
     similarity_preserving_merged,
     unit_deviation,
 )
-from overtone.methods import average_kd, configure, default_weights, find
+from overtone.methods import METHODS, average_kd, configure, default_weights, find
+from overtone.methods.multi_teacher import MultiTeacherConfig
 from overtone.tap import Tap
 from overtone.tasks import Classification
 from overtone.types import Batch, DataInfo, Output, Progress, Spec
@@ -254,7 +255,7 @@ def test_weighted_follows_its_shares_by_name():
     assert close(term(method, student, {"two": two, "one": one}), expected)
 
 
-KL_METHODS = ["kd", "aver", "weighted", "ebkd", "ca_mkd", "aekd", "pskd"]
+KL_METHODS = [name for name, kind in METHODS.items() if issubclass(kind.Config, MultiTeacherConfig)]
 
 
 @pytest.mark.parametrize("name", KL_METHODS)
@@ -262,7 +263,7 @@ def test_the_mean_reduction_is_that_of_torch(name):
     """``KLDivLoss()`` averages over classes too; ``weighted`` does by default, since its weights belong to that."""
     classes, names = 12, ["one"] if name == "kd" else ["one", "two"]
     student, *teachers = (numbers(5, classes, seed=s) for s in range(1 + len(names)))
-    features = {"features": False} if name == "ca_mkd" else {}
+    features = {"ca_mkd": {"features": False}, "fused": {"fusion": "mean"}}.get(name, {})
     given = dict(zip(names, teachers, strict=True))
     summed, meant = (
         term(method_of(name, names, classes, reduction=kind, **features), student, given)

@@ -8,6 +8,7 @@ import math
 import re
 import statistics
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -827,6 +828,43 @@ def test_weights_by_teacher_and_by_part():
     counted = {"ce": 1, "dkd.target.signal": 1, "dkd.rest.signal": 8, "dkd.target.gaf": 1, "dkd.rest.gaf": 2}
     assert set(step.terms) == set(counted)
     torch.testing.assert_close(step.total, sum(w * step.terms[term] for term, w in counted.items()))
+
+
+class Termed(Classification):
+    """Somebody's own task, whose terms are called as the recipe of the test says."""
+
+    NAME = "termed"
+    own_terms: tuple[str, ...] = ()
+
+    @property
+    def terms(self):
+        return self.own_terms
+
+
+class Knowing(METHODS["hidden"]):
+    """Somebody's own method, which knows that task."""
+
+    NAME = "knowing"
+    WEIGHTS: ClassVar = {"ce": 0.5, "place": 0.2, "vector": 3.0}
+
+
+def test_weights_know_a_task_of_ones_own():
+    """Its terms' weights are its own, ours mean no stranger's term, and terms are told apart from methods."""
+    task = Termed(own_terms=("place", "kl"))
+
+    def weights(kind):
+        return {term: w.value for term, w in default_weights({kind: configure(kind, {})}, {}, task).items()}
+
+    assert weights("kd") == {"place": 1, "kl": 1, "kd.kl": 0.9}
+    assert weights(Knowing) == {"place": 0.2, "kl": 1, "knowing.vector": 3}
+    for term, message in {
+        "kd": "task termed: its term 'kd' is a method's name; call it something else",
+        "eskd": "its term 'eskd' is a method's name",
+        "knowing": "its term 'knowing' is a method's name",
+        "kd.kl": r"its term 'kd\.kl' is not made of letters, digits, underscores and dashes",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            default_weights({Knowing: configure(Knowing, {})}, {}, Termed(own_terms=(term,)))
 
 
 # --- maps

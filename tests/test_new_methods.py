@@ -108,6 +108,25 @@ def test_a_fusion_of_ones_own_sees_outputs() -> None:
     assert configure("fused", {}).fingerprint == ""
 
 
+def test_a_fusion_takes_arguments() -> None:
+    """``gradient_space`` is the one of ``aekd``, ``right`` that of ``pskd``."""
+    y = torch.arange(4) % 3
+    given = {"temperature": 4.0, "tolerance": 0.6}
+    for name, arguments, other in (("gradient_space", given, "aekd"), ("right", {}, "pskd")):
+        loop, x = own("fused", fusion=name, arguments=arguments)
+        same, _ = own(other)
+        same.distillation.student, same._teachers = loop.distillation.student, loop._teachers
+        assert torch.equal(loop(x, y).terms["fused.kl"], same(x, y).terms[f"{other}.kl"])
+    for settings, message in (
+        ({"fusion": "gradient_space", "arguments": {"tolerance": 2}}, "tolerance=2. cannot be made: .*at most 1, got"),
+        ({"fusion": "gradient_space", "arguments": {"tolerace": 1}}, "unexpected keyword argument 'tolerace'"),
+        ({"fusion": "entropy", "arguments": {"power": 2}}, "fusion entropy is no class, so it takes no arguments; got"),
+        ({"fusion": "overtone.fusion:SAME"}, "fusion overtone.fusion:SAME cannot be called with"),
+    ):
+        with pytest.raises(InputError, match=message):
+            own("fused", **settings)
+
+
 @pytest.mark.parametrize("name", ["val_accuracy", "test_new_methods:Scored"])
 def test_scores_must_be_there(name: str) -> None:
     with pytest.raises(InputError, match=r"scores on the validation side, and there is none; give split\.val above 0"):
@@ -573,13 +592,20 @@ def test_cross_entropy_of_shares_and_of_smoothed_labels() -> None:
             torch.testing.assert_close(step.terms["ce"].detach(), expected)
 
 
-READS = {"dkd": {}, "ca_mkd": {}, "pskd": {}, "crd": {}, "cam": {}, "evidence": {}, "fused": {"fusion": "confidence"}}
+def reads_classes(name: str, settings: dict[str, Any]) -> bool:
+    return METHODS[name].needs_classes(configure(name, settings))
 
 
-@pytest.mark.parametrize("name", READS)
-def test_methods_that_read_classes_are_refused_with_mixup(name: str) -> None:
-    assert METHODS[name].needs_classes(configure(name, READS[name]))
-    row = {"name": name, "teachers": ["signal", "gaf"][: METHODS[name].TEACHERS[0]], **READS[name]}
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {}) for name in METHODS if reads_classes(name, {})),
+        *(("fused", {"fusion": fusion}) for fusion in ("confidence", "right")),
+    ],
+)
+def test_methods_that_read_classes_are_refused_with_mixup(name: str, settings: dict[str, Any]) -> None:
+    assert reads_classes(name, settings)
+    row = {"name": name, "teachers": ["signal", "gaf"][: METHODS[name].TEACHERS[0]], **settings}
     train = {**TINY["train"], "augment": {"mixup": 0.2}}
     with pytest.raises(
         InputError, match=f"method '{name}' reads the one class of each sample, and train.augment.mixup"
@@ -588,9 +614,7 @@ def test_methods_that_read_classes_are_refused_with_mixup(name: str) -> None:
     plan_of([row], train={**train, "label_smoothing": 0.1, "augment": {}})
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"), [case for case in SETTINGS if not METHODS[case[0]].needs_classes(configure(*case))]
-)
+@pytest.mark.parametrize(("name", "settings"), [case for case in SETTINGS if not reads_classes(*case)])
 def test_all_other_methods_take_shares(name: str, settings: dict[str, Any]) -> None:
     case, batch = make(name, settings), batch_of(8)
     outputs, hard = case.outputs(batch), torch.nn.functional.one_hot(batch.target, 5).float()

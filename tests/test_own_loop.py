@@ -261,3 +261,26 @@ def test_an_own_loop_says_which_input_it_cannot_take():
     more = DataInfo(("a", "b", "c", "d"), torch.arange(4), torch.zeros(4).long())
     with pytest.raises(InputError, match="data has 4 classes, the models 3"):
         overtone.Distillation.between(student, teacher, "kd", example=x, data=more)
+
+
+def test_axes_of_a_view_are_known_by_its_name_or_said() -> None:
+    """Maps of an image that ends in time can be brought to a signal's; of one that nobody knows they cannot."""
+    views = {"signal": torch.randn(4, 2, 16), "wrist": torch.randn(4, 2, 8, 8)}
+    models = [build("wrn10-0.25", tuple(x.shape[1:]), 3) for x in views.values()]
+
+    def loop(**more: object) -> overtone.distill.OwnLoop:
+        return overtone.Distillation.between(models[0], {"wrist": models[1]}, "cam", example=views, **more)
+
+    with pytest.raises(InputError, match="it is not known what they mean; built-in views say so"):
+        loop()
+    step = loop(axes={"wrist": ("frequency", "time")})(views, torch.arange(4) % 3)
+    assert {"cam.kd.wrist", "cam.map.wrist"} <= set(step.terms)
+    with pytest.raises(InputError, match="the maps of teacher 'wrist' have the axes birth and persistence"):
+        loop(axes={"wrist": ("birth", "persistence")})
+    for axes, message in (
+        ({"wrst": ("time",)}, "axes: the example holds no view 'wrst'; did you mean 'wrist'"),
+        ({"wrist": ("time",)}, r"axes: view 'wrist' has 2 behind its channels, name each of them; got \('time',\)"),
+        ({"signal": "time"}, "axes: view 'signal' has 1 behind its channels, name each of them; got 'time'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            loop(axes=axes)

@@ -1,11 +1,13 @@
-"""Parts of somebody else's: a method, a view, a source and a model in a file outside the package. They pass the
-contract, run in one recipe, and what is broken is caught by a sentence.
+"""Parts of somebody else's: a method, a fusion, views, a source, a model and a task, each in a file outside the
+package. They pass the contract, run in one recipe, and what is broken is caught by a sentence.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import broken
+import my_models
 import numpy as np
 import pytest
 import torch
 import yaml
 from cases import batch_of
+from my_tasks import Boxes
 from test_image_files import draw
 from test_images import write_archive
 from torch import nn
@@ -28,116 +32,38 @@ from overtone.distill import Distillation
 from overtone.errors import InputError
 from overtone.lookup import import_class, make_view, source_hash
 from overtone.methods import Method, find
+from overtone.methods.fused import FUSIONS
 from overtone.methods.kd import KD
 from overtone.models import FAMILIES, build
 from overtone.study import make_plan
-from overtone.testing import check_method, check_model, check_source, check_view
+from overtone.tasks import Classification, Regression, Task
+from overtone.testing import check_fusion, check_method, check_model, check_source, check_task, check_view
 from overtone.views import View
 
 HERE = Path(__file__).parent
-STRANGER = '''
-from typing import ClassVar
-
-import numpy as np
-import torch
-from pydantic import Field
-from torch import nn
-
-from overtone.data import Recordings, Source
-from overtone.methods import Method, MethodConfig
-from overtone.views import Shown, View
-
-
-class Settings(MethodConfig):
-    power: float = Field(default=2.0, gt=0)
-
-
-class Mine(Method):
-    NAME = "mine"
-    WEIGHTS = {"ce": 1.0, "gap": 0.5}
-    Config = Settings
-    terms = ("gap",)
-
-    def __init__(self, config, student, teachers, data):
-        super().__init__(config, student, teachers, data)
-        self.power = config.power
-
-    def forward(self, student, teachers, batch, progress):
-        gaps = [(student.logits - t.logits).abs() ** self.power for t in teachers.values()]
-        return {"gap": torch.stack(gaps).mean()}
-
-
-class Steps(View):
-    """Differences of neighbours, over their training deviation."""
-
-    AXES = ("time",)
-    STATE = {"scale": 1}
-    SHOWN = Shown(caption="differences of neighbours", unit="steps")
-
-    size: int = Field(default=8, ge=2)
-
-    def fit(self, stored):
-        return {"scale": max(float(stored.diff(dim=2).std()), 1e-3)}
-
-    def render(self, stored, state):
-        return stored.diff(dim=2)[:, :, : self.size] / state["scale"]
-
-
-class Waves(Source):
-    """Two classes of noisy waves by six people."""
-
-    WINDOW: ClassVar = 32
-
-    people: int = 6
-
-    def load(self):
-        random, time = np.random.default_rng(0), np.arange(96)
-        signals, labels, groups = [], [], []
-        for person in range(self.people):
-            for label in range(2):
-                wave = np.sin(time * (0.2 + 0.3 * label) + person)
-                signals.append((wave + 0.1 * random.normal(size=(2, 96))).astype(np.float32))
-                labels.append(label)
-                groups.append(f"p{person}")
-        return Recordings(signals, np.asarray(labels), groups, ("slow", "fast"), ("x", "y"), 10.0, "waves")
-
-
-class Net(nn.Module):
-    def __init__(self, channels, classes):
-        super().__init__()
-        self.conv, self.fc = nn.Conv1d(channels, 8, 5, padding=2), nn.Linear(8, classes)
-
-    def forward(self, x):
-        return self.fc(self.conv(x).relu().mean(2))
-
-
-def double(windows):
-    return 2 * windows
-'''
 RECIPE: dict[str, Any] = {
     "name": "strangers",
-    "data": {"name": "mine.parts:Waves", "people": 6},
+    "data": {"name": "mine.source:Waves", "people": 6, "task": "mine.task:Graded"},
     "split": {"test": 2, "val": 2, "folds": [0]},
-    "views": {"steps": {"type": "mine.parts:Steps", "size": 16}},
+    "views": {"steps": {"type": "mine.view:Steps", "size": 16}, "slow": {"type": "mine.function:slow", "floor": 0.01}},
     "teachers": {
-        "net": {"view": "steps", "model": "mine.parts:Net", "epochs": 1},
-        "taught": {"model": "dscnn-4", "epochs": 1, "method": "mine.parts:Mine"},
+        "net": {"view": "steps", "model": "mine.model:Net", "epochs": 1},
+        "slow": {"view": "slow", "model": "dscnn-4", "epochs": 1},
     },
     "student": {"view": "steps", "model": "dscnn-4", "epochs": 1},
     "train": {"batch": 4},
     "methods": [
-        {"name": "mine.parts:Mine", "teachers": ["net"], "power": 1.5, "weights": {"mine.gap": 0.7}},
-        {"name": ["kd", "mine.parts:Mine"], "teachers": ["taught"]},
+        {"name": ["kd", "mine.method:Mine"], "teachers": ["net"]},
+        {"name": "mine.method:Mine", "teachers": ["net"], "power": 1.5, "weights": {"mine.gap": 0.7}},
+        {"name": "fused", "fusion": "mine.fusion:Surest", "arguments": {"least": 0.1}},
     ],
 }
 
 
 @pytest.fixture
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with somebody's package ``mine``, from which it can be imported."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "__init__.py").write_text("")
-    (tmp_path / "mine" / "parts.py").write_text(STRANGER)
+    """A folder with somebody's package ``mine``, from which it can be imported: a file for each kind of part."""
+    shutil.copytree(HERE / "strangers", tmp_path / "mine", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
@@ -149,20 +75,29 @@ def forget() -> None:
         del sys.modules[name]
 
 
-def keys() -> dict[str, str]:
+def keys(values: dict[str, Any] = RECIPE) -> dict[str, str]:
     """A cell's key by its title."""
-    study = recipe.validate(RECIPE)
-    return {cell.title: key for key, cell in make_plan(study, data.load(study.data)).cells.items()}
+    study = recipe.validate(values)
+    cells = make_plan(study, data.load(study.data)).cells.items()
+    return {cell.title.partition(" ·")[0]: key for key, cell in cells}
+
+
+def changed_from(before: dict[str, str]) -> set[str]:
+    """Titles of cells that have another key."""
+    return {title for title, key in keys().items() if key != before[title]}
 
 
 # --- a stranger's parts
 
 
 def test_strangers_hold_the_contract(stranger: Path) -> None:
-    check_method("mine.parts:Mine", {"power": 1.5})
-    check_view(import_class("mine.parts:Steps", View, "view"), {"size": 16})
-    check_source(import_class("mine.parts:Waves", Source, "data"), {"people": 3})
-    check_model("mine.parts:Net")
+    check_method("mine.method:Mine", {"power": 1.5})
+    check_fusion("mine.fusion:Surest", {"least": 0.1})
+    check_view(import_class("mine.view:Steps", View, "view"), {"size": 16})
+    check_view("mine.function:slow", {"floor": 0.01})
+    check_source(import_class("mine.source:Waves", Source, "data"), {"people": 3})
+    check_model("mine.model:Net")
+    check_task(import_class("mine.task:Graded", Task, "data.task"))
 
 
 def test_strangers_run_in_one_recipe_side_by_side(stranger: Path) -> None:
@@ -178,48 +113,86 @@ def test_strangers_run_in_one_recipe_side_by_side(stranger: Path) -> None:
 
     overtone("run", "r.yaml", "--out", "out", "--jobs", "2")
     rows = list(csv.DictReader((stranger / "out" / "table.csv").read_text().splitlines()))
-    assert [row["method"] for row in rows][:2] == ["mine", "kd + mine"]
+    assert [row["method"] for row in rows][:3] == ["kd + mine", "mine", "fused"]
+    assert all(0 <= float(row["least_last_mean"]) <= 100 for row in rows)
     assert "differences of neighbours" in (stranger / "out" / "report.html").read_text(encoding="utf-8")
     results = [json.loads(path.read_text()) for path in (stranger / "out" / "cells").glob("*/result.json")]
-    assert len(results) == 4
+    assert len(results) == 5
     cell = next(r["key"] for r in results if r["title"].startswith("mine from net"))
     file = stranger / "out" / "cells" / cell / "student.safetensors"
     terms = json.loads((file.parent / "metrics.jsonl").read_text().splitlines()[0])["terms"]
     assert set(terms) == {"ce", "mine.gap"}
     from overtone import load_student
 
-    with pytest.raises(InputError, match=r"would import and run 'mine.parts:Steps'"):
+    with pytest.raises(InputError, match=r"would import and run 'mine.view:Steps'"):
         load_student(file)
     assert "mine" not in sys.modules
-    student = load_student(file, trust={"mine.parts:Steps"})
+    student = load_student(file, trust={"mine.view:Steps", "mine.task:Graded"})
     assert student(torch.randn(3, 2, 32)).shape == (3, 2)
     study = json.loads((stranger / "out" / "study.json").read_text())
     assert study["views"]["steps"]["axes"] == ["time"]
+    assert study["views"]["slow"]["axes"] == ["frequency"]
 
 
-def test_a_changed_source_makes_new_cells(stranger: Path) -> None:
+ALL = {"teacher net", "teacher slow", "kd + mine from net", "mine from net", "fused from net, slow"}
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "cells"),
+    [
+        ("method", "# another word", {"kd + mine from net", "mine from net"}),
+        ("fusion", "SHARPNESS = 3.0", {"fused from net, slow"}),
+        ("view", "# another word", ALL - {"teacher slow"}),
+        ("function", "KEEP = 11", {"teacher slow", "fused from net, slow"}),
+        ("model", "WIDTH = 9", ALL - {"teacher slow"}),
+        ("task", "# another word", ALL),
+        ("source", "# another word", set()),
+    ],
+)
+def test_a_changed_file_makes_new_cells_of_what_depends_on_it(
+    stranger: Path, file: str, line: str, cells: set[str]
+) -> None:
+    """Whatever in it changed; of a source the content of its data counts."""
     before = keys()
+    assert set(before) == ALL
     assert keys() == before
-    path = stranger / "mine" / "parts.py"
-    path.write_text(STRANGER + "\n# another word\n")
+    path = stranger / "mine" / f"{file}.py"
+    path.write_text(f"{path.read_text()}\n{line}\n")
     forget()
-    changed = {title.partition(" ·")[0] for title, key in keys().items() if key != before[title]}
-    assert changed == {"teacher net", "teacher taught", "mine from net", "kd + mine from taught"}
+    assert changed_from(before) == cells
+
+
+def test_what_is_no_class_has_its_own_files_hash(stranger: Path) -> None:
+    """Functions of torch in C have none; an object is that of the module that is named, whatever its class."""
+    (stranger / "mine" / "__init__.py").write_text(
+        "from functools import partial\nfrom mine.fusion import Surest\nfrom mine.function import slow\n"
+        "made, half = Surest(0.5), partial(slow, floor=0.5)\n"
+    )
+    assert source_hash("mine:slow", "view") == source_hash("mine.function:slow", "view")
+    assert source_hash("mine:made", "fusion") == source_hash("mine:half", "view")
+    assert source_hash("mine:made", "fusion") != source_hash("mine.fusion:Surest", "fusion")
+    assert source_hash("torch:cumsum", "view") != source_hash("torch:cumprod", "view")
 
 
 def test_a_version_makes_new_cells_and_a_file_beside_does_not(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys()
     (stranger / "mine" / "other.py").write_text("x = 1\n")
     assert keys() == before
-    monkeypatch.setattr(find("mine.parts:Mine"), "VERSION", 2)
-    changed = {title.partition(" ·")[0] for title, key in keys().items() if key != before[title]}
-    assert changed == {"teacher taught", "mine from net", "kd + mine from taught"}
+    monkeypatch.setattr(find("mine.method:Mine"), "VERSION", 2)
+    assert changed_from(before) == {"mine from net", "kd + mine from net"}
+
+
+def test_a_tasks_version_makes_new_cells(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the plain one too, which keys do not name while it is what it was before there were tasks."""
+    before = keys(tiny)
+    monkeypatch.setattr(Classification, "VERSION", 2)
+    assert not set(keys(tiny).values()) & set(before.values())
 
 
 def test_a_class_is_a_method_in_ones_own_loop(stranger: Path) -> None:
-    mine, batch = find("mine.parts:Mine"), batch_of(4)
+    mine, batch = find("mine.method:Mine"), batch_of(4)
     models = [build("dscnn-4", (3, 32), 5), build("wrn10-0.25", (3, 32), 5)]
-    for method in (mine, "mine.parts:Mine", [mine, "kd"], {mine: {"power": 1.0}}, KD):
+    for method in (mine, "mine.method:Mine", [mine, "kd"], {mine: {"power": 1.0}}, KD):
         step = Distillation.between(*models, method, example=batch.views["signal"])(batch.views["signal"], batch.target)
         assert {"mine.gap", "kd.kl"} & set(step.terms)
     loop = Distillation.between(*models, mine, example=batch.views["signal"], power=1.0)
@@ -308,13 +281,13 @@ def test_a_class_that_is_no_view_or_source_is_told(stranger: Path) -> None:
     for kind, message in {
         "mine.wrong:Other": "views.x: mine.wrong:Other is no View",
         "mine.wrong:Blind": "views.x: mine.wrong:Blind lacks render, which every View must have",
-        "mine.parts:Steps": "views.x: sise: unknown key 'sise'; did you mean 'size'",
-        "mine.parts:Nothing": "there is no 'Nothing' in mine.parts",
+        "mine.view:Steps": "views.x: sise: unknown key 'sise'; did you mean 'size'",
+        "mine.view:Nothing": "there is no 'Nothing' in mine.view",
         "mine.nowhere:X": "there is no module 'mine.nowhere'",
     }.items():
         with pytest.raises(InputError, match=message):
             make_view(kind, {"sise": 3}, "views.x")
-    assert type(make_view("mine.parts:double", {}, "views.x")).__name__ == "CustomView"
+    assert type(make_view("mine.function:slow", {}, "views.x")).__name__ == "CustomView"
     for name, message in {
         "mine.wrong:Base": "data 'mine.wrong:Base' is no Source",
         "mine.wrong:Empty": "data 'mine.wrong:Empty' lacks load, which every Source must have",
@@ -323,13 +296,13 @@ def test_a_class_that_is_no_view_or_source_is_told(stranger: Path) -> None:
         with pytest.raises(InputError, match=message):
             data.load(recipe.DataSettings(name=name))
     with pytest.raises(InputError, match="unknown key 'peopel'; did you mean 'people'"):
-        data.load(recipe.DataSettings.model_validate({"name": "mine.parts:Waves", "peopel": 3}))
+        data.load(recipe.DataSettings.model_validate({"name": "mine.source:Waves", "peopel": 3}))
 
 
 def test_a_row_with_two_methods_of_one_name_is_refused(stranger: Path) -> None:
-    (stranger / "mine" / "again.py").write_text("from mine.parts import Mine as Base\nclass Mine(Base):\n    pass\n")
-    study = recipe.validate({**RECIPE, "methods": [{"name": ["mine.parts:Mine", "mine.again:Mine"]}]})
-    with pytest.raises(InputError, match=r"a method stands twice in one row: mine\.parts:Mine, mine\.again:Mine"):
+    (stranger / "mine" / "again.py").write_text("from mine.method import Mine as Base\nclass Mine(Base):\n    pass\n")
+    study = recipe.validate({**RECIPE, "methods": [{"name": ["mine.method:Mine", "mine.again:Mine"]}]})
+    with pytest.raises(InputError, match=r"a method stands twice in one row: mine\.method:Mine, mine\.again:Mine"):
         make_plan(study, data.load(study.data))
 
 
@@ -342,14 +315,14 @@ def test_a_term_that_is_not_declared_is_told(stranger: Path) -> None:
 
 
 def test_a_re_exported_class_is_known_by_the_name_that_is_given(stranger: Path) -> None:
-    (stranger / "mine" / "__init__.py").write_text("from mine.parts import Steps\n")
+    (stranger / "mine" / "__init__.py").write_text("from mine.view import Steps\n")
     from overtone.lookup import view_settings, view_type
 
     view = make_view("mine:Steps", {"size": 4})
     assert view_type(view) == "mine:Steps"
     assert view_settings(view) == {"channels": None, "size": 4}
-    assert view.fingerprint == source_hash(type(view)) != ""
-    (stranger / "mine" / "__init__.py").write_text("from mine.parts import Steps\nx = 1\n")
+    assert view.fingerprint == source_hash("mine.view:Steps", "view") != ""
+    (stranger / "mine" / "__init__.py").write_text("from mine.view import Steps\nx = 1\n")
     assert make_view("mine:Steps", {}).fingerprint == view.fingerprint  # of the module that defines it
 
 
@@ -466,7 +439,71 @@ def test_a_method_that_resumes_with_other_numbers_is_caught() -> None:
         check_method(broken.Counting)
 
 
+def test_a_method_is_held_to_its_contract_on_other_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets (B, K) of a regression, one or two; and a task whose batches are lists, whose models return losses and
+    whose teacher answers to what the student found (``Task.compared``).
+    """
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    check_method(broken.Near, task=Regression())
+    check_method(broken.Near, task=Regression(targets=("a", "b")), labels=[np.asarray([n, 0.5 * n]) for n in range(5)])
+    with pytest.raises(InputError, match="method 'Fine' compares logits, and task regression has none"):
+        check_method(broken.Fine, task=Regression())
+    events = [np.asarray([[0.1, 0.4], [0.5, 0.9]]), np.asarray([[0.3, 0.6], [np.nan, np.nan]])]
+    seen = {"signal": "signal"}  # what the model takes
+    check_method(broken.Fine, None, seen, task=Boxes(), labels=events, model="my_tasks:Finder")
+    with pytest.raises(AssertionError, match="no term reaches its parameter idle"):
+        check_method(broken.Idle, None, seen, task=Boxes(), labels=events, model="my_tasks:Finder")
+
+
+# --- fusions
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_every_fusion_holds_the_contract_and_has_a_line_on_its_page(name: str) -> None:
+    check_fusion(name)
+    page = (HERE.parent / "docs" / "methods" / "fused.md").read_text(encoding="utf-8")
+    assert re.search(rf"^    {name} ", page, flags=re.MULTILINE)
+
+
+def test_a_fusion_says_whether_samples_interact() -> None:
+    check_method("fused", {"fusion": "gradient_space"})
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (broken.across, r"must return weights \(teachers, samples\) of float32, \(1, 8\) here; got \(8, 1\)"),
+        (broken.twice, "must sum to 1 over its 1 teachers .* got 2 to 2"),
+        (broken.below, "gives weights below 0, -0.5"),
+        (broken.infinite, "gives weights that are not finite"),
+        (broken.drawn, "gives other weights when it is asked again"),
+        (broken.scored, "fails without the teachers' validation scores; say needs_scores = True"),
+        (broken.sometimes_scored, "reads the teachers' validation scores; say needs_scores = True"),
+        (broken.labelled, "reads each sample's one class.* say hard_labels = True"),
+        (broken.coupled, "gives a sample other weights in another batch; say couples_batch = True"),
+        (broken.mapped, "fails on 1 teachers' logits .KeyError: 'final'.; of student and teachers it may read logits"),
+    ],
+)
+def test_a_broken_fusion_is_caught(fusion: Any, message: str) -> None:
+    check_fusion(broken.sound)
+    with pytest.raises(AssertionError, match=message):
+        check_fusion(fusion)
+
+
 # --- views
+
+
+def test_a_function_is_held_to_the_contract_of_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    check_view(my_models.squares, {"power": 1.0})
+    check_view("my_models:squares")
+    with pytest.raises(AssertionError, match=r"my_models:wrong_view cannot be used on windows \(12, 3, 64\): .* must"):
+        check_view(my_models.wrong_view)
+    with pytest.raises(AssertionError, match="unexpected keyword argument 'size'"):
+        check_view(my_models.squares, {"size": 3})
+    monkeypatch.setattr(my_models.squares, "AXES", ("time",), raising=False)
+    with pytest.raises(AssertionError, match=r"my_models:squares.AXES must name each of its maps' 2 axes, or none"):
+        check_view(my_models.squares)
 
 
 @pytest.mark.parametrize(
@@ -507,10 +544,12 @@ def test_a_broken_view_is_caught(kind: Any, message: str) -> None:
         (broken.Holed, "values are not finite"),
         (broken.Nothing, "load must return Recordings, or Windows .* got NoneType"),
         (broken.Plain, "Plain is no Source"),
+        (broken.Ungraded, "2 numbers for each window, but 1 targets are named"),
     ],
 )
 def test_a_broken_source_is_caught(kind: Any, message: str) -> None:
     check_source(broken.Few)
+    check_source(broken.Graded)  # its TASK is a regression, whose labels are no class numbers
     with pytest.raises(AssertionError, match=message):
         check_source(kind)
 

@@ -89,7 +89,10 @@ def test_view_of_the_page() -> None:
     assert tuple(spectrum.shape) == (4, 6, 32)
 
 
-@pytest.mark.parametrize("check", ["check_method", "check_view", "check_source", "check_model", "check_task"])
+CHECKS = ["check_method", "check_fusion", "check_view", "check_source", "check_model", "check_task"]
+
+
+@pytest.mark.parametrize("check", CHECKS)
 def test_parts_of_ones_own(check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = blocks("docs/extending.md", "python")
     number = next(n for n, block in enumerate(shown) if f"import {check}" in block)

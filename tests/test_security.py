@@ -129,8 +129,12 @@ IMPORTS = {
     "a view that writes": (of_view("torch:save", f="ran"), "'torch:save'"),
     "a view beside the file": (of_view("payload:view"), "'payload:view'"),
     "a library's function as a view": (of_view("timm:create_model", pretrained=True), "'timm:create_model'"),
-    "a branch": (OF_BOTH | {"builder": "two_branch-payload:Net"}, "'two_branch-payload:Net'"),
-    "what looks like branches": (OF_SIGNALS | {"builder": "two_branch-a+b+payload:Net"}, "payload:Net"),
+    "a branch": (OF_BOTH | {"builder": "two_branch-payload:Net"}, "'payload:Net'"),
+    "the second branch": (OF_BOTH | {"builder": "two_branch-dscnn-4+payload:Net"}, "'payload:Net'"),
+    "what looks like branches": (
+        OF_SIGNALS | {"builder": "two_branch-a+b+payload:Net"},
+        "'two_branch-a+b+payload:Net'",
+    ),
     "the second view": (
         OF_BOTH | {"builder": "two_branch-dscnn-4", "views": [SIGNAL, SIGNAL | {"type": "payload:view"}]},
         "'payload:view'",

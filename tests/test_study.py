@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from overtone import data, load_student, recipe
 from overtone.engine import loop
 from overtone.errors import InputError
+from overtone.methods import configure
 from overtone.models import build
 from overtone.study import Plan, StudyCallback, collect, execute, make_plan, write_tables
 from overtone.study.build import placed
@@ -375,8 +376,10 @@ def test_channels_come_last_but_where_torch_would_corrupt_its_memory(name: str, 
 
 
 def test_methods_that_couple_a_batch_are_named_where_several_processes_share_it() -> None:
-    methods = ["kd", "sp", "rkd"]
-    assert coupled(methods, 64, 1) == coupled(["kd"], 64, 2) == []
+    methods = {name: configure(name, {}) for name in ("kd", "sp", "rkd", "fused")}
+    assert coupled(methods, 64, 1) == coupled({"kd": methods["kd"]}, 64, 2) == []
     (note,) = coupled(methods, 64, 2)
     assert note.startswith("sp, rkd couple the samples of a batch; each of the 2 processes sees its share of 32 of 64")
-    assert coupled(["sp"], 64, 4)[0].startswith("sp couples")
+    assert coupled({"sp": methods["sp"]}, 64, 4)[0].startswith("sp couples")
+    fused = configure("fused", {"fusion": "gradient_space"})
+    assert coupled({"fused": fused}, 64, 4)[0].startswith("fused couples")

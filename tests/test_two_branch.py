@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +15,12 @@ from torch import nn
 from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.lookup import make_view
-from overtone.models import FAMILIES, TwoBranch, WideResNet, build
+from overtone.models import FAMILIES, TwoBranch, WideResNet, build, fingerprint
 from overtone.models.base import AttentionPool
 from overtone.recipe import ModelOptions
 from overtone.student import Header, SeenView, load_student, read_header, save_student
 from overtone.tap import Tap, parameters, probe
+from overtone.trust import check_header
 
 SHAPES = ((CHANNELS, LENGTH), (CHANNELS, IMAGE, IMAGE))
 SIGNAL, IMAGES = (3, 40), (3, 16, 20)
@@ -318,6 +321,36 @@ def test_two_branches_that_cannot_be_built(name, shapes, options, message):
         build(name, shapes, CLASSES, ModelOptions(**options))
 
 
+def test_a_branch_may_be_a_class_of_ones_own(monkeypatch):
+    """It names its stages; other models, whose last map is not known, are refused."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+    name = "two_branch-my_models:Small+wrn10-0.25"
+    model = build(name, SHAPES, CLASSES, ModelOptions(pool="attention"))
+    assert model.signal.attend is not None
+    output = model.output(inputs(2))
+    assert output.logits.shape == output.branches["signal"].logits.shape == (2, CLASSES)
+    assert output.branches["signal"].attention.shape == (2, LENGTH)
+    assert fingerprint(name) == f"{fingerprint('wrn10-0.25')} {fingerprint('my_models:Small')}"
+    assert fingerprint("two_branch-wrn10-0.25") == "1"
+    with pytest.raises(InputError, match=r"branches are built-in models or classes derived from .*Staged, whose"):
+        build("two_branch-my_models:Plain+wrn10-0.25", SHAPES, CLASSES)
+    with pytest.raises(InputError, match=r"'wrn10-0\.25': arguments are for models that are not built in"):
+        build(name, SHAPES, CLASSES, ModelOptions(arguments={"width": 6}))
+    with pytest.raises(InputError, match="pool: attention is for built-in models and classes derived from"):
+        build("my_models:Plain", SHAPES[0], CLASSES, ModelOptions(pool="attention"))
+
+
+def test_branches_of_ones_own_need_the_callers_word():
+    name = "two_branch-my_models:Small+wrn10-0.25"
+    for trust in (False, {"my_models:Other"}):
+        with pytest.raises(InputError, match="it would import and run 'my_models:Small'"):
+            check_header(name, {"mode": "text"}, [], "file", trust)
+    for trust in (True, {"my_models:Small"}):
+        check_header(name, {"mode": "text"}, [], "file", trust)
+    with pytest.raises(InputError, match="mode=text, which is more than plain numbers"):  # they reach timm's model too
+        check_header("two_branch-my_models:Small+timm:resnet18", {"mode": "text"}, [], "file", {"my_models:Small"})
+
+
 # --- files
 
 
@@ -325,7 +358,7 @@ def windows(count=5, seed=1):
     return torch.randn(count, CHANNELS, LENGTH, generator=torch.Generator().manual_seed(seed)) * 4 + 10
 
 
-def two_branch_file(folder, view="gaf", **options):
+def two_branch_file(folder, view="gaf", name="two_branch-dscnn-4+wrn10-0.25", **options):
     """A trained student's file, with the model and how its two inputs are made."""
     mean, std = torch.tensor([10.0, 9.0, 11.0]), torch.tensor([4.0, 3.0, 5.0])
 
@@ -335,9 +368,9 @@ def two_branch_file(folder, view="gaf", **options):
     settings = {"size": IMAGE}
     images = make_view(view, settings)
     state = images.fit(images.prepare(standardised(windows(20, seed=0))))
-    model = built("two_branch-dscnn-4+wrn10-0.25", SHAPES, **options)
+    model = built(name, SHAPES, **options)
     header = Header(
-        builder="two_branch-dscnn-4+wrn10-0.25",
+        builder=name,
         options=ModelOptions(**options),
         input_shape=SHAPES,
         classes=tuple("abcde"),
@@ -365,6 +398,20 @@ def test_a_reloaded_two_branch_student_gives_equal_logits(tmp_path, view, option
     assert student.header == read_header(path)
     assert load_file(path).keys() == model.state_dict().keys()
     assert not student.training
+
+
+@torch.no_grad()
+def test_a_student_with_a_branch_of_ones_own_is_reloaded_with_the_callers_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+    path, model, feed = two_branch_file(tmp_path, name="two_branch-my_models:Small+wrn10-0.25", pool="attention")
+    with pytest.raises(InputError, match="it would import and run 'my_models:Small'"):
+        load_student(path)
+    student = load_student(path, trust={"my_models:Small"})
+    assert torch.equal(student(windows()), model(feed(windows())))
+    branch = student.branch("signal")
+    save_student(tmp_path / "branch.safetensors", branch.model.state_dict(), branch.header)
+    again = load_student(tmp_path / "branch.safetensors", trust={"my_models:Small"})
+    assert torch.equal(again(windows()), branch(windows()))
 
 
 @pytest.mark.parametrize("pool", ["average", "attention"])

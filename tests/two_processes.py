@@ -74,7 +74,7 @@ def main() -> None:
         shared = accelerator.prepare_model(case.distillation.eval())
         mine = halves[accelerator.process_index]
         shared(mine, case.outputs(mine), PROGRESS).total.backward()
-        if case.kind.couples_batch:
+        if case.kind.couples_samples(case.config):
             total = sum(alone(half, case.outputs(half), PROGRESS).total for half in halves) / 2
         else:
             total = alone(batch, case.outputs(batch), PROGRESS).total

@@ -130,7 +130,7 @@ class Baseline:
     @property
     def decides(self) -> list[Any]:
         """What of it decides a cell's numbers."""
-        own = [] if self.path.startswith(f"{LIBRARY}.") else [source_hash(self.kind)]
+        own = [] if self.path.startswith(f"{LIBRARY}.") else [source_hash(self.path, f"baselines.{self.name}")]
         return [VERSION, self.path, *own, self.features, dict(self.arguments)]
 
     @property

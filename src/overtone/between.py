@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from overtone.errors import InputError, OvertoneError
+from overtone.errors import InputError, OvertoneError, nearest
 from overtone.given import misfit
 from overtone.methods import METHODS, PRESETS, Method, find, said
 from overtone.recipe import WeightSettings, validation_message
@@ -16,11 +16,13 @@ from overtone.tap import Tap, probe
 from overtone.tasks import Task
 from overtone.teachers import Teacher
 from overtone.trial import rehearse
-from overtone.types import DataInfo, Seen, Spec, described, names_of, tensors_in
+from overtone.types import DataInfo, Seen, Spec, described, names_of, shape_of_one, tensors_in
 from overtone.views import VIEWS
 
 MethodName = str | type[Method]
 """A built-in method's name, ``package.module:Class``, or a class of one's own."""
+Axes = Mapping[str, tuple[str, ...]]
+"""What the axes of a view's maps mean, by the view's name."""
 
 
 def seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:
@@ -30,7 +32,24 @@ def seen(view: str | Sequence[str] | None, views: Mapping[str, Tensor]) -> Seen:
     return view[0] if len(view) == 1 else tuple(view)
 
 
-def probed(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen) -> Spec:
+def axes_of(views: Mapping[str, Any], given: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """What the axes of each view's maps mean: what is given, else what a built-in view of this name says.
+
+    Raises:
+        InputError: for a view that is not there, or another number of axes than it has.
+    """
+    axes = {name: VIEWS[name].AXES if name in VIEWS else () for name in views}
+    for name, own in (given or {}).items():
+        if name not in views:
+            raise InputError(f"axes: the example holds no view {name!r}; {nearest(name, views)}")
+        count = len(shape_of_one(views[name])) - 1
+        if isinstance(own, str) or len(own) not in (0, count):
+            raise InputError(f"axes: view {name!r} has {count} behind its channels, name each of them; got {own!r}")
+        axes[name] = tuple(own)
+    return axes
+
+
+def probed(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen, axes: Axes) -> Spec:
     """The shapes that a model gives on the views that it sees.
 
     Raises:
@@ -38,7 +57,7 @@ def probed(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen) -> Spec:
     """
     x = views[seen] if isinstance(seen, str) else tuple(views[name] for name in seen)
     try:
-        return probe(tap, x, [VIEWS[name].AXES if name in VIEWS else () for name in names_of(seen)])
+        return probe(tap, x, [axes[name] for name in names_of(seen)])
     except OvertoneError as error:
         raise InputError(f"{who}: {error}") from error
     except Exception as error:
@@ -46,7 +65,7 @@ def probed(who: str, tap: Tap, views: Mapping[str, Any], seen: Seen) -> Spec:
 
 
 def probed_student(
-    student: nn.Module, views: Mapping[str, Any], seen: Seen, task: Task
+    student: nn.Module, views: Mapping[str, Any], seen: Seen, axes: Axes, task: Task
 ) -> tuple[Tap, Spec, str | None]:
     """The student, its spec, and what it returns in training beside its logits."""
     tap = Tap(student, task=task)
@@ -55,7 +74,7 @@ def probed_student(
             "a two-branch student sees a signal (B, C, T) and an image (B, C, H, W), in this order; give "
             f"view=(name of the signal, name of the image), got {', '.join(names_of(seen))}"
         )
-    spec = probed("the student", tap, views, seen)
+    spec = probed("the student", tap, views, seen, axes)
     try:
         more = rehearse(tap, spec, views[seen]) if isinstance(seen, str) and task.plain else None
     except InputError as error:
@@ -64,7 +83,7 @@ def probed_student(
 
 
 def probed_teachers(
-    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Any], first: str, task: Task
+    models: Mapping[str, nn.Module], classes: int, views: Mapping[str, Any], first: str, axes: Axes, task: Task
 ) -> tuple[dict[str, Teacher], dict[str, Spec]]:
     """Teachers and their specs; one whose name is no view's sees the student's ``first``."""
     made, specs = {}, {}
@@ -72,7 +91,7 @@ def probed_teachers(
         seen = name if name in views else first
         made[name] = Teacher(name, Tap(model, task=task), seen)
         made[name].follow(next(tensors_in(views[seen])).device)
-        specs[name] = probed(f"teacher {name!r}", made[name].tap, views, seen)
+        specs[name] = probed(f"teacher {name!r}", made[name].tap, views, seen, axes)
         if specs[name].classes != classes:
             what = "classes" if task.LOGITS else "outputs"
             raise InputError(

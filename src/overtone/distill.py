@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from overtone.between import (
     MethodName,
+    axes_of,
     check_classes,
     probed,
     probed_student,
@@ -104,6 +105,7 @@ class Distillation(nn.Module):
         *,
         example: Views,
         view: str | Sequence[str] | None = None,
+        axes: Mapping[str, Sequence[str]] | None = None,
         weights: Mapping[str, float | WeightSettings] | None = None,
         data: DataInfo | None = None,
         task: Task | None = None,
@@ -121,6 +123,8 @@ class Distillation(nn.Module):
                 views than the student: a teacher sees the view of its own name if there is one, else the student's,
                 which is the first.
             view: the view that the student sees, or the views of a two-branch student, ``("signal", "gaf")``.
+            axes: what the axes of a view's maps mean, ``{"wrist": ("time",)}``, for methods that compare places; a view
+                that is called as a built-in one has that one's.
             weights: by term, as in a recipe; the method's published ones unless given.
             data: class names, numbers and labels of the training samples, for methods with a memory; the teachers'
                 validation scores, for those that weigh by them.
@@ -150,8 +154,9 @@ class Distillation(nn.Module):
         check_device("the example", first, student)
         task = Classification() if task is None else task
         asked = task.collate(Batch(views, None, torch.arange(len(first)))).views
-        tap, spec, more = probed_student(student, asked, mine, task)
-        made, specs = probed_teachers(teacher_models, spec.classes, asked, names_of(mine)[0], task)
+        meant = axes_of(views, axes)
+        tap, spec, more = probed_student(student, asked, mine, meant, task)
+        made, specs = probed_teachers(teacher_models, spec.classes, asked, names_of(mine)[0], meant, task)
         sentences = {
             "the student": squashed(spec),
             **{f"teacher {name!r}": squashed(teacher_spec) for name, teacher_spec in specs.items()},
@@ -170,7 +175,7 @@ class Distillation(nn.Module):
         kept = keep(configs, student, spec, {name: teacher.tap.model for name, teacher in made.items()}, specs)
         if kept is not student:
             tap = Tap(kept, task=task)
-            spec = probed("the student", tap, views, mine)
+            spec = probed("the student", tap, views, mine, meant)
         modules = {find(name).NAME: make(name, config, spec, specs, info)[0] for name, config in configs.items()}
         distillation = Distillation(tap, modules, default_weights(configs, weights_of(weights or {}), task), mine)
         kinds = {name: (tuple(x.shape), x.dtype) for name, x in views.items()}

@@ -20,12 +20,16 @@ from overtone.types import Batch, DataInfo, Output
 class Fusion(Protocol):
     """Weights of K teachers for each sample of a batch.
 
-    One that reads ``data.teacher_scores`` says so, ``needs_scores = True``: where there are none, it is refused before
-    training. So does one that reads the samples' classes, ``hard_labels = True``, which mixed samples do not have.
+    Of the outputs only logits are sure to be there. A function, an object, or a class says what else it needs as
+    attributes: ``needs_scores = True`` where it reads ``data.teacher_scores`` (refused before training where there are
+    none), ``hard_labels = True`` where it reads the samples' classes (which mixed samples do not have),
+    ``couples_batch = True`` where a sample's weights depend on the others in its batch.
     """
 
     def __call__(self, student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
         """Weights (K, B) from what the student gives, with gradient, and the K teachers by name, in their order.
+
+        Of each sample they sum to 1, or are all 0 where no teacher is to teach.
 
         Args:
             student, teachers: on the batch, in float32.
@@ -122,6 +126,9 @@ def confidence(student: Output, teachers: Mapping[str, Output], batch: Batch, da
     return confidence_of(logits_in(teachers), batch.target)
 
 
+confidence.hard_labels = True  # type: ignore[attr-defined]
+
+
 def confidence_of(logits: Tensor, target: Tensor) -> Tensor:
     r"""A teacher counts more where its cross-entropy with the truth is lower: (K, B).
 
@@ -155,6 +162,9 @@ def right(student: Output, teachers: Mapping[str, Output], batch: Batch, data: D
     return F.one_hot(chosen, len(logits)).T * correct.any(0) * torch.ones_like(sure)
 
 
+right.hard_labels = True  # type: ignore[attr-defined]
+
+
 def _unlike(weights: Tensor) -> Tensor:
     """Of weights (K, B) that sum to 1 their complements, which are made to sum to 1 too."""
     count = len(weights)
@@ -174,10 +184,19 @@ class GradientSpace:
         tolerance: C, from 1 / K (all equal) to 1.
         published: solve as the published code does, by :func:`support_vectors`; else exactly.
 
+    Raises:
+        ValueError: for a temperature or tolerance out of its range.
+
     Source: Du et al., "Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space", NeurIPS 2020.
     """
 
-    def __init__(self, temperature: float, tolerance: float, published: bool = False) -> None:
+    couples_batch = True
+
+    def __init__(self, temperature: float = 4.0, tolerance: float = 0.6, published: bool = False) -> None:
+        if not 0 < temperature < math.inf or not 0 < tolerance <= 1:
+            raise ValueError(
+                f"temperature is above 0 and tolerance above 0 and at most 1, got {temperature} and {tolerance}"
+            )
         self.temperature, self.tolerance, self.published = temperature, tolerance, published
 
     @torch.no_grad()

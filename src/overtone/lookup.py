@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -82,13 +82,23 @@ def check_class(kind: Any, wanted: type, where: str) -> None:
         raise InputError(f"{where} lacks {', '.join(lacking)}, which every {wanted.__name__} must have")
 
 
-def source_hash(kind: type) -> str:
-    """A hash of the file that defines a class of somebody's own, so that changing that file makes new cells.
+def source_hash(name: str, what: str) -> str:
+    """A hash of the file that defines what ``package.module:name`` points to, so that changing it makes new cells.
 
-    Other files that it imports are not looked at: a change there is told by the class's ``VERSION``.
+    A class or a Python function says which file defines it, also where another one imports it; of any other object that
+    is the named module's. Other files that it imports are not looked at.
+
+    Args:
+        name: such as ``mypackage.nets:TinyNet``.
+        what: what it is for, for messages.
+
+    Raises:
+        InputError: as :func:`import_object`.
     """
-    file = getattr(sys.modules[kind.__module__], "__file__", None)
-    source = Path(file).read_bytes() if file else kind.__qualname__.encode()  # a prompt has no file
+    part = import_object(name, what)
+    module = part.__module__ if isinstance(part, (type, FunctionType)) else name.partition(":")[0]
+    file = None if isinstance(part, BuiltinFunctionType) else getattr(sys.modules.get(module), "__file__", None)
+    source = Path(file).read_bytes() if file else name.encode()  # written in C, or at a prompt
     return hashlib.sha256(source).hexdigest()[:16]
 
 
@@ -133,7 +143,8 @@ def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
     imported = import_object(kind, where) if ":" in kind else None
     if imported is not None and not isinstance(imported, type):
         rest = {name: value for name, value in settings.items() if name != "channels"}
-        return CustomView(function=kind, settings=rest, channels=settings.get("channels"))
+        function = CustomView(function=kind, settings=rest, channels=settings.get("channels"))
+        return function.found_as(kind, source_hash(kind, where))
     if imported is not None:
         check_class(imported, View, f"{where}: {kind}")
     elif kind not in VIEWS:
@@ -144,7 +155,7 @@ def make_view(kind: str, settings: dict[str, Any], where: str = "view") -> View:
         view = view_class.model_validate(settings)
     except ValidationError as error:
         raise InputError(validation_message(error, view_class, where)) from error
-    return view if imported is None else view.found_as(kind, source_hash(imported))
+    return view if imported is None else view.found_as(kind, source_hash(kind, where))
 
 
 def view_type(view: View) -> str:

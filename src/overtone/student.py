@@ -25,7 +25,7 @@ from overtone.files import write_atomic
 from overtone.header import HEADER, Header, SeenView, branch_header, check_views, read_header
 from overtone.lookup import make_view
 from overtone.models import Tapped, around, build, sketch
-from overtone.trust import Trust, check_header
+from overtone.trust import Trust, check_header, named_by
 from overtone.types import Batch, Input, Output
 from overtone.views import View
 
@@ -190,7 +190,7 @@ def _load_model(path: Path, header: Header, trust: Trust) -> nn.Module:
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
     wanted = (header.builder, header.input_shape, header.task.task().outputs, header.options)
-    named = trust is True or (trust is not False and header.builder in trust)
+    named = trust is True or (trust is not False and any(name in trust for name in named_by(header.builder)))
     sketched = not (named and ":" in header.builder)
     try:
         if sketched:

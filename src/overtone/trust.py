@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ LARGEST = 65_536
 """No library's model is made with a number beyond this."""
 LONGEST = 256
 """Nor with a list of more values."""
+TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
+"""``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
 Trust = bool | Collection[str]
 """True for whatever a file names, or the names that may be imported (``package.module:Class``)."""
 
@@ -25,9 +28,21 @@ def is_own(model: str) -> bool:
     return ":" in model and model.partition(":")[0] not in LIBRARIES
 
 
+def branch_names(model: str) -> tuple[str, ...]:
+    """The models of a two-branch model's branches, by its name; none for another model's name."""
+    match = re.fullmatch(TWO_BRANCH, model)
+    return (match[1], match[2] or match[1]) if match else ()
+
+
+def named_by(model: str) -> tuple[str, ...]:
+    """The models that a model's name is made of: itself, or the branches of a two-branch model."""
+    return tuple(dict.fromkeys(branch_names(model))) or (model,)
+
+
 def models_in(recipe: Recipe) -> frozenset[str]:
     """The models that a recipe names and that are not ours."""
-    return frozenset(m.model for m in (recipe.student, *recipe.teachers.values()) if ":" in m.model)
+    models = (recipe.student, *recipe.teachers.values())
+    return frozenset(name for m in models for name in named_by(m.model) if ":" in name)
 
 
 def views_in(recipe: Recipe) -> frozenset[str]:
@@ -85,9 +100,12 @@ def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str],
     if trust is True:
         return
     allowed = () if trust is False else trust
-    names = [model] if is_own(model) and model not in allowed else []
+    made_of = named_by(model)
+    names = [name for name in made_of if is_own(name) and name not in allowed]
     names += [name for name in views if ":" in name and not (is_own(name) and name in allowed)]
-    odd = [] if is_own(model) or model in allowed else [key for key, value in arguments.items() if not _plain(value)]
+    trusted = [is_own(name) or name in allowed for name in made_of]
+    libraries = any(":" in name and not known for name, known in zip(made_of, trusted, strict=True))
+    odd = [key for key, value in arguments.items() if not _plain(value)] if libraries or not any(trusted) else []
     if names or odd:
         listed = ", ".join(f"{key}={_short(arguments[key])}" for key in odd[:3])
         raise _refusal(where, list(dict.fromkeys(names)), f"model {_short(model)!r} with {listed}" if odd else "")

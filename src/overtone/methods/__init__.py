@@ -40,7 +40,7 @@ from overtone.methods.simkd import SimKD
 from overtone.methods.sp import SP
 from overtone.methods.weighted import Weighted
 from overtone.recipe import MethodSettings, WeightSettings, validation_message
-from overtone.tasks import Classification, Regression, Task
+from overtone.tasks import TASKS, Task
 from overtone.types import DataInfo, Needs, Spec
 
 _ALL: tuple[type[Method], ...] = (
@@ -54,7 +54,7 @@ METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
 
 Name = TypeVar("Name", bound="str | type[Method]")
 
-RESERVED = ("none", "ensemble", *Classification.TERMS, *Regression.TERMS)
+RESERVED = ("none", "ensemble", *(term for task in TASKS.values() for term in task.TERMS))
 """Words for rows and terms that are no method's."""
 
 ROW_KEYS = [name for name in MethodSettings.model_fields if name != "name"]
@@ -171,6 +171,23 @@ def check_distillable(name: Name, config: MethodConfig, task: Task) -> None:
     )
 
 
+def check_terms(task: Task, others: Sequence[str] = ()) -> None:
+    """Refuse a task whose terms are called as a method, since the recipe's weights could not tell them apart.
+
+    Args:
+        task: with its terms.
+        others: names of methods beside the built-in ones.
+
+    Raises:
+        InputError: names the term.
+    """
+    taken = {"none", "ensemble", *METHODS, *PRESETS, *others}
+    for term in task.terms:
+        if term in taken or not re.fullmatch(r"\w[\w-]*", term):
+            why = "is a method's name" if term in taken else "is not made of letters, digits, underscores and dashes"
+            raise InputError(f"task {task.NAME}: its term {term!r} {why}; call it something else")
+
+
 def configure(name: str | type[Method], settings: dict[str, Any], known: Sequence[str] = ROW_KEYS) -> MethodConfig:
     """A method's validated settings; ``known`` are further keys of the same place, offered where one is unknown.
 
@@ -239,16 +256,23 @@ def default_weights(
 ) -> dict[str, WeightSettings]:
     """The methods' default weights, replaced where ``given`` has the term or the beginning of its name.
 
-    Those of the task's own terms come from the first method, 1 without any.
+    Those of the task's own terms come from the first method, 1 without any. Weights of other tasks' terms are no
+    method's.
+
+    Raises:
+        InputError: for a term of the task's that is called as one of the methods.
     """
+    check_terms(task, [find(name).NAME for name in methods])
+    of_tasks = {term for kind in TASKS.values() for term in kind.TERMS}
     defaults: dict[str, float | WeightSettings] = {}
     for name, config in methods.items():
         kind = find(name)
         weights = kind.default_weights(config)
+        # A built-in method knows no stranger's task, so a term called as one of that task's is its own.
+        others = of_tasks if kind in METHODS.values() else {*of_tasks, *task.terms, *type(task).TERMS}
         for term in task.terms:
-            defaults.setdefault(term, weights.get(term, 1.0))
-        tasks_own = {*task.terms, *Classification.TERMS, *Regression.TERMS}
-        defaults.update({f"{kind.NAME}.{term}": w for term, w in weights.items() if term not in tasks_own})
+            defaults.setdefault(term, weights.get(term, 1.0) if term in others else 1.0)
+        defaults.update({f"{kind.NAME}.{term}": w for term, w in weights.items() if term not in others})
     for term in task.terms:
         defaults.setdefault(term, 1.0)
     kept = {t: w for t, w in defaults.items() if not any(t == key or t.startswith(f"{key}.") for key in given)}
@@ -266,6 +290,7 @@ __all__ = [
     "average_kd",
     "check_count",
     "check_distillable",
+    "check_terms",
     "configure",
     "default_weights",
     "find",

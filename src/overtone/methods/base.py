@@ -116,6 +116,16 @@ class Method(nn.Module):
         return cls.hard_labels
 
     @classmethod
+    def compares_places(cls, config: MethodConfig) -> bool:
+        """:attr:`one_kind`, or what the settings make of it."""
+        return cls.one_kind
+
+    @classmethod
+    def couples_samples(cls, config: MethodConfig) -> bool:
+        """:attr:`couples_batch`, or what the settings make of it."""
+        return cls.couples_batch
+
+    @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
         """What the method reads of student and teachers; decides what teacher memory keeps."""
         return Needs(frozenset({"logits"}), {name: frozenset({"logits"}) for name in teachers})

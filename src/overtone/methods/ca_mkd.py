@@ -39,7 +39,7 @@ class CAMKD(MultiTeacherKD):
     SOURCE: ClassVar[str] = "Zhang et al. 2022 (CA-MKD, confidence-aware)"
     STUDENT: ClassVar[str] = "any student, for features a built-in one"
     SEES: ClassVar[str] = "logits and, of one kind, last maps"
-    one_kind: ClassVar[bool] = True  # with features
+    one_kind: ClassVar[bool] = True
     zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "teachers weigh more, sample by sample, where they are right"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "kl": 1.0, "feature": 50.0}
@@ -52,6 +52,12 @@ class CAMKD(MultiTeacherKD):
         """Without ``feature`` where it is switched off."""
         assert isinstance(config, CAMKDConfig)
         return {term: w for term, w in cls.WEIGHTS.items() if config.features or term != "feature"}
+
+    @classmethod
+    def compares_places(cls, config: MethodConfig) -> bool:
+        """With features."""
+        assert isinstance(config, CAMKDConfig)
+        return config.features
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:

@@ -39,6 +39,7 @@ from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
 from overtone.recipe import ModelOptions
+from overtone.trust import LIBRARIES, branch_names
 from overtone.types import Shape
 
 VERSION = 1
@@ -69,10 +70,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-TWO_BRANCH = r"two_branch-([^+]+)(?:\+([^+]+))?"
-"""``two_branch-wrn16-1``, or ``two_branch-dscnn-16+wrn10-1`` where the image branch is another model."""
-
-
 def build(
     name: str, input_shape: Shape, classes: int, options: ModelOptions | None = None, tried: bool = True
 ) -> nn.Module:
@@ -92,7 +89,7 @@ def build(
     options = options or ModelOptions()
     shapes = _shapes(input_shape)
     if branch_names(name):
-        return _two_branch(name, shapes, classes, options)
+        return _two_branch(name, shapes, classes, options, tried)
     if len(shapes) > 1:
         raise InputError(
             f"model {name!r} sees one view, got {len(shapes)}; two_branch-{name} has a branch for a signal and one for "
@@ -100,18 +97,33 @@ def build(
         )
     if options.modality_dropout:
         raise InputError(f"model {name!r}: modality_dropout is for two-branch models")
-    if ":" in name:
-        if options.pool != "average":
-            raise InputError(f"model {name!r}: pool: {options.pool} is for built-in models, this one pools by itself")
-        return build_foreign(name, shapes[0], classes, options.arguments, tried)
-    if options.arguments:
+    if options.arguments and ":" not in name:
         raise InputError(f"model {name!r}: arguments are for models that are not built in; its name says all")
-    model = _built_in(name, shapes[0], classes)
-    if options.pool == "attention" and model.attend is None:
-        with torch.no_grad():
-            final = model.eval().features(torch.zeros(1, *shapes[0]))["final"]
-        model.train().attend = AttentionPool(final.shape[1])
+    model: nn.Module
+    if ":" in name:
+        model = build_foreign(name, shapes[0], classes, options.arguments, tried)
+    else:
+        model = _built_in(name, shapes[0], classes)
+    if options.pool == "attention":
+        _pool_by_attention(model, name, shapes[0])
     return model
+
+
+def _pool_by_attention(model: nn.Module, name: str, input_shape: tuple[int, ...]) -> None:
+    """Attention in place of the average of a model that names its stages, unless it has its own.
+
+    Raises:
+        InputError: for a model that pools by itself.
+    """
+    if not isinstance(model, Staged) or type(model).pool is not Staged.pool:
+        raise InputError(
+            f"model {name!r}: pool: attention is for built-in models and classes derived from "
+            "overtone.models.base.Staged that leave pool as it is; this one pools by itself"
+        )
+    if model.attend is None:
+        with torch.no_grad():
+            final = model.eval().features(torch.zeros(1, *input_shape))["final"]
+        model.train().attend = AttentionPool(final.shape[1])
 
 
 def sketch(
@@ -146,12 +158,6 @@ def _shapes(shape: Shape) -> list[tuple[int, ...]]:
     """The shape of each input."""
     plain = tuple(part for part in shape if isinstance(part, int))
     return [plain] if plain else [part for part in shape if isinstance(part, tuple)]
-
-
-def branch_names(name: str) -> tuple[str, ...]:
-    """The models of a two-branch model's branches, by its name; none for another model's name."""
-    match = re.fullmatch(TWO_BRANCH, name)
-    return (match[1], match[2] or match[1]) if match else ()
 
 
 def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
@@ -198,35 +204,46 @@ def _check_size(family: Family, match: re.Match[str], input_shape: tuple[int, ..
         raise ValueError(f"{count:.3g} parameters; the most that is built is {MOST_PARAMETERS:.3g}")
 
 
-def _two_branch(name: str, shapes: list[tuple[int, ...]], classes: int, options: ModelOptions) -> TwoBranch:
+def _two_branch(
+    name: str, shapes: list[tuple[int, ...]], classes: int, options: ModelOptions, tried: bool
+) -> TwoBranch:
     if [len(shape) for shape in shapes] != [2, 3]:
         raise InputError(
             f"model {name!r} sees a signal view and an image view, in this order (view: [signal, gaf]); got inputs of "
             f"{' and '.join(map(str, shapes))}"
         )
-    branch_options = options.model_copy(update={"modality_dropout": 0.0})
+    plain = options.model_copy(update={"modality_dropout": 0.0})
     parts = branch_names(name)
-    for part in parts:
-        if ":" in part:
-            raise InputError(f"model {name!r}: branches are built-in models, got {part!r}")
-    try:
-        branches = [build(part, shape, classes, branch_options) for part, shape in zip(parts, shapes, strict=True)]
-    except InputError as error:
-        raise InputError(
-            f"{error} (as a branch of {name!r}; two_branch-SIGNAL+IMAGE gives each branch a model of its own, such as "
-            "two_branch-dscnn-16+wrn10-1)"
-        ) from error
-    signal, image = (branch for branch in branches if isinstance(branch, Staged))
+    unknown = InputError(
+        f"model {name!r}: branches are built-in models or classes derived from overtone.models.base.Staged, whose last "
+        "map is known"
+    )
+    branches = []
+    for part, shape in zip(parts, shapes, strict=True):
+        if part.partition(":")[0] in LIBRARIES:
+            raise unknown
+        try:
+            branch = build(part, shape, classes, plain, tried)
+        except InputError as error:
+            raise InputError(
+                f"{error} (as a branch of {name!r}; two_branch-SIGNAL+IMAGE gives each branch a model of its own, such "
+                "as two_branch-dscnn-16+wrn10-1)"
+            ) from error
+        if not isinstance(branch, Staged):
+            raise unknown
+        branches.append(branch)
+    signal, image = branches
     return TwoBranch(signal, image, shapes, classes, options.modality_dropout)
 
 
 def fingerprint(name: str) -> str:
     """What decides a model's numbers besides its name; part of a cell's key."""
-    parts = branch_names(name)
-    if ":" in name and not parts:
-        return foreign_fingerprint(name)
+    parts = branch_names(name) or (name,)
+    foreign = [foreign_fingerprint(part) for part in parts if ":" in part]
+    if parts == (name,) and foreign:
+        return foreign[0]
     # A sum, so that it rises whichever part of it rises, and stays as it was for families that never changed.
-    return str(VERSION + sum(_version(part) - 1 for part in parts or (name,)))
+    return " ".join([str(VERSION + sum(_version(part) - 1 for part in parts)), *foreign])
 
 
 def _version(name: str) -> int:

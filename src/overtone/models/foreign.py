@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from overtone.errors import InputError, close, told
-from overtone.lookup import import_library, import_object
+from overtone.lookup import import_library, import_object, source_hash
 from overtone.trust import LIBRARIES
 from overtone.types import logits_of
 
@@ -55,18 +54,14 @@ def build_foreign(
 
 
 def fingerprint(name: str) -> str:
-    """What decides a model besides its name: the source of a class of your own, the version of a library."""
+    """What decides a model besides its name: the file of a class of your own, the version of a library."""
     prefix = name.partition(":")[0]
     if prefix in LIBRARIES:
         try:
             return str(import_library(prefix).__version__)
         except ImportError:
             raise _not_installed(name) from None
-    try:
-        source = inspect.getsource(import_object(name, "model"))
-    except (OSError, TypeError):  # written in C, or at a prompt
-        source = name
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+    return source_hash(name, "model")
 
 
 def _from_library(

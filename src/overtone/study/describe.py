@@ -54,7 +54,7 @@ def describe(plan: Plan) -> StudyDescription:
             )
             for fold in plan.folds.values()
         ],
-        views={name: ViewDescription(axes=list(view.AXES), shown=view.SHOWN) for name, view in plan.views.items()},
+        views={name: ViewDescription(axes=list(view.axes), shown=view.SHOWN) for name, view in plan.views.items()},
         seeds=plan.recipe.seeds,
         rows=[
             RowDescription(

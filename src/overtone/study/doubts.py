@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from overtone.methods import find
+from overtone.methods import MethodConfig, find
 
 if TYPE_CHECKING:
     from overtone.study.gradients import RowCheck
@@ -28,9 +28,9 @@ def row_warnings(row: RowCheck) -> list[str]:
     return warnings + [f"{name}: {sentence}" for sentence in row.unreachable]
 
 
-def coupled(methods: Iterable[str], batch: int, processes: int) -> list[str]:
+def coupled(methods: Mapping[str, MethodConfig], batch: int, processes: int) -> list[str]:
     """A note on methods that compare samples of a batch with each other, where several processes share a batch."""
-    names = [kind.NAME for kind in map(find, methods) if kind.couples_batch]
+    names = [find(name).NAME for name, config in methods.items() if find(name).couples_samples(config)]
     if processes == 1 or not names:
         return []
     return [

@@ -285,11 +285,11 @@ class _Planner:
         return key
 
     def _task_facts(self) -> dict[str, Any]:
-        """What of the task decides a cell's numbers; nothing of the plain one."""
+        """What of the task decides a cell's numbers; nothing of the plain one, which keys from before tasks had."""
         task = self.windows.task
-        if task == Classification(classes=self.windows.classes):
+        if task == Classification(classes=self.windows.classes) and task.VERSION == 1:
             return {}
-        source = [source_hash(type(task))] if ":" in named(task) else []
+        source = [source_hash(named(task), "data.task")] if ":" in named(task) else []
         return {"task": [named(task), task.VERSION, task.model_dump(mode="json", exclude_defaults=True), *source]}
 
     def _baseline(self, baseline: Baseline, fold: Fold, seed: int) -> str:
@@ -396,7 +396,7 @@ def _own(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]
 
 def _source(method: str, config: MethodConfig) -> list[str]:
     """What stands for the source of a method of somebody's own, and of what its settings name."""
-    return [*([source_hash(find_method(method))] if ":" in method else []), *filter(None, [config.fingerprint])]
+    return [*([source_hash(method, "method")] if ":" in method else []), *filter(None, [config.fingerprint])]
 
 
 def _varied(model: ModelSettings) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from overtone.methods import Method
-from overtone.testing.case import PROGRESS, Case, batch_of, make, part_of
+from overtone.tasks import Task
+from overtone.testing.case import ANY_CLASSES, PROGRESS, TEACHER, Case, Setting, make, part_of
 from overtone.testing.graph import unseen
 from overtone.testing.require import SMALL, require, same
 from overtone.testing.resume import check_resumes
@@ -25,6 +26,10 @@ def check_method(
     settings: Mapping[str, Any] | None = None,
     teachers: Mapping[str, str] | None = None,
     compiled: bool = False,
+    *,
+    task: Task | None = None,
+    labels: Sequence[Any] | None = None,
+    model: str | None = None,
 ) -> None:
     """Hold a method to its contract: on a tiny student and tiny teachers, in a few steps of training.
 
@@ -39,13 +44,21 @@ def check_method(
         teachers: names of teachers with the view that each sees, ``signal`` or ``gaf``; what the class says that it
             takes unless given.
         compiled: also hold ``torch.compile`` (``aot_eager``) to the same numbers; takes seconds more.
+        task: what student and teachers must do, such as ``Regression()``; classes unless given. It is told the windows'
+            targets as in a study.
+        labels: of recordings, as :class:`~overtone.data.Recordings` holds them, for a task that cannot read the numbers
+            0 to 4; repeated as needed.
+        model: of student and teachers, as in a recipe, for a task that needs another one.
 
     Raises:
         AssertionError: in one sentence on what is wrong and what the class should do.
-        InputError: for a class that is no complete method, or settings that it does not take.
+        InputError: for a class that is no complete method, settings that it does not take, or a task whose outputs do
+            not have what it compares.
     """
     settings = settings or {}
-    case, batch = make(kind, settings, teachers=teachers), batch_of(SIZE)
+    on = Setting(ANY_CLASSES if task is None else task, labels, model)
+    case = make(kind, settings, teachers=teachers, on=on)
+    batch = case.batch(SIZE)
     _terms(case, batch)
     _teachers_apart(case, batch)
     _facts(case, batch)
@@ -54,25 +67,26 @@ def check_method(
     _repeatable(case, batch)
     if compiled:
         _compiled(case, batch)
-    _state(case, make(case.kind, settings, seed=1, teachers=teachers), batch)
-    if case.kind.zero_when_equal and not case.kind.two_branches and "branch" not in settings:
-        _zero_when_equal(make(case.kind, settings, student="wrn10-0.25", teachers=teachers), batch)
-    check_resumes(case.kind, settings, teachers)
+    _state(case, make(case.kind, settings, seed=1, teachers=teachers, on=on), batch)
+    if case.kind.zero_when_equal and case.task.plain and not case.kind.two_branches and not case.config.branch:
+        student = model or TEACHER
+        _zero_when_equal(make(case.kind, settings, student, teachers=teachers, on=on), batch)
+    check_resumes(case.kind, settings, teachers, on)
 
 
 def _step(case: Case, batch: Batch) -> Step:
     torch.manual_seed(0)
-    step: Step = case.distillation(batch, case.outputs(batch), PROGRESS)
+    step: Step = case.distillation(case.collated(batch), case.outputs(batch), PROGRESS)
     return step
 
 
 def _values(case: Case, batch: Batch, outputs: Mapping[str, Output] | None = None) -> dict[str, Tensor]:
     """The method's terms on a batch, without gradient."""
     torch.manual_seed(0)
-    given = case.outputs(batch) if outputs is None else outputs
+    given, seen = case.outputs(batch) if outputs is None else outputs, case.collated(batch)
     with torch.no_grad():
-        student = case.mine(case.distillation.student(batch.input(case.distillation.view)))
-        return case.method(student, given, batch, PROGRESS)
+        student = case.mine(case.distillation.student(seen.input(case.distillation.view)))
+        return case.method(*case.distillation.compared(student, given, seen), PROGRESS)
 
 
 def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
@@ -127,7 +141,7 @@ def _facts(case: Case, batch: Batch) -> None:
     require(
         enough, f"{name} gives other numbers where it gets only what needs() names of the teachers; name all it reads"
     )
-    if not case.kind.couples_batch:
+    if case.task.plain and not case.kind.couples_samples(case.config):  # others may compare more of one sample
         halves = [_values(case, part_of(batch, rows)) for rows in (slice(0, SIZE // 2), slice(SIZE // 2, SIZE))]
         mean = {term: (halves[0][term] + halves[1][term]) / 2 for term in whole}
         require(
@@ -180,7 +194,7 @@ def _finite_gradients(case: Case, where: str) -> None:
 
 def _teachers_apart(case: Case, batch: Batch) -> None:
     name = case.kind.__name__
-    case.distillation(batch, case.outputs(batch), PROGRESS)  # modules may be kept in forward
+    case.distillation(case.collated(batch), case.outputs(batch), PROGRESS)  # modules may be kept in forward
     parameters = {id(p) for p in case.distillation.parameters()}
     storages = {x.data_ptr() for x in case.distillation.state_dict().values()}
     for teacher in case.teachers.values():
@@ -249,7 +263,8 @@ def _zero_when_equal(case: Case, batch: Batch) -> None:
     tap = case.distillation.student.eval()
     with torch.no_grad():
         output = tap(batch.views["signal"])
-    for term, value in case.method(output, dict.fromkeys(case.teachers, output), batch, PROGRESS).items():
+    given = case.distillation.compared(output, dict.fromkeys(case.teachers, output), batch)
+    for term, value in case.method(*given, PROGRESS).items():
         number = float(value.detach())
         require(
             abs(number) <= SMALL,
@@ -265,7 +280,7 @@ def _compiled(case: Case, batch: Batch) -> None:
     steps = []
     for run in (eager, torch.compile(twin, backend="aot_eager")):
         torch.manual_seed(0)
-        step = run(batch, outputs, PROGRESS)
+        step = run(case.collated(batch), outputs, PROGRESS)
         step.total.backward()
         steps.append(step.total.detach())
     require(same(steps[0], steps[1], 1e-5), f"{name} gives {float(steps[1])} compiled and {float(steps[0])} eagerly")

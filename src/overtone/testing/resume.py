@@ -9,16 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from overtone.data import Windows, split
+from overtone.data import split
 from overtone.engine import Callback, Job, Samples, loop
 from overtone.methods import Method
 from overtone.recipe import SplitSettings, TrainSettings
-from overtone.testing.case import IMAGE, batch_of, make
+from overtone.testing.case import IMAGE, PLAIN, Setting, make, windows_of
 from overtone.testing.require import require
 from overtone.types import Progress
 from overtone.views import GAF, Signal
@@ -43,7 +42,12 @@ class StopAt(Callback):
             raise Stop
 
 
-def check_resumes(kind: type[Method], settings: Mapping[str, Any], teachers: Mapping[str, str] | None = None) -> None:
+def check_resumes(
+    kind: type[Method],
+    settings: Mapping[str, Any],
+    teachers: Mapping[str, str] | None = None,
+    on: Setting = PLAIN,
+) -> None:
     """Train two epochs, undisturbed and stopped in each.
 
     Raises:
@@ -53,11 +57,11 @@ def check_resumes(kind: type[Method], settings: Mapping[str, Any], teachers: Map
     said = f"{kind.__name__}: training that is killed and resumed ends with other"
     with TemporaryDirectory() as folder, patch.object(loop, "COMMIT_SECONDS", 0.0):  # commit after every step
         out = Path(folder)
-        whole = loop.fit(job(out / "whole", kind, settings, teachers), accelerator, Callback())
+        whole = loop.fit(job(out / "whole", kind, settings, teachers, on=on), accelerator, Callback())
         for stop in STOPS:
             with suppress(Stop):
-                loop.fit(job(out / str(stop), kind, settings, teachers), accelerator, StopAt(stop))
-            resumed = loop.fit(job(out / str(stop), kind, settings, teachers), accelerator, Callback())
+                loop.fit(job(out / str(stop), kind, settings, teachers, on=on), accelerator, StopAt(stop))
+            resumed = loop.fit(job(out / str(stop), kind, settings, teachers, on=on), accelerator, Callback())
             hint = (
                 "; keep what is remembered between steps in buffers, and draw from generators seeded by progress.step"
             )
@@ -78,23 +82,11 @@ def job(
     settings: Mapping[str, Any],
     teachers: Mapping[str, str] | None = None,
     student: str | None = None,
+    on: Setting = PLAIN,
 ) -> Job:
     """Two epochs of four steps on random windows, the last step of each with fewer."""
-    case = make(kind, settings, student, teachers=teachers)
-    batch = batch_of(80)
-    windows = Windows(
-        x=batch.views["signal"].numpy(),
-        y=batch.target.numpy(),
-        group=np.arange(80) // 16,
-        recording=np.arange(80),
-        start=np.zeros(80, dtype=np.int64),
-        groups=tuple("01234"),
-        classes=tuple("abcde"),
-        channels=tuple("xyz"),
-        rate=None,
-        where="random",
-        stride=1,
-    )
+    case = make(kind, settings, student, teachers=teachers, on=on)
+    windows = windows_of(on, 80)
     fold = split(windows, SplitSettings(scheme="holdout", test=["3"], val=1))[0]
     views = {"signal": Signal(), "gaf": GAF(size=IMAGE)}
     samples = Samples.fit(windows, fold, views, torch.device("cpu"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from overtone.data import Recordings, Source, Windows, cut
+from overtone.data import Recordings, Source, Windows, check_learnable, cut
 from overtone.errors import InputError
 from overtone.testing.require import made, require
 
@@ -19,8 +19,9 @@ FEW = 256
 def check_source(kind: type[Source], settings: Mapping[str, Any] | None = None) -> None:
     """Hold a source to its contract: it is loaded twice, cut into windows where it gives recordings, and looked at.
 
-    Its lists are as long as they must be, labels name a class, windows are finite numbers, and what is loaded again is
-    the same to the last bit, since cells of a study are found by the data's content.
+    Its lists are as long as they must be, labels are such as its ``TASK`` takes (of classes, each names one), windows
+    are finite numbers, and what is loaded again is the same to the last bit, since cells of a study are found by the
+    data's content.
 
     Args:
         kind: the class.
@@ -39,25 +40,34 @@ def check_source(kind: type[Source], settings: Mapping[str, Any] | None = None) 
         first.content == second.content,
         f"{kind.__name__} gives other windows when it is loaded again; sort what is listed, and draw nothing at random",
     )
-    _look(kind.__name__, first)
+    try:
+        check_learnable(first)
+    except InputError as error:
+        raise AssertionError(f"{kind.__name__}: {error}") from error
 
 
 def _windows(source: Source) -> Windows:
+    """As a recipe that names nothing but the source has them."""
     name, data = type(source).__name__, source.load()
-    if isinstance(data, Windows):
-        return data
     require(
-        isinstance(data, Recordings),
+        isinstance(data, (Recordings, Windows)),
         f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(data).__name__}",
     )
-    _recordings(name, data)
     kind = type(source)
     try:
+        if isinstance(data, Windows):
+            _look(name, data)
+            return kind.TASK.take(data)
+        _recordings(name, data)
         data.check()
+        task, data = kind.TASK.labelled(data, {})
         lengths = {signal.shape[1] for signal in data.signals}
         if kind.WINDOW is None and len(lengths) > 1:  # a recipe must name one
-            return cut(data, min(lengths), None)
-        return cut(data, kind.WINDOW, kind.STRIDE)
+            windows = cut(data, min(lengths), None, task)
+        else:
+            windows = cut(data, kind.WINDOW, kind.STRIDE, task)
+        _look(name, windows)
+        return task.take(windows)
     except InputError as error:
         raise AssertionError(f"{name}: {error}") from error
 
@@ -95,7 +105,9 @@ def _look(name: str, windows: Windows) -> None:
         len(shape) in (3, 4) and shape[1] == len(windows.channels),
         f"{name}: x must be (N, C, T) or (N, C, H, W) with the {len(windows.channels)} channels named; got {shape}",
     )
-    for what, numbers, names in (("y", windows.y, windows.classes), ("group", windows.group, windows.groups)):
+    numbered = [("group", windows.group, windows.groups)]
+    numbered += [("y", windows.y, windows.classes)] if windows.classes else []  # other tasks have targets of their own
+    for what, numbers, names in numbered:
         require(
             bool(((numbers >= 0) & (numbers < len(names))).all()),
             f"{name}: {what} must count from 0 to {len(names) - 1}, the names there are; got {numbers.min()} to "

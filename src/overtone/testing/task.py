@@ -16,6 +16,7 @@ from overtone.engine import Samples
 from overtone.errors import InputError
 from overtone.header import SeenTask
 from overtone.lookup import check_class
+from overtone.methods import check_terms
 from overtone.methods.base import Part
 from overtone.models import build
 from overtone.recipe import ModelOptions
@@ -78,6 +79,10 @@ def check_task(
         case = _Case(made(kind, Task, settings or {}), recordings or example(), model)
     except InputError as error:
         raise AssertionError(f"the example cannot be used: {error}") from error
+    try:
+        check_terms(case.task)
+    except InputError as error:
+        raise AssertionError(str(error)) from error
     _header(case)
     _training_side_only(case)
     _losses(case)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from overtone.lookup import view_settings
+from overtone.lookup import make_view, view_settings, view_type
 from overtone.testing.require import made, require, same
-from overtone.views import Shown, State, View
+from overtone.views import CustomView, Shown, State, View
 
 COUNT, CHANNELS, LENGTH, SIDE = 12, 3, 64, 16
 MEAN, STD = (0.5, 1.0, 2.0), (2.0, 1.0, 0.5)
 """What windows were standardised by, one number a channel."""
 
 
-def check_view(kind: type[View], settings: Mapping[str, Any] | None = None) -> None:
+def check_view(kind: type[View] | Callable[..., Tensor] | str, settings: Mapping[str, Any] | None = None) -> None:
     """Hold a view to its contract, on twelve random windows of three channels and 64 samples (images: 16 x 16 pixels).
 
     Its settings and its state survive JSON, since both go into student files; a window looks the same alone and in a
@@ -26,23 +26,47 @@ def check_view(kind: type[View], settings: Mapping[str, Any] | None = None) -> N
     used; what the class says of itself is true (``shape``, ``AXES``, ``STATE``, ``FOLLOWS``, ``extents``).
 
     Args:
-        kind: the class.
+        kind: the class, a function of windows that can be imported, or the name of either as in a recipe.
         settings: as in a recipe.
 
     Raises:
         AssertionError: in one sentence on what is wrong and what the class should do.
+        InputError: for a name that is not found.
     """
-    view: View = made(kind, View, settings or {})
-    windows = _windows(kind)
+    view = _made(kind, settings or {})
+    windows = _windows(type(view))
     kept = windows.clone()
     stored, state = _fitted(view, windows)
     rendered = _rendered(view, stored, state)
-    require(torch.equal(windows, kept), f"{kind.__name__} writes into the windows it is given; make new tensors")
+    require(torch.equal(windows, kept), f"{_called(view)} writes into the windows it is given; make new tensors")
     _settings(view, stored, state, rendered)
     _alone(view, windows, state, rendered)
     _types(view, windows)
     _facts(view, windows, stored, state, rendered)
     _state_is_used(view, windows, stored, state)
+
+
+def _made(kind: type[View] | Callable[..., Tensor] | str, settings: Mapping[str, Any]) -> View:
+    """The view of a class, of a function, or of either's name."""
+    if isinstance(kind, type):
+        view: View = made(kind, View, settings)
+        return view
+    name = kind if isinstance(kind, str) else f"{kind.__module__}:{getattr(kind, '__qualname__', kind)}"
+    view = make_view(name, dict(settings), "check_view")
+    if isinstance(view, CustomView):
+        try:
+            view.fit(_windows(CustomView))
+            _ = view.axes
+        except Exception as error:  # a function of somebody's own may raise anything
+            raise AssertionError(
+                f"{_called(view)} cannot be used on windows ({COUNT}, {CHANNELS}, {LENGTH}): {error}"
+            ) from error
+    return view
+
+
+def _called(view: View) -> str:
+    """As messages name it."""
+    return view.function if isinstance(view, CustomView) else type(view).__name__
 
 
 def _windows(kind: type[View], seed: int = 0) -> Tensor:
@@ -53,7 +77,7 @@ def _windows(kind: type[View], seed: int = 0) -> Tensor:
 
 def _fitted(view: View, windows: Tensor) -> tuple[Tensor, State]:
     """What is kept of windows, and the state fitted on it."""
-    name = type(view).__name__
+    name = _called(view)
     stored = view.prepare(view.pick(windows))
     require(
         isinstance(stored, Tensor) and len(stored) == len(windows),
@@ -68,7 +92,7 @@ def _fitted(view: View, windows: Tensor) -> tuple[Tensor, State]:
 
 
 def _rendered(view: View, stored: Tensor, state: State) -> Tensor:
-    name = type(view).__name__
+    name = _called(view)
     rendered = view.render(stored, state)
     received = tuple(rendered.shape) if isinstance(rendered, Tensor) else type(rendered).__name__
     require(
@@ -80,8 +104,7 @@ def _rendered(view: View, stored: Tensor, state: State) -> Tensor:
 
 
 def _settings(view: View, stored: Tensor, state: State, rendered: Tensor) -> None:
-    kind = type(view)
-    name = kind.__name__
+    name = _called(view)
     require(
         torch.equal(view.render(stored, state), rendered),
         f"{name}.render gives another view of the same window the second time; draw no random numbers in it",
@@ -92,7 +115,9 @@ def _settings(view: View, stored: Tensor, state: State, rendered: Tensor) -> Non
         raise AssertionError(
             f"{name}.fit must return plain numbers and lists, which fit into a student file's header ({error})"
         ) from error
-    twin = kind.model_validate(json.loads(json.dumps(view_settings(view))))
+    settings = json.loads(json.dumps(view_settings(view)))
+    function = isinstance(view, CustomView)
+    twin = make_view(view_type(view), settings) if function else type(view).model_validate(settings)
     require(
         torch.equal(twin.render(stored, again), rendered),
         f"{name} gives another view once settings and state went through JSON, as in a student file; keep nothing else",
@@ -101,7 +126,7 @@ def _settings(view: View, stored: Tensor, state: State, rendered: Tensor) -> Non
 
 
 def _alone(view: View, windows: Tensor, state: State, rendered: Tensor) -> None:
-    name = type(view).__name__
+    name = _called(view)
     one = view.render(view.prepare(view.pick(windows[3:4])), state)
     require(
         one.shape[1:] == rendered.shape[1:] and same(one, rendered[3:4]),
@@ -110,7 +135,7 @@ def _alone(view: View, windows: Tensor, state: State, rendered: Tensor) -> None:
 
 
 def _types(view: View, windows: Tensor) -> None:
-    name = type(view).__name__
+    name = _called(view)
     for dtype in (torch.float32, torch.float64):
         flat = torch.full_like(windows[:4], 0.1, dtype=dtype)
         for what, given in (("random", windows.to(dtype)), ("flat", flat)):
@@ -122,15 +147,15 @@ def _types(view: View, windows: Tensor) -> None:
 
 def _facts(view: View, windows: Tensor, stored: Tensor, state: State, rendered: Tensor) -> None:
     kind, size = type(view), tuple(rendered.shape[2:])
-    name = kind.__name__
+    name = _called(view)
     declared = view.shape(tuple(windows.shape[2:]))
     require(
         declared in (None, size),
         f"{name}.shape says {declared}, but render gives {size}; say None where only running tells",
     )
     require(
-        len(kind.AXES) in (0, len(size)),
-        f"{name}.AXES must name each of its maps' {len(size)} axes, or none; got {kind.AXES}",
+        len(view.axes) in (0, len(size)),
+        f"{name}.AXES must name each of its maps' {len(size)} axes, or none; got {view.axes}",
     )
     require(isinstance(kind.SHOWN, Shown), f"{name}.SHOWN must be a Shown, from overtone.views; got {kind.SHOWN!r}")
     require(view.cost(tuple(windows.shape[2:])) > 0, f"{name}.cost must be a number of values above 0")
@@ -152,7 +177,7 @@ def _facts(view: View, windows: Tensor, stored: Tensor, state: State, rendered: 
 
 
 def _state_is_used(view: View, windows: Tensor, stored: Tensor, state: State) -> None:
-    name = type(view).__name__
+    name = _called(view)
     _, other = _fitted(view, 3 * windows + 1)
     if other == state:
         return
