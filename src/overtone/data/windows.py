@@ -39,7 +39,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     if window is None:
         if len(set(lengths)) > 1:
             raise InputError(
-                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window"
+                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window, "
+                "or data.pad: true, which pads all to the longest"
             )
         size = lengths[0]
     else:
