@@ -19,8 +19,8 @@ SUFFIXES = (".ts", ".arff")
 class Ts(Source):
     """Labelled series, each a case of its own; with ``test``, that file is the official test side.
 
-    Series of unequal length are padded to the longest, unless a window is cut from them. ``?`` is a missing value; where
-    all channels end in such, the series has ended there.
+    Series of unequal length are padded to the longest, unless a window is cut from them. ``?`` is a missing value;
+    where all channels end in such, the series has ended there.
 
     Attributes:
         path: a ``.ts`` or ``.arff`` file, all series or those of the training side.
@@ -68,7 +68,9 @@ def _read(path: Path, where: str) -> tuple[list[FloatArray], list[str], int]:
         if path.suffix.lower() == ".ts":
             cases, labels, facts = load_from_ts_file(str(path), return_meta_data=True)
             if facts["targetlabel"] or not facts["classlabel"]:
-                raise InputError(f"{where}: it has no classes (@classLabel true), and nothing else can be learned of it")
+                raise InputError(
+                    f"{where}: it has no classes (@classLabel true), and nothing else can be learned of it"
+                )
             spelling = _classes(path)
         else:
             cases, labels = load_from_arff_file(str(path))
