@@ -20,8 +20,8 @@ class Image(View):
     elsewhere.
 
     Attributes:
-        size: height in pixels, to which the image is scaled (bilinear, antialiased) with its width in proportion; as the
-            data give it unless set. Augmentation comes before, so that views of several sizes show the same picture.
+        size: height in pixels, to which the image is scaled (bilinear, antialiased) with its width in proportion; as
+            the data give it unless set. Augmentation comes before, so that views of several sizes show one picture.
         mean, std: one number per channel, of pixels from 0 to 1.
 
     Example:
