@@ -84,6 +84,7 @@ def test_a_study_of_two_sizes(folder: Path, tmp_path: Path) -> None:  # noqa: F8
     for command in (["explain", str(out)], ["report", str(out)]):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
+    assert "View small: 8 × 8 pixels" in (out / "report.html").read_text(encoding="utf-8")
     cell = out / "cells" / plan.rows[0].cells[0, 0][0]
     student = load_student(cell / "student.safetensors")
     assert student.header.input_shape == (3, 8, 8)
