@@ -19,11 +19,11 @@ from overtone.data.compact import Compact, compact
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
 from overtone.data.items import Items
 from overtone.data.lazy import LazyWindows
+from overtone.data.lengths import in_samples
 from overtone.data.npz import read_arrays
 from overtone.data.resample import Stream, regular
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import Table, TimeUnit, read_blocks
-from overtone.data.windows import in_samples
 from overtone.errors import InputError
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
