@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from overtone.data import TableColumns
 from overtone.errors import InputError
 from overtone.models import KeptParts, branch_names
 from overtone.recipe import ModelOptions, TaskSettings
@@ -79,7 +78,7 @@ class Header(BaseModel):
         mean, std: standardisation of each channel, in the recording's units.
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
-        columns: which column was what, where it was trained on text tables.
+        data: the recipe's ``data`` that it was trained on, without its place on disk.
         kept: parts of the method that trained it, which stay in it.
     """
 
@@ -96,15 +95,20 @@ class Header(BaseModel):
     std: tuple[float, ...]
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
-    columns: TableColumns | None = None
+    data: dict[str, Any] | None = None
     kept: KeptParts | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _one_view(cls, value: Any) -> Any:
         """Files written before models with two branches name their view beside everything else, those before tasks
-        their classes.
+        their classes, and those before ``data`` the columns of text tables.
         """
+        if isinstance(value, dict) and "columns" in value:
+            value, columns = {k: v for k, v in value.items() if k != "columns"}, value["columns"]
+            if isinstance(columns, dict):
+                columns = {role: name for role, name in columns.items() if name is not None or role == "label"}
+                value["data"] = {"name": "csv" if "recording" in columns else "folder", **columns}
         if isinstance(value, dict) and "classes" in value and "task" not in value:
             rest = {name: entry for name, entry in value.items() if name != "classes"}
             value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": _listed(value["classes"])}}}
@@ -189,7 +193,8 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels):
+    texts = (*_texts(header.task.facts), *_texts(header.data))
+    for name in (header.builder, header.task.name, *texts, *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

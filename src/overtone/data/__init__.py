@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,7 +12,7 @@ from overtone import tasks
 from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
-from overtone.data.csv import Csv, Folder, TableColumns, Text
+from overtone.data.csv import Csv, Folder
 from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
@@ -39,7 +41,12 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
-def _source(settings: DataSettings) -> Source:
+def make_source(settings: DataSettings) -> Source:
+    """The source that a recipe's ``data`` names, with its settings.
+
+    Raises:
+        InputError: for an unknown source or setting.
+    """
     name, colon, of = settings.name.partition(":")
     aeon = bool(colon) and name == "aeon"
     if colon and not aeon:
@@ -54,10 +61,15 @@ def _source(settings: DataSettings) -> Source:
         raise InputError(validation_message(error, kind, "data")) from error
 
 
-def table_columns(settings: DataSettings) -> TableColumns | None:
-    """Which column of the recipe's text tables is what; None for other data."""
-    source = _source(settings)
-    return source.columns if isinstance(source, Text) else None
+def remembered(settings: DataSettings) -> dict[str, Any]:
+    """A recipe's ``data`` as a student file keeps it, to read other data the same way: without places on disk."""
+    source = make_source(settings)
+    places = {name for name, value in source if isinstance(value, Path)}
+    return {
+        name: value
+        for name, value in settings.model_dump(mode="json", exclude_unset=True).items()
+        if name not in places
+    }
 
 
 def load(settings: DataSettings) -> Windows:
@@ -66,7 +78,7 @@ def load(settings: DataSettings) -> Windows:
     Raises:
         InputError: for an unknown source or setting, or data that cannot be used.
     """
-    source = _source(settings)
+    source = make_source(settings)
     try:
         windows = _windows(source, settings)
     except InputError:
@@ -98,13 +110,14 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
 
 __all__ = [
     "SOURCES",
+    "Csv",
     "Fold",
+    "Folder",
     "ImageFiles",
     "Material",
     "Recordings",
     "Source",
     "Standardiser",
-    "TableColumns",
     "Windows",
     "check_learnable",
     "check_sides",
@@ -112,6 +125,7 @@ __all__ = [
     "fold_numbers",
     "leaks",
     "load",
+    "make_source",
+    "remembered",
     "split",
-    "table_columns",
 ]

@@ -17,7 +17,7 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 SLOWEST, USUAL, FASTEST = 0.5, 50.0, 20_000.0
 """Hz: signals slower than the first are taken for time stamps in a smaller unit; the usual one decides which."""
-FORM = "a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250"
+FORM = "time stamp (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
 
 
 class Clock:
@@ -27,15 +27,16 @@ class Clock:
         self.signs, self.where = signs, where
         self.dates: bool | None = None
         self.start: datetime | None = None
+        self.first: int | None = None  # of typed dates, ns
 
     def read(self, cells: Sequence[str] | Numbers, lines: Sequence[int]) -> tuple[Numbers, list[int]]:
         """A block's time stamps (seconds since the first, of dates), and the places of those that are none."""
         if isinstance(cells, np.ndarray):
             self.dates = np.issubdtype(cells.dtype, np.datetime64)
             if self.dates:
-                cells = cells.astype("datetime64[ns]")
-                self.start = cells[0] if self.start is None else self.start
-                values = np.asarray((cells - self.start) / np.timedelta64(1, "s"), dtype=np.float64)
+                stamps = cells.astype("datetime64[ns]").astype(np.int64)
+                self.first = int(stamps[0]) if self.first is None else self.first
+                values = np.where(np.isnat(cells), np.nan, (stamps - self.first) * 1e-9)
             else:
                 values = cells.astype(np.float64)
             return values, np.flatnonzero(~np.isfinite(values)).tolist()
@@ -45,16 +46,16 @@ class Clock:
         if not self.dates:
             converted = numbers(cells, lines, self.signs)
             return converted.values, np.flatnonzero(~np.isfinite(converted.values)).tolist()
-        stamps = [_date(cell) for cell in cells]
-        self.start = self.start or next((stamp for stamp in stamps if stamp is not None), None)
+        read = [_date(cell) for cell in cells]
+        self.start = self.start or next((stamp for stamp in read if stamp is not None), None)
         start: Any = self.start
         try:
-            seconds = [math.nan if stamp is None else (stamp - start).total_seconds() for stamp in stamps]
+            seconds = [math.nan if stamp is None else (stamp - start).total_seconds() for stamp in read]
         except TypeError:
             raise InputError(
                 f"{self.where}: column {self.signs.name} mixes times with and without a time zone"
             ) from None
-        return np.asarray(seconds), [place for place, stamp in enumerate(stamps) if stamp is None]
+        return np.asarray(seconds), [place for place, stamp in enumerate(read) if stamp is None]
 
 
 def _date(cell: str) -> datetime | None:
@@ -98,7 +99,9 @@ class Unit:
         slow = rates["s"] < min(SLOWEST, aim / 4)
         if not slow or best == "s" or not SLOWEST <= rates[best] <= max(FASTEST, 4 * aim):
             return 1.0
-        others = ", ".join(f"{unit} {rates[unit]:.4g} Hz" for unit in ("ms", "us", "ns") if SLOWEST <= rates[unit] <= 1e6)
+        others = ", ".join(
+            f"{unit} {rates[unit]:.4g} Hz" for unit in ("ms", "us", "ns") if SLOWEST <= rates[unit] <= 1e6
+        )
         raise InputError(
             f"{where}: the time stamps are {step:.6g} apart, which makes {rates['s']:.3g} Hz in seconds"
             + (f", far from {self.rate:g} Hz" if self.rate else "")

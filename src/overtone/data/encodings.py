@@ -74,7 +74,9 @@ def _by_content(path: Path) -> Iterator[str]:
         yield "cp949"
     for encoding in ("cp932", "euc_jp"):
         # Single bytes from A1 on are half-width kana in Shift-JIS, and letters with accents in Western text.
-        if _share(sample, encoding, f"{KANA}|{HAN}") >= MOSTLY and (encoding == "cp932" or _share(sample, "euc_jp", KANA)):
+        if _share(sample, encoding, f"{KANA}|{HAN}") >= MOSTLY and (
+            encoding == "cp932" or _share(sample, "euc_jp", KANA)
+        ):
             yield encoding
     shares = {
         "gb18030": _share(sample, "gb18030", HAN, common="gb2312", least_run=2),

@@ -173,8 +173,8 @@ class TextTable:
         self.encoding = form.encoding or find_encoding(path, where)
         if form.encoding is None and self.encoding in LANGUAGES:
             self.notes.append(
-                f"{path.name} is no UTF-8 and was read as {self.encoding} ({LANGUAGES[self.encoding]}), which its bytes "
-                "look like; data.encoding says otherwise"
+                f"{path.name} is no UTF-8 and was read as {self.encoding} ({LANGUAGES[self.encoding]}), which its "
+                "bytes look like; data.encoding says otherwise"
             )
         lines = self._head()
         if not lines:
@@ -268,7 +268,9 @@ class TextTable:
                 if len(row) == width + 1 and not row[-1].strip():  # a delimiter at the line's end
                     row.pop()
                 if len(row) != width:
-                    named = "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
+                    named = (
+                        "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
+                    )
                     self.bad.add(f"row {line} has {len(row)} cells, {named} {width} (delimiter {self.delimiter!r})")
                     continue
             held.append(row)
@@ -276,6 +278,11 @@ class TextTable:
             if len(held) == BLOCK:
                 break
         return Block(list(zip(*held, strict=True)), lines) if held else None
+
+    def _widely(self) -> str:
+        """How many cells a row should have."""
+        known = "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
+        return f"{known} {len(self.names)}"
 
     def _told(self) -> _Decoding:
         return _Decoding(self.where, self.encoding)
@@ -293,8 +300,8 @@ class _Decoding:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, UnicodeError):
             raise InputError(
-                f"{self.where}: is not written in {self.encoding} ({error}); set data.encoding, or leave it out and it is "
-                "found"
+                f"{self.where}: is not written in {self.encoding} ({error}); set data.encoding, or leave it out and "
+                "it is found"
             ) from error
 
 
