@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from overtone.data import SOURCES, Csv, Folder, ImageFiles, Recordings, Windows, cut, make_source
+from overtone.data import SOURCES, Csv, Folder, ImageFiles, Recordings, Source, Windows, cut, make_source, prepared
 from overtone.data.base import IMAGES
 from overtone.data.clock import TimeUnit
 from overtone.data.csv import File, Roles
@@ -248,13 +248,13 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
 
 def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
     """Recordings that the training's own source reads."""
-    loaded = make_source(_at(settings, path)).load()
+    source = make_source(_at(settings, path))
+    loaded = source.load()
     if isinstance(loaded, Windows):
         raise InputError(
             f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
         )
-    loaded.check()
-    return _for_student(loaded, settings, header, labelled, where)
+    return _for_student(loaded, source, settings, header, labelled, where)
 
 
 def _table(path: Path, header: Header, named: Columns, labelled: bool, where: str, watch: Watch | None) -> Recordings:
@@ -294,9 +294,8 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
             watch("bytes read", done, files[0].path.stat().st_size)
 
     recordings = source.read(files, roles, where, read)
-    recordings.check()
     recordings = replace(recordings, notes=(*notes, *recordings.notes))
-    return _for_student(recordings, settings, header, labelled, where)
+    return _for_student(recordings, source, settings, header, labelled, where)
 
 
 def _files(path: Path, source: Csv | Folder, where: str) -> list[File]:
@@ -310,13 +309,14 @@ def _files(path: Path, source: Csv | Folder, where: str) -> list[File]:
 
 
 def _for_student(
-    recordings: Recordings, settings: DataSettings, header: Header, labelled: bool, where: str
+    recordings: Recordings, source: Source, settings: DataSettings, header: Header, labelled: bool, where: str
 ) -> Recordings:
     """The recordings with the student's channels, in its order, and its targets.
 
     Raises:
         InputError: for a channel, a label or a rate that does not fit the student.
     """
+    recordings = prepared(recordings, source, _choices(settings, recordings, labelled))
     task = header.task.task()
     if labelled and settings.target:
         task, recordings = task.labelled(recordings, settings.target)
@@ -340,6 +340,19 @@ def _for_student(
         classes=(),
         channels=header.channels,
     )
+
+
+def _choices(settings: DataSettings, recordings: Recordings, labelled: bool) -> DataSettings:
+    """The training's choice of classes, as far as they occur: a file need not have all. Nothing is padded."""
+    changes: dict[str, Any] = {"rename": {}, "classes": None, "drop": [], "pad": False}
+    if labelled and recordings.classes:
+        names = set(recordings.classes)
+        changes["rename"] = {old: new for old, new in settings.rename.items() if old in names}
+        names = {settings.rename.get(name, name) for name in names}
+        changes["drop"] = [name for name in settings.drop if name in names]
+        if isinstance(settings.classes, list):
+            changes["classes"] = [name for name in settings.classes if name in names] or settings.classes
+    return settings.model_copy(update=changes)
 
 
 def _alike(labels: Sequence[str], classes: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from overtone.data.base import IntArray, Recordings, Source
 from overtone.data.clock import TimeUnit, Unit
 from overtone.data.compact import Compact, compact
-from overtone.data.missing import Filling, Missing, MissingSettings
+from overtone.data.missing import Filling
 from overtone.data.resample import ADVICE, Resample, Stream, regular
 from overtone.data.table import BadRows, ColumnName, Read, Table, TextFormat, column, open_table
 from overtone.errors import InputError, nearest
@@ -84,7 +84,6 @@ class Text(TextFormat, Source):
     time_unit: TimeUnit | None = None
     rate: float | None = Field(default=None, gt=0, le=1e9)
     resample: Resample = False
-    missing: Missing = MissingSettings()
 
     def read(self, files: Sequence[File], roles: Roles, where: str, read: Read = lambda done: None) -> Recordings:
         """The recordings in some tables, as they are in training and for prediction.

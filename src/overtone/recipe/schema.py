@@ -90,10 +90,25 @@ def _targets(value: Any) -> Any:
     return {name: {} for name in names} if isinstance(names, list) else value
 
 
+def _class_name(value: Any) -> str:
+    """A class as a recipe writes it: text, or a whole number, which YAML reads as one."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"a class is a name or a whole number; put quotes around it, got {value!r}")
+    return str(value)
+
+
+ClassName = Annotated[str, BeforeValidator(_class_name), Said("a class's name; in quotes where it is true or 1.5")]
+ClassNames = Annotated[list[ClassName], Field(min_length=1), Said("a list of classes' names")]
+
+
 class DataSettings(_OpenSection):
-    """Where recordings come from and how they are cut into windows.
+    """Where recordings come from, which of their classes are learned, and how they are cut into windows.
 
     ``window`` and ``stride`` are samples (a whole number) or seconds (``2 s``); without a window, the source's own.
+    ``pad`` makes recordings of unequal length, used whole, as long as the longest; the source's own unless given.
+    ``rename`` gives classes new names (several may become one); then ``classes`` are those wanted, in that order (image
+    sets also take a number, the first so many), or ``drop`` those not wanted. A source with a setting of one of these
+    names gets it itself.
     ``task`` is what models must do, the source's own unless given (classes, mostly); ``target`` says what of the data
     is to be predicted, where the task is not about the data's labels.
     """
@@ -107,6 +122,18 @@ class DataSettings(_OpenSection):
     ] = {}
     window: Length = None
     stride: Length = None
+    pad: bool | None = None
+    rename: Annotated[dict[ClassName, ClassName], Said("a mapping from classes to new names")] = {}
+    classes: Annotated[Annotated[int, Field(strict=True)] | ClassNames | None, Said("a list of classes' names")] = None
+    drop: Annotated[list[ClassName], Said("a list of classes' names")] = []
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> DataSettings:
+        if self.classes is not None and self.drop:
+            raise ValueError(
+                f"classes are those wanted and drop those not: give one of them, got both, drop {self.drop}"
+            )
+        return self
 
 
 class SplitSettings(Section):
