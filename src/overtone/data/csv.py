@@ -182,12 +182,11 @@ class Text(TextFormat, Source):
             )
         names: list[str] = []
         for pattern in self.channels:
-            if isinstance(pattern, int) or pattern in table.names:
+            plain = isinstance(pattern, int) or pattern in table.names or not any(sign in pattern for sign in "*?[")
+            if plain:
                 fit = [column(pattern, table.names, "channel", table.where)]
-            elif any(sign in pattern for sign in "*?["):
-                fit = [name for name in free if fnmatch.fnmatchcase(name, pattern)]
             else:
-                fit = []
+                fit = [name for name in free if fnmatch.fnmatchcase(name, str(pattern))]
             if not fit:
                 raise InputError(f"{table.where}: no channel column fits {pattern!r}; {nearest(str(pattern), free)}")
             names += [name for name in fit if name not in names]

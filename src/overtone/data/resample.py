@@ -21,8 +21,8 @@ GAP, GAP_RESAMPLED = 2.5, 10.0
 """An interval of more than so many median intervals is a gap; resampling bridges longer ones."""
 MOST_UPSAMPLED = 4.0
 """Times a recording's own rate that resampling goes to unless asked; a time stamp in the wrong unit makes more."""
-MOST_VALUES = 2**32
-"""Of all resampled recordings: 16 GiB."""
+MOST_VALUES = 2**30
+"""Of all resampled recordings: 4 GiB."""
 ADVICE = "look at the time stamps and data.time_unit, or set data.resample: upsample"
 
 
