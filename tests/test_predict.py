@@ -119,7 +119,8 @@ def test_a_table_of_the_trained_form_needs_no_option(student_file: Path, tmp_pat
     assert result.exit_code == 0, everything(result)
     assert "taken as" not in everything(result)
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
-    assert everything(overtone("evaluate", student_file, path)) == everything(expected)
+    resampled = " resampled to 10 Hz by linear interpolation"  # which the table of the training was not
+    assert everything(overtone("evaluate", student_file, path)) + resampled == everything(expected)
 
 
 def test_what_is_assumed_of_a_table_is_told(student_file: Path, tmp_path: Path) -> None:
@@ -182,7 +183,12 @@ def test_files_of_earlier_versions_are_read(student_file: Path, tmp_path: Path) 
     rewritten(student_file, columns=None)
     assert load_student(student_file).header.data is None
     rewritten(student_file, columns={"recording": None, "time": None, "time_unit": "s", "label": None})
-    assert load_student(student_file).header.data == {"name": "folder", "time_unit": "s", "label": None}
+    assert load_student(student_file).header.data == {
+        "name": "folder",
+        "time_unit": "s",
+        "label": None,
+        "resample": True,
+    }
     path = table(tmp_path / "x.csv")
     words = ["--recording", "who", "--time", "t", "--label", "activity"]
     expected = everything(overtone("evaluate", student_file, path, *words))
