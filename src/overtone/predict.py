@@ -14,15 +14,29 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from overtone.data import SOURCES, Csv, Folder, ImageFiles, Recordings, Source, Windows, cut, make_source, prepared
+from overtone.data import (
+    SOURCES,
+    Csv,
+    Folder,
+    ImageFiles,
+    Recordings,
+    Source,
+    Windows,
+    cut,
+    make_source,
+    pads,
+    prepared,
+)
+from overtone.data.arrays import from_arrays
 from overtone.data.base import IMAGES
 from overtone.data.clock import TimeUnit
 from overtone.data.csv import File, Roles
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
-from overtone.data.items import Items
+from overtone.data.items import Items, Swapped
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
-from overtone.data.npz import read_arrays
+from overtone.data.npz import Npz, read_arrays
+from overtone.data.parts import padded
 from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
@@ -190,13 +204,20 @@ def _of_images(
 
 
 def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
-    """Windows of X (N, C, T), where each item is a recording of its own."""
+    """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
-    if len(x.shape) != 3 or x.shape[1] != len(header.channels):
+    settings = kept_data(header)
+    source = None if settings is None or settings.name != "npz" else cast(Npz, make_source(_at(settings, path)))
+    turned = source is not None and source.layout == "NTC"
+    if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
+        wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
         raise InputError(
-            f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
-            f"{', '.join(header.channels)}; got {x.shape}"
+            f"{where}: X must be {wanted} for this student's channels {', '.join(header.channels)}; got {x.shape}"
         )
+    x = Swapped(x) if turned else x
+    if settings is not None and source is not None and _changes(settings, source, labelled):
+        recordings = _changed(x, y, source, settings, header, where)
+        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else CLASSES), None)
     labels, notes = _labels(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
@@ -224,6 +245,21 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
     return Given(windows, None, streamed=samples)
 
 
+def _changes(settings: DataSettings, source: Npz, labelled: bool) -> bool:
+    """Whether anything is done to recordings before they are cut, for which all of them have to be read first."""
+    chosen = labelled and (settings.rename or settings.drop or settings.classes is not None)
+    return bool(chosen) or source.missing.fill != "refuse" or pads(source, settings)
+
+
+def _changed(
+    x: Items, y: npt.NDArray[Any] | None, source: Npz, settings: DataSettings, header: Header, where: str
+) -> Recordings:
+    """Items (N, C, T) with missing values, classes and lengths as in training."""
+    none = np.zeros(len(x), dtype=np.int64)
+    recordings = from_arrays(x[0 : len(x)], none if y is None else y, none, "NCT", header.rate, where)
+    return _for_student(recordings, source, settings, header, y is not None, where)
+
+
 def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
     """X, if it holds numbers and any at all, and y where it is asked for."""
     arrays = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
@@ -249,7 +285,7 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
 def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
     """Recordings that the training's own source reads."""
     source = make_source(_at(settings, path))
-    loaded = source.load()
+    loaded = source.load() if labelled else source.load_unlabelled()
     if isinstance(loaded, Windows):
         raise InputError(
             f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
@@ -319,6 +355,8 @@ def _for_student(
         InputError: for a channel, a label or a rate that does not fit the student.
     """
     recordings = prepared(recordings, source, _choices(settings, recordings, labelled))
+    if pads(source, settings):
+        recordings = padded(recordings, header.size[0])
     task = header.task.task()
     if labelled and settings.target:
         task, recordings = task.labelled(recordings, settings.target)

@@ -230,3 +230,10 @@ class Source(BaseModel):
     @abstractmethod
     def load(self) -> Recordings | Windows:
         """Read the recordings, or images, which are not cut any further."""
+
+    def load_unlabelled(self) -> Recordings | Windows:
+        """The same for data whose labels and groups nobody asks for, and which may have none.
+
+        Labels and groups may be anything; the labelled data unless a source knows better.
+        """
+        return self.load()
