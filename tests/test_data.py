@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overtone.data import Recordings, Standardiser, cut, load, split
+from overtone.data.lengths import in_samples
 from overtone.data.split import doubts
-from overtone.data.windows import in_samples
 from overtone.engine import Samples
 from overtone.errors import InputError
 from overtone.recipe import DataSettings, SplitSettings

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from overtone.data import TableColumns
 from overtone.errors import InputError
 from overtone.files import no_file
 from overtone.models import KeptParts, branch_names
@@ -26,6 +25,7 @@ from overtone.views import View
 HEADER = "overtone"
 """The key of the header in a safetensors file's metadata."""
 LONGEST_NAME = 200
+LONGEST_NOTE, MOST_NOTES = 2000, 100
 MOST_RECORDED, MOST_RENDERED = 2**28, 2**24
 """Values of a window as it was recorded; and of the largest tensor on the way to what a model sees of one, 64 MiB. A
 file alone decides the second."""
@@ -80,7 +80,8 @@ class Header(BaseModel):
         mean, std: standardisation of each channel, in the recording's units.
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
-        columns: which column was what, where it was trained on text tables.
+        data: the recipe's ``data`` that it was trained on, without its place on disk.
+        notes: what was left out, filled or merged of these data, a sentence each.
         kept: parts of the method that trained it, which stay in it.
     """
 
@@ -97,15 +98,22 @@ class Header(BaseModel):
     std: tuple[float, ...]
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
-    columns: TableColumns | None = None
+    data: dict[str, Any] | None = None
+    notes: Annotated[tuple[Annotated[str, Field(max_length=LONGEST_NOTE)], ...], Field(max_length=MOST_NOTES)] = ()
     kept: KeptParts | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _one_view(cls, value: Any) -> Any:
         """Files written before models with two branches name their view beside everything else, those before tasks
-        their classes.
+        their classes, and those before ``data`` the columns of text tables.
         """
+        if isinstance(value, dict) and "columns" in value:
+            value, columns = {k: v for k, v in value.items() if k != "columns"}, value["columns"]
+            if isinstance(columns, dict):
+                columns = {role: name for role, name in columns.items() if name is not None or role == "label"}
+                name = "csv" if "recording" in columns else "folder"
+                value["data"] = {"name": name, **columns, "resample": True}  # as they were used
         if isinstance(value, dict) and "classes" in value and "task" not in value:
             rest = {name: entry for name, entry in value.items() if name != "classes"}
             value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": _listed(value["classes"])}}}
@@ -118,6 +126,11 @@ class Header(BaseModel):
     def size(self) -> tuple[int, ...]:
         """Of one window, without its channels."""
         return (self.window,) if isinstance(self.window, int) else self.window
+
+
+def kept_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes as a header may hold them: without what steers a terminal, of bounded length."""
+    return tuple(CONTROL.sub("?", note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES])
 
 
 def branch_header(header: Header, number: int) -> Header:
@@ -191,7 +204,8 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels):
+    texts = (*_texts(header.task.facts), *_texts(header.data), *header.notes)
+    for name in (header.builder, header.task.name, *texts, *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from overtone.data.base import FloatArray, IntArray, Recordings, Windows
 from overtone.data.lazy import LazyWindows
+from overtone.data.lengths import in_samples
 from overtone.errors import InputError
 from overtone.tasks import Classification, Task
 
@@ -18,33 +19,11 @@ MOST_WINDOWS = 5_000_000
 
 CLASSES = Classification()
 
+MOST_NAMED = 10
+"""Groups that a note names."""
+
 LAZY_BYTES = 2**28
 """Windows that would take more are cut on demand."""
-
-
-def in_samples(length: int | str, rate: float | None, name: str) -> int:
-    """A length in samples from samples (``100`` or ``"100 samples"``) or seconds (``"2 s"``).
-
-    Raises:
-        InputError: for any other text, a length below one sample, or seconds without a known rate.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|samples?)?\s*", str(length))
-    if match is None or isinstance(length, bool):
-        raise InputError(f"data.{name}: a length is samples (100) or seconds ('2 s'), got {length!r}")
-    if len(match[1]) > 18:
-        raise InputError(f"data.{name}: {str(length)[:24]!r}... is longer than any recording")
-    number, unit = float(match[1]), match[2] or "samples"
-    if unit.startswith("sample"):
-        if number != int(number):
-            raise InputError(f"data.{name}: {length!r} is no whole number of samples; for seconds write '{length} s'")
-        samples = int(number)
-    else:
-        if rate is None:
-            raise InputError(f"data.{name}: {length!r} is in seconds, but the data's rate is unknown; set data.rate")
-        samples = round(min(number * rate, 1e18))
-    if samples < 1:
-        raise InputError(f"data.{name}: {length!r} is less than one sample")
-    return samples
 
 
 def cut(recordings: Recordings, window: int | str | None, stride: int | str | None, task: Task = CLASSES) -> Windows:
@@ -63,7 +42,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     if window is None:
         if len(set(lengths)) > 1:
             raise InputError(
-                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window"
+                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window, "
+                "or data.pad: true, which pads all to the longest"
             )
         size = lengths[0]
     else:
@@ -95,7 +75,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
     gone = sorted(set(recordings.groups) - left)
     if gone:
-        notes.append(f"group {', '.join(gone)} has no window left and was left out")
+        more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+        notes.append(f"group {', '.join(gone[:MOST_NAMED])}{more} has no window left and was left out")
     if mixed:
         notes.append(f"{mixed} of {mixed + len(y)} windows were dropped because the label changes inside them")
     official = recordings.official_test

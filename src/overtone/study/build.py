@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from overtone.data import Fold, TableColumns, Windows, table_columns
+from overtone.data import Fold, Windows, remembered
 from overtone.distill import Distillation
 from overtone.engine import Samples
 from overtone.engine.phases import trained
@@ -65,7 +66,7 @@ class CellInputs:
         makers: the cells that made its teachers, and their teachers, by key.
         trust: what a teacher's file may import: what the recipe names.
         keep: epochs whose weights are wanted besides best and last.
-        columns: of text tables, for the student's header.
+        data: the recipe's, for the student's header.
         examples: windows that its methods show something of; none of most cells.
     """
 
@@ -77,7 +78,7 @@ class CellInputs:
     makers: Mapping[str, Cell]
     trust: frozenset[str]
     keep: frozenset[int] = frozenset()
-    columns: TableColumns | None = None
+    data: dict[str, Any] | None = None
     examples: tuple[int, ...] = ()
 
     @property
@@ -135,7 +136,7 @@ class StudyContext:
             makers=_makers(plan, cell),
             trust=named_in(plan.recipe),
             keep=plan.keep.get(cell.key, frozenset()),
-            columns=table_columns(plan.recipe.data),
+            data=remembered(plan.recipe.data),
             examples=example_numbers(plan) if (cell.fold, cell.seed) == first else (),
         )
 
@@ -235,7 +236,9 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
         if kept is not student.model:
             student = Tap(kept, task=task)
             spec = probe(student, example(cell.view), axes(cell.view))
-        distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
+        if cell.given is None and cell.train.class_weights is not None:
+            task = task.weighted(cell.train.class_weights, samples.target[torch.from_numpy(inputs.fold.train)])
+        distillation, needs = _distillation(cell, student, spec, teacher_specs, info, task)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
     for phase in cell.phases:
@@ -269,7 +272,7 @@ def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]
 
 
 def _distillation(
-    cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo
+    cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo, task: Task
 ) -> tuple[Distillation, dict[str, frozenset[str]]]:
     """The student with the cell's methods, and what these read of each teacher."""
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
@@ -278,7 +281,8 @@ def _distillation(
         methods[method.NAME] = method
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
-    return Distillation(student, methods, cell.weights, cell.view, label_smoothing=cell.train.label_smoothing), needs
+    smoothing = cell.train.label_smoothing
+    return Distillation(student, methods, cell.weights, cell.view, task, label_smoothing=smoothing), needs
 
 
 def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from overtone.data import Recordings, Source, Windows, check_learnable, cut
+from overtone.data.parts import without_missing
 from overtone.errors import InputError
 from overtone.testing.require import made, require
 
@@ -59,6 +60,7 @@ def _windows(source: Source) -> Windows:
             _look(name, data)
             return kind.TASK.take(data)
         _recordings(name, data)
+        data = without_missing(data, source.missing)
         data.check()
         task, data = kind.TASK.labelled(data, {})
         lengths = {signal.shape[1] for signal in data.signals}
