@@ -11,6 +11,17 @@ from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.csv import Csv, Folder, TableColumns, Text
+from overtone.data.har.daphnet import Daphnet
+from overtone.data.har.dsads import Dsads
+from overtone.data.har.hhar import Hhar
+from overtone.data.har.mhealth import MHealth
+from overtone.data.har.opportunity import Opportunity
+from overtone.data.har.pamap2 import Pamap2
+from overtone.data.har.realworld import RealWorld
+from overtone.data.har.sho import Sho
+from overtone.data.har.unimib import UniMib
+from overtone.data.har.wisdm import Wisdm
+from overtone.data.har.wisdm2019 import Wisdm2019
 from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.npz import Npz
@@ -31,6 +42,17 @@ SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
     "uci_har": UciHar,
     "sp_sw_har": SpSwHar,
+    "pamap2": Pamap2,
+    "mhealth": MHealth,
+    "wisdm": Wisdm,
+    "wisdm2019": Wisdm2019,
+    "daphnet": Daphnet,
+    "opportunity": Opportunity,
+    "dsads": Dsads,
+    "unimib": UniMib,
+    "sho": Sho,
+    "hhar": Hhar,
+    "realworld": RealWorld,
     "aeon": Aeon,
     "cifar10": Cifar10,
     "cifar100": Cifar100,
@@ -90,10 +112,10 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
         return task.take(recordings)
     recordings.check()
     task, recordings = task.labelled(recordings, settings.target)
-    kind = type(source)
-    window = settings.window if settings.window is not None else kind.WINDOW
-    stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return replace(task.take(cut(recordings, window, stride, task)), material=kind.MATERIAL)
+    own_window, own_stride = source.cutting()
+    window = settings.window if settings.window is not None else own_window
+    stride = settings.stride if settings.stride is not None else (own_stride if settings.window is None else None)
+    return replace(task.take(cut(recordings, window, stride, task)), material=type(source).MATERIAL)
 
 
 __all__ = [

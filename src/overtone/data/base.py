@@ -219,3 +219,7 @@ class Source(BaseModel):
     @abstractmethod
     def load(self) -> Recordings | Windows:
         """Read the recordings, or images, which are not cut any further."""
+
+    def cutting(self) -> tuple[int | str | None, int | str | None]:
+        """Window and stride where the recipe names none; for sources whose settings decide on them."""
+        return type(self).WINDOW, type(self).STRIDE

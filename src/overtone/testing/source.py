@@ -51,13 +51,13 @@ def _windows(source: Source) -> Windows:
         f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(found).__name__}",
     )
     _recordings(name, found)
-    kind = type(source)
+    window, stride = source.cutting()
     try:
         found.check()
         lengths = {signal.shape[1] for signal in found.signals}
-        if kind.WINDOW is None and len(lengths) > 1:  # a recipe must name one
+        if window is None and len(lengths) > 1:  # a recipe must name one
             return cut(found, min(lengths), None)
-        return cut(found, kind.WINDOW, kind.STRIDE)
+        return cut(found, window, stride)
     except InputError as error:
         raise AssertionError(f"{name}: {error}") from error
 
