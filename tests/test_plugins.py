@@ -9,10 +9,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import broken
+import har_files
 import numpy as np
 import pytest
 import torch
@@ -385,6 +387,11 @@ def of_images(folder: Path) -> dict[str, Any]:
     return {"path": str(folder), "size": 16}
 
 
+def of_set(name: str, folder: Path) -> dict[str, Any]:
+    har_files.MAKERS[name](folder)
+    return {"path": str(folder), **({"positions": ["chest", "waist"]} if name == "realworld" else {})}
+
+
 SOURCE_SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "watch": lambda folder: {},
     "npz": of_npz,
@@ -392,6 +399,7 @@ SOURCE_SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": of_folder,
     "uci_har": lambda folder: {},
     "sp_sw_har": lambda folder: {},
+    **{name: partial(of_set, name) for name in har_files.MAKERS if name != "uci_har"},
     "aeon": lambda folder: {"set": "BasicMotions"},
     "cifar10": lambda folder: {"path": str(write_archive(folder, "cifar10"))},
     "cifar100": lambda folder: {"path": str(write_archive(folder))},

@@ -61,16 +61,23 @@ class Clocks:
         """What to tell."""
         told = []
         if self.none:
-            told.append(f"{self.none} samples have no time stamp and were left out")
+            told.append(f"{counted(self.none)} left out without a time stamp")
         if self.late:
-            told.append(f"{self.late} samples were written later than their time stamps say, and were put in order")
+            told.append(f"{counted(self.late)} put in order, written later than the time stamp says")
         if self.repeated:
-            told.append(f"{self.repeated} samples repeat the time stamp of another one and were left out")
+            told.append(f"{counted(self.repeated)} left out with the time stamp of another one")
         if self.restarts:
-            told.append(f"time stamps start anew {self.restarts} times; recordings were split there")
+            told.append(f"recordings split in {counted(self.restarts, 'place')} where time stamps start anew")
         if self.gaps:
-            told.append(f"{self.gaps} gaps of more than {self.longest:g} s in the time stamps; windows never cross one")
+            told.append(
+                f"recordings split at {counted(self.gaps, 'gap')} of more than {self.longest:g} s in the time stamps"
+            )
         return told
+
+
+def counted(count: int, noun: str = "sample") -> str:
+    """``1 sample``, ``3 samples``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def runs(*columns: npt.NDArray[Any]) -> list[slice]:

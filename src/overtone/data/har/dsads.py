@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from overtone.data.base import Recordings
+from overtone.data.har.clocks import counted
 from overtone.data.har.members import members
 from overtone.data.har.pieces import HarSource, Pieces
 from overtone.data.har.rows import read_numbers
@@ -85,5 +86,6 @@ class Dsads(HarSource):
                 labels = np.full(len(values), activity, dtype=np.int64)
                 pieces.add(number, f"p{person}", values, labels, (int(part[0]) - 1) * LENGTH)
         if cut:
-            notes.append(f"{cut} files hold another number of rows than {LENGTH}; recordings were split behind them")
+            files = counted(cut, "file")
+            notes.append(f"recordings split behind {files} with another number of rows than {LENGTH}")
         return pieces.recordings(notes)

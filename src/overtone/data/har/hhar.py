@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.base import Recordings
-from overtone.data.har.clocks import Clocks, Sensor, on_one_clock, runs
+from overtone.data.har.clocks import Clocks, Sensor, counted, on_one_clock, runs
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces, Several
 from overtone.data.har.rows import BadRows, read_fields
@@ -76,8 +76,10 @@ class Hhar(HarSource):
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), channels, self.rate)
         notes = pieces.add_streams(streams)
         if alone:
-            notes.append(f"{alone} devices of people lack {' or '.join(self.sensors)} at that time and were left out")
-        notes += [f"{count} samples are labelled {label!r}, no activity" for label, count in sorted(strange.items())]
+            notes.append(
+                f"left out without {' and '.join(self.sensors)} at one time: {alone} of {len(found)} people's devices"
+            )
+        notes += [f"{counted(count)} labelled {label!r}, no activity" for label, count in sorted(strange.items())]
         return pieces.recordings([*bad.notes(), *clocks.notes(), *notes], {NULL: "null"})
 
 

@@ -25,7 +25,8 @@ UNITS = ("BACK", "RUA", "RLA", "LUA", "LLA")
 UNIT_WIDTH = 13
 """Acceleration, gyroscope and magnetometer, then a quaternion, which comparisons leave out."""
 SHOE = (
-    *(f"{kind}{axis}" for kind in ("Eu", "Nav_A", "Body_A", "AngVelBodyFrame", "AngVelNavFrame") for axis in "XYZ"),
+    *("EuX", "EuY", "EuZ", "Nav_Ax", "Nav_Ay", "Nav_Az", "Body_Ax", "Body_Ay", "Body_Az"),
+    *(f"AngVel{frame}Frame{axis}" for frame in ("Body", "Nav") for axis in "XYZ"),
     "Compass",
 )
 WIRELESS = {1 + 3 * n + a: f"acc_{place}_{axis}" for n, place in enumerate(PLACES) for a, axis in enumerate("xyz")}

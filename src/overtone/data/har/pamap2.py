@@ -137,9 +137,9 @@ class Pamap2(HarSource):
         for person, name, _, codes_, values in self._files(bad, protocol_only=True):
             number = pieces.begin(name)
             glued = np.isin(codes_, ORDER)
-            rows, own = values[glued].astype(np.float64), codes_[glued][::EVERY]
+            rows, own = values[glued], codes_[glued][::EVERY]
             rows[:, 0] = _last_known(rows[:, 0])
-            scaled = (np.nan_to_num(rows, nan=0.0)[::EVERY] - lowest) / (highest - lowest)
+            scaled = (np.nan_to_num(rows[::EVERY].astype(np.float64), nan=0.0) - lowest) / (highest - lowest)
             scaled = np.where(scaled > 1, 0.99, np.maximum(scaled, 0)).astype(np.float32)
             for start in range(FIRST, len(scaled) - LENGTH + 1, STRIDE):
                 if own[start] == own[start + LENGTH - 1]:
@@ -189,7 +189,7 @@ class Pamap2(HarSource):
                 )
 
 
-def _last_known(column: Floats) -> Floats:
+def _last_known(column: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Each sample's last known value; NaN before the first."""
     known = np.flatnonzero(~np.isnan(column))
     at = np.searchsorted(known, np.arange(len(column)), side="right") - 1

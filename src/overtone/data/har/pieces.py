@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
 from overtone.data.base import PEOPLE, FloatArray, IntArray, Material, Recordings, Source
+from overtone.data.har.clocks import counted
 from overtone.data.har.members import find_root
 from overtone.data.har.rows import BadRows, BadRowsPolicy
 from overtone.data.resample import Stream, regular
@@ -170,7 +171,7 @@ class Pieces:
             number[label] = names.index(self.classes[label])
         called = {NO_LABEL: "none", **(unwanted or {})}
         told = [
-            f"{count} samples of class {called.get(label, str(label))!r} were cut out, and recordings split there"
+            f"{counted(count)} of class {called.get(label, str(label))!r} cut out, and recordings split there"
             for label, count in sorted(self.dropped.items())
         ]
         return Recordings(

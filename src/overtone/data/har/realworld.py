@@ -73,9 +73,9 @@ class RealWorld(HarSource):
         channels = [f"{sensor}_{position}_{axis}" for sensor, position in wanted for axis in "xyz"]
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), channels, RATE)
         notes = pieces.add_streams(streams)
-        told = [f"{count} lack {sensor} at {position}" for (sensor, position), count in lacking.items() if count]
+        told = [f"{count} without {sensor} at {position}" for (sensor, position), count in lacking.items() if count]
         if told:
-            notes.append(f"of {len(found)} recordings, {', '.join(told)}; these were left out")
+            notes.append(f"left out of {len(found)} recordings: {', '.join(told)}")
         return pieces.recordings([*bad.notes(), *clocks.notes(), *notes])
 
     def _pattern(self) -> str:

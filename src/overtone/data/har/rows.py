@@ -53,11 +53,11 @@ class BadRows:
         by_file = [f"{number} in {name}" for name, number in list(self.files.items())[:SHOWN_FILES]]
         more = len(self.files) - len(by_file)
         said = f"{', '.join(by_file)}{f', and in {more} more files' if more else ''}; {'; '.join(self.first)}"
-        rows = "row has" if count == 1 else "rows have"
-        what = f"{count} {rows} another number of cells than the set's, or one that is no number"
+        rows = "row" if count == 1 else "rows"
+        what = f"{count} {rows} with another number of cells than the set's, or one that is no number"
         if self.policy == "refuse":
             raise InputError(f"{self.where}: {what} ({said}). Set data.bad_rows: drop to leave them out")
-        return [f"{what}, and {'was' if count == 1 else 'were'} left out: {said}"]
+        return [f"left out: {what} ({said})"]
 
 
 def read_numbers(

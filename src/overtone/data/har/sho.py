@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from overtone.data.base import Recordings
+from overtone.data.har.clocks import counted, runs
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces
 from overtone.data.har.rows import read_fields
@@ -54,7 +55,7 @@ class Sho(HarSource):
     path: Path | None = None
 
     def load(self) -> Recordings:
-        """Every file as a recording."""
+        """Every file as a recording, split where the activity changes."""
         bad, filling = self.bad(), Filling(BRIDGED, CHANNELS, self.where)
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), CHANNELS, RATE)
         strange: dict[str, int] = {}
@@ -64,12 +65,15 @@ class Sho(HarSource):
                 continue
             rows, name = np.concatenate(blocks), f"Participant_{member.parts[0]}"
             labels = _labels(rows[FIELDS[-1][0]], strange)
-            filled = filling.add(name, np.stack([rows[channel] for channel in CHANNELS], axis=1), None, RATE)
-            pieces.add(pieces.begin(name), str(member.parts[0]), filled.values, labels, kept=filled.kept)
+            values = np.stack([rows[channel] for channel in CHANNELS], axis=1)
+            number = pieces.begin(name)
+            for run in runs(labels):  # activities were recorded one by one, and stand one below the other
+                filled = filling.add(f"{name} from row {run.start + 1}", values[run], None, RATE)
+                pieces.add(number, str(member.parts[0]), filled.values, labels[run], run.start, filled.kept)
         if not pieces.names:
             self.none_found(self.path)
         notes = [
-            f"{count} samples are labelled {name!r}, "
+            f"{counted(count)} labelled {name!r}, "
             + (f"read as {MISSPELT[name]!r}" if name in MISSPELT else "no activity")
             for name, count in sorted(strange.items())
         ]

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from overtone.data.base import Recordings
-from overtone.data.har.clocks import Clocks, runs
+from overtone.data.har.clocks import Clocks, counted, runs
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces, codes
 from overtone.data.har.rows import BadRowsPolicy, read_fields
@@ -71,5 +71,5 @@ class Wisdm(HarSource):
                 offset = int(stretch[0])
                 pieces.add(recording, str(people[run][0]), values[at], labels[at], offset, known[at])
         lacking = int((~known).sum())
-        empty = [f"{lacking} samples lack a value and were cut out"] if lacking else []
+        empty = [f"{counted(lacking)} cut out without a value in every channel"] if lacking else []
         return pieces.recordings([*bad.notes(), *empty, *clocks.notes()])

@@ -12,7 +12,7 @@ from typing import IO, ClassVar, Literal
 import numpy as np
 
 from overtone.data.base import Recordings
-from overtone.data.har.clocks import Clocks, Sensor, on_one_clock
+from overtone.data.har.clocks import Clocks, Sensor, counted, on_one_clock
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces, Several
 from overtone.data.har.rows import BadRows, read_fields
@@ -78,10 +78,10 @@ class Wisdm2019(HarSource):
         notes = pieces.add_streams(streams)
         if alone:
             notes.append(
-                f"{alone} activities of people lack {' or '.join(self.sensors)} at that time and were left out"
+                f"left out without {' and '.join(self.sensors)} at one time: {alone} of {len(found)} recordings"
             )
         if strange:
-            notes.append(f"{strange} samples have a letter that the key does not know and were left out")
+            notes.append(f"{counted(strange)} left out with a letter that the key does not know")
         return pieces.recordings([*bad.notes(), *clocks.notes(), *notes])
 
 
