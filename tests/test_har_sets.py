@@ -275,7 +275,7 @@ def test_wisdm_s_damaged_rows(tmp_path: Path) -> None:
     assert "/WISDM_ar_v1.1_raw.txt: '11,Walking,1867172313000,4.4,4.4'; line 7 of " in notes
     assert "1 sample left out with the time stamp of another one" in notes
     assert "split in 1 place where time stamps start anew" in notes
-    assert "1 sample cut out without a value in every channel" in notes
+    assert "1 values are missing (acc_z 1" in notes
     assert found.classes == ("Walking", "Jogging")
     with pytest.raises(InputError, match=r"2 rows with .*line 6 of .*data.bad_rows: drop"):
         recordings("wisdm", tmp_path, bad_rows="refuse")
@@ -320,6 +320,35 @@ def test_wisdm2019_brings_sensors_onto_one_clock(tmp_path: Path) -> None:
     assert len(recordings("wisdm2019", tmp_path, device="watch", sensors=["accel"]).channels) == 3
 
 
+def test_the_null_class_can_be_kept(tmp_path: Path) -> None:
+    nulls = {"pamap2": "transient", "mhealth": "null", "daphnet": "not part of the experiment", "hhar": "null"}
+    for name, null in nulls.items():
+        har_files.MAKERS[name](tmp_path / name)
+        assert null not in recordings(name, tmp_path / name).classes
+        found = recordings(name, tmp_path / name, null_class="keep")
+        assert null in found.classes
+        assert len(found.signals) == 2  # nothing was cut out
+    har_files.opportunity(tmp_path)
+    assert recordings("opportunity", tmp_path, labels="gestures", null_class="drop").classes == ("open door 1",)
+
+
+def test_missing_values_are_the_recipe_s(tmp_path: Path) -> None:
+    """Unless given, what the set needs; then it holds for all channels, a held heart rate's limit included."""
+    har_files.pamap2(tmp_path)
+    with pytest.raises(InputError, match=r"values are missing \(heart_rate 1964, 91 %\).*data.missing"):
+        load("pamap2", tmp_path, missing="refuse")
+    found = recordings("pamap2", tmp_path, missing={"fill": "interpolate", "limit": "0.05 s"})
+    assert any("were held, within 0.05 s" in note for note in found.notes)
+    assert max(signal.shape[1] for signal in found.signals) == 6  # five rows behind each of the heart rate
+    har_files.wisdm(tmp_path)
+    file = tmp_path / "WISDM_ar_v1.1" / "WISDM_ar_v1.1_raw.txt"
+    lines = file.read_text().splitlines()
+    lines[100] = lines[100].rpartition(",")[0] + ",NaN;"
+    file.write_text("\n".join(lines))
+    assert len(recordings("wisdm", tmp_path).signals) == 5
+    assert len(recordings("wisdm", tmp_path, missing="interpolate").signals) == 4
+
+
 def test_opportunity_s_labels_and_channels(tmp_path: Path) -> None:
     har_files.opportunity(tmp_path)
     found = recordings("opportunity", tmp_path, labels="gestures", channels="all")
@@ -361,7 +390,7 @@ def test_unimib_of_both_editions(tmp_path: Path) -> None:
     windows = load("unimib", tmp_path, part="fall")
     np.testing.assert_allclose(windows.x[1, 2], har_files.values(12, 51)[5], rtol=1e-6)
     savemat(root / "fall_data.mat", {"other": np.zeros((2, 2))})
-    with pytest.raises(InputError, match=r"no table 'fall_data' in it; there are other"):
+    with pytest.raises(InputError, match=r"there is no variable 'fall_data'; .*known: other"):
         load("unimib", tmp_path, part="fall")
     savemat(root / "fall_data.mat", {"fall_data": np.zeros((5, 7))})
     with pytest.raises(InputError, match=r"must hold \(windows, 453\) numbers .* got \(5, 7\)"):

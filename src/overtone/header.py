@@ -25,6 +25,7 @@ from overtone.views import View
 HEADER = "overtone"
 """The key of the header in a safetensors file's metadata."""
 LONGEST_NAME = 200
+LONGEST_NOTE, MOST_NOTES = 2000, 100
 MOST_RECORDED, MOST_RENDERED = 2**28, 2**24
 """Values of a window as it was recorded; and of the largest tensor on the way to what a model sees of one, 64 MiB. A
 file alone decides the second."""
@@ -80,6 +81,7 @@ class Header(BaseModel):
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
         columns: which column was what, where it was trained on text tables.
+        notes: what was left out, filled or merged of the data that it was trained on, a sentence each.
         kept: parts of the method that trained it, which stay in it.
     """
 
@@ -97,6 +99,7 @@ class Header(BaseModel):
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
     columns: TableColumns | None = None
+    notes: Annotated[tuple[Annotated[str, Field(max_length=LONGEST_NOTE)], ...], Field(max_length=MOST_NOTES)] = ()
     kept: KeptParts | None = None
 
     @model_validator(mode="before")
@@ -117,6 +120,11 @@ class Header(BaseModel):
     def size(self) -> tuple[int, ...]:
         """Of one window, without its channels."""
         return (self.window,) if isinstance(self.window, int) else self.window
+
+
+def kept_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes as a header may hold them: without what steers a terminal, of bounded length."""
+    return tuple(CONTROL.sub("?", note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES])
 
 
 def branch_header(header: Header, number: int) -> Header:
@@ -189,7 +197,7 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels):
+    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels, *header.notes):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

@@ -10,6 +10,7 @@ from overtone import tasks
 from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
+from overtone.data.classes import Choice, choose, choose_images, one_writing
 from overtone.data.csv import Csv, Folder, TableColumns, Text
 from overtone.data.har.daphnet import Daphnet
 from overtone.data.har.dsads import Dsads
@@ -24,10 +25,13 @@ from overtone.data.har.wisdm import Wisdm
 from overtone.data.har.wisdm2019 import Wisdm2019
 from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
+from overtone.data.mat import Mat
 from overtone.data.npz import Npz
+from overtone.data.parts import padded, without_missing
 from overtone.data.sp_sw_har import SpSwHar
 from overtone.data.split import Fold, check_learnable, check_sides, fold_numbers, leaks, split
 from overtone.data.standardise import Standardiser
+from overtone.data.ts import Ts
 from overtone.data.uci_har import UciHar
 from overtone.data.watch import Watch
 from overtone.data.windows import cut
@@ -38,6 +42,7 @@ from overtone.recipe import DataSettings, validation_message
 SOURCES: dict[str, type[Source]] = {
     "watch": Watch,
     "npz": Npz,
+    "mat": Mat,
     "csv": Csv,
     "folder": Folder,
     "uci_har": UciHar,
@@ -54,11 +59,16 @@ SOURCES: dict[str, type[Source]] = {
     "hhar": Hhar,
     "realworld": RealWorld,
     "aeon": Aeon,
+    "ts": Ts,
     "cifar10": Cifar10,
     "cifar100": Cifar100,
     "imagefolder": ImageFolder,
     "imagenet": ImageNet,
 }
+
+
+FOR_ALL = ("pad", "rename", "classes", "drop")
+"""Settings of every source's data; a source that has one of these names itself gets it instead."""
 
 
 def _source(settings: DataSettings) -> Source:
@@ -70,10 +80,18 @@ def _source(settings: DataSettings) -> Source:
         kind = SOURCES[name]
     else:
         raise InputError(f"unknown data {name!r}; {nearest(name, [*SOURCES, 'package.module:Class'])}")
+    its = {key: getattr(settings, key) for key in _own(kind, settings)}
     try:
-        return kind.model_validate({**settings.settings, **({"set": of} if aeon else {})})
+        return kind.model_validate({**settings.settings, **its, **({"set": of} if aeon else {})})
     except ValidationError as error:
         raise InputError(validation_message(error, kind, "data")) from error
+
+
+def _own(kind: type[Source], settings: DataSettings) -> list[str]:
+    """Which of the settings for all sources this one gets itself; not classes by name that are renamed first."""
+    own = [key for key in FOR_ALL if key in kind.model_fields and key in settings.model_fields_set]
+    renamed = settings.rename and "rename" not in kind.model_fields and isinstance(settings.classes, list)
+    return [key for key in own if not (key == "classes" and renamed)]
 
 
 def table_columns(settings: DataSettings) -> TableColumns | None:
@@ -103,19 +121,63 @@ def load(settings: DataSettings) -> Windows:
 
 def _windows(source: Source, settings: DataSettings) -> Windows:
     task = type(source).TASK if settings.task is None else tasks.make(settings.task)
-    recordings = source.load()
-    if isinstance(recordings, Windows):
-        if settings.target:
-            raise InputError("data.target names channels of recordings; this data holds images")
-        if settings.window is not None or settings.stride is not None:
-            raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
-        return task.take(recordings)
-    recordings.check()
+    loaded = source.load()
+    if isinstance(loaded, Windows):
+        _check_of_images(source, settings)
+        return task.take(choose_images(loaded, _choice(source, settings)))
+    recordings = prepared(loaded, source, settings)
     task, recordings = task.labelled(recordings, settings.target)
     own_window, own_stride = source.cutting()
     window = settings.window if settings.window is not None else own_window
     stride = settings.stride if settings.stride is not None else (own_stride if settings.window is None else None)
     return replace(task.take(cut(recordings, window, stride, task)), material=type(source).MATERIAL)
+
+
+def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> Recordings:
+    """What a source has loaded with all done to it that comes before windows: missing values, classes, lengths.
+
+    What the source has done itself is not done again.
+
+    Raises:
+        InputError: for recordings that cannot be cut into windows, or classes that are not there.
+    """
+    kind, task = type(source), type(source).TASK if settings.task is None else tasks.make(settings.task)
+    recordings = without_missing(recordings, source.missing)
+    if task.LOGITS:
+        recordings = one_writing(recordings)
+    choice = _choice(source, settings)
+    if choice.asked or task.LOGITS:
+        recordings = choose(recordings, choice)
+    recordings.check()
+    pad = kind.PAD if settings.pad is None else settings.pad
+    whole = settings.window is None and source.cutting()[0] is None
+    return padded(recordings) if pad and whole and "pad" not in _own(kind, settings) else recordings
+
+
+def _choice(source: Source, settings: DataSettings) -> Choice:
+    """Which classes are chosen here, and not by the source itself.
+
+    Raises:
+        InputError: for a number of classes where the source takes none, or both those wanted and those not.
+    """
+    own = _own(type(source), settings)
+    classes = None if "classes" in own else settings.classes
+    if classes is not None and settings.drop and "drop" not in own:
+        raise InputError("data.classes are those wanted, data.drop those not; give one of them")
+    if isinstance(classes, int):
+        raise InputError(f"data.classes: {settings.name!r} takes a list of classes' names, got {classes}")
+    return Choice({} if "rename" in own else settings.rename, classes, [] if "drop" in own else settings.drop)
+
+
+def _check_of_images(source: Source, settings: DataSettings) -> None:
+    if settings.target:
+        raise InputError("data.target names channels of recordings; this data holds images")
+    if settings.window is not None or settings.stride is not None:
+        raise InputError(f"data {settings.name!r} holds images, which have no window or stride")
+    if settings.pad is not None and "pad" not in type(source).model_fields:
+        raise InputError(f"data {settings.name!r} holds images, which are not padded; leave data.pad out")
+    if source.missing.fill != "refuse":
+        raise InputError(f"data {settings.name!r} holds images, which have no missing values; leave data.missing out")
 
 
 __all__ = [
@@ -134,6 +196,7 @@ __all__ = [
     "fold_numbers",
     "leaks",
     "load",
+    "prepared",
     "split",
     "table_columns",
 ]

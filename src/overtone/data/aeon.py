@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +16,7 @@ class Aeon(Source):
     """``aeon:NAME``, such as ``aeon:BasicMotions``; official split, every case a group of its own.
 
     Unless ``split.val`` says otherwise, a fifth of the training cases, of every class alike, choose the best epoch.
+    Cases of unequal length are padded to the longest, unless a window is cut from them.
 
     Sets that aeon ships are read from it; aeon downloads others from the archive's site.
 
@@ -25,6 +27,8 @@ class Aeon(Source):
 
     SOURCE: ClassVar[str] = "UEA and UCR archive sets through aeon, as aeon:NAME (pip install overtone[aeon])"
 
+    PAD: ClassVar[bool] = True
+
     set: str
     rate: float | None = Field(default=None, gt=0, le=1e9)
 
@@ -32,33 +36,50 @@ class Aeon(Source):
         """Training and test cases.
 
         Raises:
-            InputError: if aeon is missing, does not know the set, or the set's cases differ in length.
+            InputError: if aeon is missing, or does not know the set.
         """
         where = f"data 'aeon:{self.set}'"
         try:
             from aeon.datasets import load_classification
         except ImportError:
             raise InputError(f"{where} needs the package aeon: pip install overtone[aeon]") from None
-        parts = []
+        sides = []
         for side in ("train", "test"):
             try:
                 x, y = load_classification(self.set, split=side)
             except Exception as error:  # aeon raises many kinds, from its reader to the network
                 raise InputError(f"{where}: aeon cannot load it: {type(error).__name__}: {error}") from error
-            if not isinstance(x, np.ndarray):
-                raise InputError(f"{where}: its cases differ in length or channels, which is not supported")
-            parts.append((x, [str(label) for label in y]))
-        signals = [case.astype(np.float32) for x, _ in parts for case in x]
-        labels = [label for _, y in parts for label in y]
-        classes = tuple(sorted(set(labels)))
-        width = len(str(len(signals)))
-        return Recordings(
-            signals=signals,
-            labels=np.asarray([classes.index(label) for label in labels], dtype=np.int64),
-            groups=[f"case {number:0{width}d}" for number in range(len(signals))],
-            classes=classes,
-            channels=tuple(f"channel {c}" for c in range(signals[0].shape[0])),
-            rate=self.rate,
-            where=where,
-            official_test=[False] * len(parts[0][0]) + [True] * len(parts[1][0]),
-        )
+            sides.append((x, [str(label) for label in y]))
+        return from_cases(sides, self.rate, where)
+
+
+def from_cases(sides: Sequence[tuple[Sequence[Any], list[str]]], rate: float | None, where: str) -> Recordings:
+    """Cases of one side, or of a training and a test side, as recordings whose groups are themselves.
+
+    Args:
+        sides: cases (C, T_i) and the class of each.
+        rate: Hz, if known.
+        where: the source, for messages.
+
+    Raises:
+        InputError: for cases that differ in their channels.
+    """
+    signals = [np.asarray(case, dtype=np.float32) for cases, _ in sides for case in cases]
+    labels = [label for _, y in sides for label in y]
+    channels = {len(signal) for signal in signals}
+    if len(channels) > 1:
+        raise InputError(f"{where}: its cases have {min(channels)} to {max(channels)} channels; all need the same")
+    classes = tuple(sorted(set(labels)))
+    number = {name: place for place, name in enumerate(classes)}
+    width = len(str(len(signals)))
+    tested = [side == 1 for side, (cases, _) in enumerate(sides) for _ in cases]
+    return Recordings(
+        signals=signals,
+        labels=np.asarray([number[label] for label in labels], dtype=np.int64),
+        groups=[f"case {case:0{width}d}" for case in range(len(signals))],
+        classes=classes,
+        channels=tuple(f"channel {c}" for c in range(max(channels, default=0))),
+        rate=rate,
+        where=where,
+        official_test=tested if len(sides) == 2 else None,
+    )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from overtone.data.image_files import ImageFiles
+from overtone.data.missing import HELP, Missing, MissingSettings
 from overtone.errors import InputError
 from overtone.tasks import Classification, Task
 
@@ -93,6 +94,7 @@ class Recordings:
         if not self.channels:
             raise InputError(f"{self.where}: there is no channel in it")
         bad, first = 0, None
+        missing = np.zeros(len(self.channels), dtype=np.int64)
         for number, signal in enumerate(self.signals):
             if signal.shape[1] == 0:
                 raise InputError(f"{self.where}: recording {number} is empty")
@@ -100,14 +102,17 @@ class Recordings:
                 finite = np.isfinite(np.asarray(signal, dtype=np.float32))  # as it will be used
             if not finite.all():
                 bad += int((~finite).sum())
+                missing += np.isnan(signal).sum(axis=1)
                 if first is None:
                     channel, sample = np.argwhere(~finite)[0]
                     first = (number, self.channels[channel], int(sample), float(signal[channel, sample]))
         if first is not None:
             number, channel, sample, value = first
+            named = ", ".join(f"{self.channels[c]} {missing[c]}" for c in np.flatnonzero(missing)[:8])
             raise InputError(
                 f"{self.where}: {bad} values are not finite; the first is {value} in recording {number}, channel "
-                f"{channel!r}, sample {sample}. Fill or cut such stretches before windowing"
+                f"{channel!r}, sample {sample}. "
+                + (f"Missing are {missing.sum()} ({named}). {HELP}" if named else "Cut such stretches out first")
             )
 
 
@@ -202,9 +207,12 @@ class Source(BaseModel):
     """A place that recordings come from. Fields are its settings in the recipe's ``data``.
 
     Attributes:
+        missing: what becomes of missing values (NaN). A source whose samples are resampled fills them itself before
+            (:class:`~overtone.data.missing.Filling`); for others it is done once they are loaded.
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
         MATERIAL: what its data are made of.
         WINDOW, STRIDE: what is used when the recipe names none; None means whole recordings.
+        PAD: whether whole recordings of unequal length are padded when the recipe does not say.
         TASK: what models must do unless the recipe says otherwise.
     """
 
@@ -214,7 +222,10 @@ class Source(BaseModel):
     MATERIAL: ClassVar[Material] = SIGNALS
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None
+    PAD: ClassVar[bool] = False
     TASK: ClassVar[Task] = CLASSES
+
+    missing: Missing = MissingSettings()
 
     @abstractmethod
     def load(self) -> Recordings | Windows:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from overtone.data.arrays import Layout, from_arrays
 from overtone.data.base import Recordings, Source
 from overtone.data.items import WHOLE_BYTES, Member, open_items, read_member
 from overtone.data.lazy import map_npz
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, close
 
 MAP_BYTES = 2**26
+MOST_NAMED = 20
+"""Arrays of a file that a message names."""
 BOMB_BYTES, BOMB_RATIO = 2**30, 200
 """Unpacked bytes of an array that are believed only of a file that holds a 200th of them; signals shrink to a third."""
 
@@ -29,12 +31,15 @@ class Npz(Source):
     Attributes:
         path: the file.
         rate: sampling rate in Hz, needed where windows are given in seconds.
+        layout: ``NTC`` where X is (N, T, C). Without one it is taken as (N, C, T); that is told where there are more
+            channels than samples, and refused where there are many more.
     """
 
     SOURCE: ClassVar[str] = "your own X (N,C,T), y, group in one .npz"
 
     path: Path
     rate: float | None = Field(default=None, gt=0, le=1e9)
+    layout: Layout | None = None
 
     def load(self) -> Recordings:
         """Read and check the file.
@@ -45,53 +50,7 @@ class Npz(Source):
         """
         where = f"data 'npz': {self.path}"
         arrays = read_arrays(self.path, ("X", "y", "group"), where, "Needed are X (N,C,T), y (N,) and group (N,)")
-        x, y, group = arrays["X"], arrays["y"], arrays["group"]
-        if x.ndim != 3:
-            raise InputError(f"{where}: X must have three axes (N, C, T), got shape {x.shape}")
-        if not np.issubdtype(x.dtype, np.floating) and not np.issubdtype(x.dtype, np.integer):
-            raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
-        lengths = {"X": len(x), "y": len(y) if y.ndim else 0, "group": group.size}
-        if group.ndim != 1 or len(set(lengths.values())) > 1:
-            raise InputError(
-                f"{where}: X, y and group must be equally long, got "
-                + ", ".join(f"{name} {a.shape}" for name, a in {"X": x, "y": y, "group": group}.items())
-            )
-        for name, array in (("y", y), ("group", group)):
-            if array.dtype.kind not in "biufSU":
-                raise InputError(f"{where}: {name} must hold numbers or names, got {array.dtype}")
-        if y.ndim > 1 and y.dtype.kind in "SU":
-            raise InputError(
-                f"{where}: y must hold one name, or numbers, for each window, got names of shape {y.shape}"
-            )
-        if np.issubdtype(group.dtype, np.floating):
-            bad = ~np.isfinite(group)
-            if bad.any():
-                raise InputError(
-                    f"{where}: group holds {int(bad.sum())} NaN or infinite values, first at {int(bad.argmax())}"
-                )
-            group = group.astype(np.int64) if (group == np.round(group)).all() else group
-        labels, classes = _labels(y)
-        return Recordings(
-            signals=list(x),  # turned into float32 window by window, since X may be mapped
-            labels=labels,
-            groups=[str(g) for g in group],
-            classes=classes,
-            channels=tuple(f"channel {c}" for c in range(x.shape[1])),
-            rate=self.rate,
-            where=where,
-        )
-
-
-def _labels(y: npt.NDArray[Any]) -> tuple[Any, tuple[str, ...]]:
-    """Class numbers (N,) and names; of fractions, NaN or several numbers of an item these as they are, no names."""
-    if y.ndim > 1:
-        return [own.astype(np.float64) for own in y], ()
-    if np.issubdtype(y.dtype, np.floating):
-        if not np.isfinite(y).all() or (y != np.round(y)).any():
-            return list(y.astype(np.float64)[:, None]), ()
-        y = y.astype(np.int64)
-    names, labels = np.unique(y, return_inverse=True)
-    return labels.astype(np.int64), tuple(str(name) for name in names)
+        return from_arrays(arrays["X"], arrays["y"], arrays["group"], self.layout, self.rate, where)
 
 
 def read_arrays(
@@ -121,15 +80,34 @@ def read_arrays(
     try:
         with zipfile.ZipFile(path) as archive:
             there = {member.removesuffix(".npy"): member for member in archive.namelist()}
-            for name in names:
-                if name not in there:
-                    raise InputError(f"{where}: array {name!r} is missing; {nearest(name, there)}. {needed}".rstrip())
+            missing = [name for name in names if name not in there]
+            if missing:
+                raise InputError(_named_otherwise(archive, there, missing, where, needed))
             members = {name: _believable(archive, there[name], name, where) for name in names}
             return {name: _array(path, archive, member, name == streamed, where) for name, member in members.items()}
     except InputError:
         raise
     except Exception as error:  # zipfile and zlib have many ways to fail on a damaged file
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file ({error})") from error
+
+
+def _named_otherwise(
+    archive: zipfile.ZipFile, there: dict[str, str], missing: Sequence[str], where: str, needed: str
+) -> str:
+    """What to say where arrays are missing: which are there, with their shapes, and how to save them by other names."""
+    shapes = []
+    for name, member in there.items():
+        try:
+            shapes.append(f"{name} {read_member(archive, archive.getinfo(member)).shape}")
+        except ValueError:
+            shapes.append(f"{name} (no array)")
+    found = ", ".join(shapes[:MOST_NAMED]) + (f" and {len(shapes) - MOST_NAMED} more" if shapes[MOST_NAMED:] else "")
+    said = []
+    for name in missing:
+        like = close(name, [other for other in there if other not in missing])
+        said.append(f"array {name!r} is missing" + (f"; did you mean {like!r}?" if like else "."))
+    saved = f"; save them so: numpy.savez(path, {', '.join(f'{name}=...' for name in missing)})" if needed else ""
+    return f"{where}: {' '.join(said)} The file holds {found or 'nothing'}. {needed}{saved}".rstrip()
 
 
 def _believable(archive: zipfile.ZipFile, name: str, shown: str, where: str) -> Member:

@@ -19,6 +19,9 @@ MOST_WINDOWS = 5_000_000
 
 CLASSES = Classification()
 
+MOST_NAMED = 10
+"""Groups that a note names."""
+
 LAZY_BYTES = 2**28
 """Windows that would take more are cut on demand."""
 
@@ -39,7 +42,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
     if window is None:
         if len(set(lengths)) > 1:
             raise InputError(
-                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window"
+                f"{recordings.where}: recordings have {min(lengths)} to {max(lengths)} samples; set data.window, "
+                "or data.pad: true, which pads all to the longest"
             )
         size = lengths[0]
     else:
@@ -71,7 +75,8 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         notes.append(f"{short} of {len(lengths)} recordings are shorter than a window and were left out")
     gone = sorted(set(recordings.groups) - left)
     if gone:
-        notes.append(f"group {', '.join(gone)} has no window left and was left out")
+        more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+        notes.append(f"group {', '.join(gone[:MOST_NAMED])}{more} has no window left and was left out")
     if mixed:
         notes.append(f"{mixed} of {mixed + len(y)} windows were dropped because the label changes inside them")
     official = recordings.official_test

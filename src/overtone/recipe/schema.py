@@ -90,10 +90,26 @@ def _targets(value: Any) -> Any:
     return {name: {} for name in names} if isinstance(names, list) else value
 
 
+def _class_name(value: Any) -> str:
+    """A class as a recipe writes it: text, or a whole number, which YAML reads as one."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"a class is a name or a whole number; put quotes around it, got {value!r}")
+    return str(value)
+
+
+ClassName = Annotated[str, BeforeValidator(_class_name), Said("a class's name; in quotes where it is true or 1.5")]
+ClassWeight = Annotated[float, Field(gt=0, le=LARGE, allow_inf_nan=False)]
+ClassNames = Annotated[list[ClassName], Field(min_length=1), Said("a list of classes' names")]
+
+
 class DataSettings(_OpenSection):
-    """Where recordings come from and how they are cut into windows.
+    """Where recordings come from, which of their classes are learned, and how they are cut into windows.
 
     ``window`` and ``stride`` are samples (a whole number) or seconds (``2 s``); without a window, the source's own.
+    ``pad`` makes recordings of unequal length, used whole, as long as the longest; the source's own unless given.
+    ``rename`` gives classes new names (several may become one); then ``classes`` are those wanted, in that order (image
+    sets also take a number, the first so many), or ``drop`` those not wanted. A source with a setting of one of these
+    names gets it itself.
     ``task`` is what models must do, the source's own unless given (classes, mostly); ``target`` says what of the data
     is to be predicted, where the task is not about the data's labels.
     """
@@ -107,6 +123,10 @@ class DataSettings(_OpenSection):
     ] = {}
     window: Length = None
     stride: Length = None
+    pad: bool | None = None
+    rename: Annotated[dict[ClassName, ClassName], Said("a mapping from classes to new names")] = {}
+    classes: Annotated[Annotated[int, Field(strict=True)] | ClassNames | None, Said("a list of classes' names")] = None
+    drop: Annotated[list[ClassName], Said("a list of classes' names")] = []
 
 
 class SplitSettings(Section):
@@ -232,6 +252,10 @@ class TrainSettings(Section):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of the truth that all classes have alike"
     )
+    class_weights: Annotated[
+        Literal["balanced"] | dict[ClassName, ClassWeight] | None,
+        Said("balanced, or a mapping from classes to weights ({fall: 10})"),
+    ] = Field(default=None, description="of the samples of each class in the task's own terms")
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 

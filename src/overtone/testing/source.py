@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from overtone.data import Recordings, Source, Windows, cut
+from overtone.data.parts import without_missing
 from overtone.errors import InputError
 from overtone.testing.require import made, require
 
@@ -53,6 +54,7 @@ def _windows(source: Source) -> Windows:
     _recordings(name, found)
     window, stride = source.cutting()
     try:
+        found = without_missing(found, source.missing)
         found.check()
         lengths = {signal.shape[1] for signal in found.signals}
         if window is None and len(lengths) > 1:  # a recipe must name one

@@ -29,17 +29,21 @@ class Clocks:
 
     def __init__(self, longest: float) -> None:
         self.longest = longest
-        self.repeated = self.late = self.restarts = self.gaps = self.none = 0
+        self.repeated = self.late = self.restarts = self.gaps = self.none = self.lacking = 0
 
-    def follow(self, time: Seconds) -> list[npt.NDArray[np.int64]]:
+    def follow(self, time: Seconds, values: npt.NDArray[np.float32] | None = None) -> list[npt.NDArray[np.int64]]:
         """Which samples make up each stretch, in the order of their time, which rises.
 
         Args:
             time: (T,) seconds.
+            values: (T, C); samples that lack one are left out, so that a stretch is not resampled over them unseen.
         """
-        timed = np.flatnonzero(np.isfinite(time))
-        self.none += len(time) - len(timed)
-        return [timed[stretch] for stretch in self._rising(time[timed])]
+        timed = np.isfinite(time)
+        whole = timed if values is None else timed & ~np.isnan(values).any(axis=1)
+        self.none += int((~timed).sum())
+        self.lacking += int((timed & ~whole).sum())
+        at = np.flatnonzero(whole)
+        return [at[stretch] for stretch in self._rising(time[at])]
 
     def _rising(self, time: Seconds) -> list[npt.NDArray[np.int64]]:
         steps = np.diff(time)
@@ -62,6 +66,8 @@ class Clocks:
         told = []
         if self.none:
             told.append(f"{counted(self.none)} left out without a time stamp")
+        if self.lacking:
+            told.append(f"{counted(self.lacking)} left out without a value in every channel")
         if self.late:
             told.append(f"{counted(self.late)} put in order, written later than the time stamp says")
         if self.repeated:

@@ -14,7 +14,7 @@ import numpy as np
 from overtone.data.base import Recordings
 from overtone.data.har.clocks import Clocks
 from overtone.data.har.members import members
-from overtone.data.har.pieces import HarSource, Pieces, codes
+from overtone.data.har.pieces import HarSource, NullClass, Pieces, codes
 from overtone.data.har.rows import read_numbers
 
 RATE = 64.0
@@ -22,6 +22,7 @@ COLUMNS = 11
 CHANNELS = tuple(
     f"{place}_acc_{axis}" for place in ("ankle", "thigh", "trunk") for axis in ("forward", "vertical", "lateral")
 )
+OUTSIDE = {0: "not part of the experiment"}
 CLASSES = {1: "no freeze", 2: "freeze"}
 LONGEST_GAP = 0.1
 """Seconds; stamps are whole milliseconds, 15 or 16 apart."""
@@ -35,6 +36,7 @@ class Daphnet(HarSource):
     Attributes:
         path: the folder ``dataset_fog_release``, its zip, or a folder with either; else looked for in
             ``OVERTONE_DATA``.
+        null_class: ``keep`` what is no part of the experiment.
     """
 
     SOURCE: ClassVar[str] = "freezing of gait, Baechlin et al. 2010, UCI 245 (dataset_fog_release)"
@@ -44,11 +46,12 @@ class Daphnet(HarSource):
     STRIDE: ClassVar[str] = "0.5 s"
 
     path: Path | None = None
+    null_class: NullClass = "drop"
 
     def load(self) -> Recordings:
         """Every file as a recording."""
         bad, clocks = self.bad(), Clocks(LONGEST_GAP)
-        pieces = Pieces(self.where, CLASSES, CHANNELS, RATE)
+        pieces = Pieces(self.where, (OUTSIDE if self.null_class == "keep" else {}) | CLASSES, CHANNELS, RATE)
         for member in members(self.root(self.path), r"(S\d\d)(R\d\d)\.txt", self.where):
             blocks = list(read_numbers(member.stream, COLUMNS, member.name, bad))
             if not blocks:

@@ -15,7 +15,7 @@ from pydantic import Field
 from overtone.data.base import Recordings
 from overtone.data.har.clocks import Clocks, Sensor, counted, on_one_clock, runs
 from overtone.data.har.members import members
-from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces, Several
+from overtone.data.har.pieces import NO_LABEL, HarSource, NullClass, Pieces, Several
 from overtone.data.har.rows import BadRows, read_fields
 
 ACTIVITIES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
@@ -36,6 +36,7 @@ class Hhar(HarSource):
     Attributes:
         path: the folder ``Activity recognition exp``, its zip, or a folder with either; else looked for in
             ``OVERTONE_DATA``.
+        null_class: ``keep`` the label null.
         devices: phones or watches.
         sensors: one, or both on one clock.
         rate: Hz of the grid.
@@ -48,6 +49,7 @@ class Hhar(HarSource):
     STRIDE: ClassVar[str] = "1.28 s"
 
     path: Path | None = None
+    null_class: NullClass = "drop"
     devices: Literal["phones", "watches"] = "phones"
     sensors: Several[SensorName] = ("accelerometer",)
     rate: float = Field(default=50.0, gt=0, le=1e9)
@@ -73,7 +75,8 @@ class Hhar(HarSource):
         channels = [
             f"{'acc' if sensor == 'accelerometer' else 'gyro'}_{axis}" for sensor in self.sensors for axis in "xyz"
         ]
-        pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), channels, self.rate)
+        classes = dict(enumerate((*ACTIVITIES, "null") if self.null_class == "keep" else ACTIVITIES))
+        pieces = Pieces(self.where, classes, channels, self.rate)
         notes = pieces.add_streams(streams)
         if alone:
             notes.append(
@@ -90,8 +93,6 @@ def _by_device(
     found: dict[tuple[str, str], list[Sensor]] = {}
     for block in read_fields(stream, FIELDS, name, bad, ",", header=1):
         values = np.stack([block[axis] for axis in "xyz"], axis=1)
-        known = ~np.isnan(values).any(axis=1)
-        block, values = block[known], values[known]
         for run in runs(block["user"], block["device"], block["gt"]):
             first = block[run.start]
             label = LABELS.get(first["gt"].strip(), NO_LABEL)
@@ -109,4 +110,4 @@ def _stretches(chunks: list[Sensor], clocks: Clocks) -> list[Sensor]:
     time = np.concatenate([chunk.time for chunk in chunks])
     values = np.concatenate([chunk.values for chunk in chunks])
     labels = np.concatenate([chunk.labels for chunk in chunks])
-    return [Sensor(time[part], values[part], labels[part]) for part in clocks.follow(time)]
+    return [Sensor(time[part], values[part], labels[part]) for part in clocks.follow(time, values)]

@@ -13,9 +13,9 @@ import numpy as np
 
 from overtone.data.base import Recordings
 from overtone.data.har.members import members
-from overtone.data.har.pieces import HarSource, Pieces, codes
+from overtone.data.har.pieces import HarSource, NullClass, Pieces, codes
 from overtone.data.har.rows import read_numbers
-from overtone.data.missing import Filling, MissingSettings
+from overtone.data.missing import Filling, Missing, MissingSettings
 
 RATE = 50.0
 COLUMNS = 24
@@ -33,7 +33,6 @@ CLASSES = dict(
         1,
     )
 )
-BRIDGED = MissingSettings(fill="interpolate")
 
 
 class MHealth(HarSource):
@@ -41,6 +40,7 @@ class MHealth(HarSource):
 
     Attributes:
         path: the folder ``MHEALTHDATASET``, its zip, or a folder with either; else looked for in ``OVERTONE_DATA``.
+        null_class: ``keep`` the null class.
     """
 
     SOURCE: ClassVar[str] = "activities with three units and ECG, Banos et al. 2014, UCI 319 (MHEALTHDATASET)"
@@ -50,11 +50,13 @@ class MHealth(HarSource):
     STRIDE: ClassVar[str] = "1.28 s"
 
     path: Path | None = None
+    null_class: NullClass = "drop"
+    missing: Missing = MissingSettings(fill="interpolate")
 
     def load(self) -> Recordings:
         """Every file as a recording."""
-        bad, filling = self.bad(), Filling(BRIDGED, CHANNELS, self.where)
-        pieces = Pieces(self.where, CLASSES, CHANNELS, RATE)
+        bad, filling = self.bad(), Filling(self.missing, CHANNELS, self.where)
+        pieces = Pieces(self.where, ({0: "null"} if self.null_class == "keep" else {}) | CLASSES, CHANNELS, RATE)
         for member in members(self.root(self.path), r"mHealth_subject(\d+)\.log", self.where):
             blocks = list(read_numbers(member.stream, COLUMNS, member.name, bad))
             if blocks:

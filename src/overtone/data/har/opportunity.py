@@ -14,9 +14,9 @@ import numpy as np
 from overtone.data.base import Recordings
 from overtone.data.har.clocks import Clocks
 from overtone.data.har.members import members
-from overtone.data.har.pieces import HarSource, Pieces, codes
+from overtone.data.har.pieces import HarSource, NullClass, Pieces, codes
 from overtone.data.har.rows import read_numbers
-from overtone.data.missing import Filling, MissingSettings
+from overtone.data.missing import Filling, Missing, MissingSettings
 
 RATE = 30.0
 COLUMNS = 250
@@ -66,7 +66,6 @@ GESTURES = {
     405506: "toggle switch",
 }
 LABEL_COLUMNS = {"locomotion": 243, "gestures": 249}
-BRIDGED = MissingSettings(fill="interpolate")
 LONGEST_GAP = 0.2
 """Seconds, six samples; stamps are whole milliseconds."""
 
@@ -80,7 +79,9 @@ class Opportunity(HarSource):
     Attributes:
         path: the folder ``OpportunityUCIDataset``, its zip, or a folder with either; else looked for in
             ``OVERTONE_DATA``.
-        labels: of locomotion, where the null class is cut out, or of gestures, where comparisons keep it.
+        labels: of locomotion or of gestures.
+        null_class: ``drop`` or ``keep``; unless given that of locomotion is dropped and that of gestures kept, as
+            comparisons do.
         channels: ``wired`` or ``all``.
     """
 
@@ -91,6 +92,8 @@ class Opportunity(HarSource):
     STRIDE: ClassVar[int] = 12
 
     path: Path | None = None
+    missing: Missing = MissingSettings(fill="interpolate")
+    null_class: NullClass | None = None
     labels: Literal["locomotion", "gestures"] = "locomotion"
     channels: Literal["wired", "all"] = "wired"
 
@@ -98,8 +101,10 @@ class Opportunity(HarSource):
         """Every file as a recording."""
         taken = WIRELESS | WIRED if self.channels == "all" else WIRED
         names = tuple(taken.values())
-        classes = LOCOMOTION if self.labels == "locomotion" else {0: "null", **GESTURES}
-        bad, clocks, filling = self.bad(), Clocks(LONGEST_GAP), Filling(BRIDGED, names, self.where)
+        named = LOCOMOTION if self.labels == "locomotion" else GESTURES
+        kept = self.null_class == "keep" or (self.null_class is None and self.labels == "gestures")
+        classes = ({0: "null"} if kept else {}) | named
+        bad, clocks, filling = self.bad(), Clocks(LONGEST_GAP), Filling(self.missing, names, self.where)
         pieces = Pieces(self.where, classes, names, RATE)
         for member in members(self.root(self.path), r"(S\d)-(ADL\d|Drill)\.dat", self.where):
             times, labels, values = [], [], []

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from overtone.data.base import Recordings
 from overtone.data.har.clocks import Clocks
 from overtone.data.har.members import members
-from overtone.data.har.pieces import HarSource, Pieces, codes
+from overtone.data.har.pieces import HarSource, NullClass, Pieces, codes
 from overtone.data.har.rows import BadRows, read_numbers
-from overtone.data.missing import Filling, MissingSettings
+from overtone.data.missing import Filling, Missing, MissingSettings
 
 Floats = npt.NDArray[np.float64]
 RATE = 100.0
@@ -52,8 +52,6 @@ OPTIONAL = {
     19: "house cleaning",
     20: "playing soccer",
 }
-HELD = MissingSettings(fill="hold")
-BRIDGED = MissingSettings(fill="interpolate")
 LONGEST_GAP = 0.05
 """Seconds between two rows that are still neighbours: five samples."""
 
@@ -80,11 +78,12 @@ class Pamap2(HarSource):
     """Heart rate and 13 channels of each unit: temperature, accelerations of two scales, gyroscope, magnetometer.
 
     The transient class 0 is cut out. The heart rate, at about 9 Hz, is held, and lost samples of the units are
-    interpolated, both over one second at most; what is missing for longer is cut out.
+    interpolated, both over one second at most; what is missing for longer is cut out. ``missing`` changes that.
 
     Attributes:
         path: the folder ``PAMAP2_Dataset``, its zip, or a folder with either; else looked for in ``OVERTONE_DATA``.
         optional: also the six activities of the folder ``Optional``.
+        null_class: ``keep`` the transient class.
         published: windows as published comparisons cut them: of the twelve activities of the protocol, rows of others
             removed and the rest glued together, every third row, 100 rows each, 22 apart, with the label of their
             first and last row, channels scaled to [0, 1] by fixed ranges.
@@ -100,7 +99,9 @@ class Pamap2(HarSource):
 
     path: Path | None = None
     optional: bool = False
+    null_class: NullClass = "drop"
     published: bool = False
+    missing: Missing = MissingSettings(fill="interpolate")
 
     def cutting(self) -> tuple[str | None, str | None]:
         """Published windows come cut."""
@@ -112,8 +113,10 @@ class Pamap2(HarSource):
 
     def _sound(self) -> Recordings:
         bad, clocks = self.bad(), Clocks(LONGEST_GAP)
-        filling = Filling(HELD, CHANNELS[:1], self.where), Filling(BRIDGED, CHANNELS[1:], self.where)
-        classes = PROTOCOL | OPTIONAL if self.optional else PROTOCOL
+        heart = self.missing.model_copy(update={"fill": "hold"}) if self.missing.fill == "interpolate" else self.missing
+        filling = Filling(heart, CHANNELS[:1], self.where), Filling(self.missing, CHANNELS[1:], self.where)
+        kept = {TRANSIENT: "transient"} if self.null_class == "keep" else {}
+        classes = kept | PROTOCOL | (OPTIONAL if self.optional else {})
         pieces = Pieces(self.where, classes, CHANNELS, RATE)
         for person, name, seconds, labels, values in self._files(bad):
             number = pieces.begin(name)

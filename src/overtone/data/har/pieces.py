@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from overtone.data.har.rows import BadRows, BadRowsPolicy
 from overtone.data.resample import Stream, regular
 from overtone.errors import InputError
 
+NullClass = Literal["drop", "keep"]
+"""What becomes of samples that are of no activity."""
 Name = TypeVar("Name")
 
 

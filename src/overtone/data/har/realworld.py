@@ -94,7 +94,6 @@ def _stretches(member: Member, label: int, bad: BadRows, clocks: Clocks) -> list
     if not blocks:
         return []
     rows = np.concatenate(blocks)
-    rows = rows[np.isfinite(rows).all(axis=1)]
     time, values = rows[:, 1] / 1000, rows[:, 2:].astype(np.float32)
     labels = np.full(len(rows), label, dtype=np.int64)
-    return [Sensor(time[part], values[part], labels[part]) for part in clocks.follow(time)]
+    return [Sensor(time[part], values[part], labels[part]) for part in clocks.follow(time, values)]

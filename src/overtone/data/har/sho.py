@@ -16,7 +16,7 @@ from overtone.data.har.clocks import counted, runs
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces
 from overtone.data.har.rows import read_fields
-from overtone.data.missing import Filling, MissingSettings
+from overtone.data.missing import Filling, Missing, MissingSettings
 
 RATE = 50.0
 PLACES = ("left_pocket", "right_pocket", "wrist", "upper_arm", "belt")
@@ -35,7 +35,6 @@ FIELDS = [
     ]
 ]
 """70 columns; the last, behind the fifth place, holds the activity."""
-BRIDGED = MissingSettings(fill="interpolate")
 
 
 class Sho(HarSource):
@@ -53,10 +52,11 @@ class Sho(HarSource):
     STRIDE: ClassVar[str] = "1.28 s"
 
     path: Path | None = None
+    missing: Missing = MissingSettings(fill="interpolate")
 
     def load(self) -> Recordings:
         """Every file as a recording, split where the activity changes."""
-        bad, filling = self.bad(), Filling(BRIDGED, CHANNELS, self.where)
+        bad, filling = self.bad(), Filling(self.missing, CHANNELS, self.where)
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), CHANNELS, RATE)
         strange: dict[str, int] = {}
         for member in members(self.root(self.path), r"Participant_(\d+)\.csv", self.where):

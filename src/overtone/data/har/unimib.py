@@ -6,16 +6,17 @@ from Smartphones", Applied Sciences 2017; given out by its authors, to be cited 
 
 from __future__ import annotations
 
-import io
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from overtone.data.base import Recordings
-from overtone.data.har.members import members
+from overtone.data.har.members import Member, members
 from overtone.data.har.pieces import HarSource
-from overtone.data.npz import BOMB_BYTES, BOMB_RATIO
+from overtone.data.mat_file import read_mat
 from overtone.errors import InputError
 
 RATE = 50.0
@@ -53,7 +54,7 @@ class UniMib(HarSource):
         root, found = self.root(self.path), dict[str, Any]()
         for member in members(root, rf"{self.part}_(data|labels)\.mat", self.where):
             what = str(member.parts[0]).lower()
-            found[what] = _variable(member.stream.read(), f"{self.part}_{what}", f"{self.where}: {member.name}")
+            found[what] = _table(member, f"{self.part}_{what}", f"{self.where}: {member.name}")
         if not found:
             self.none_found(self.path)
         for what in ("data", "labels"):
@@ -85,26 +86,18 @@ class UniMib(HarSource):
         )
 
 
-def _variable(content: bytes, name: str, where: str) -> Any:
-    """A table of numbers out of a ``.mat`` file, looked at before it is unpacked.
-
-    Raises:
-        InputError: for another kind of file, and one without that table.
-    """
-    import scipy.io  # here, since it takes a while
-
-    try:
-        shapes = {variable: shape for variable, shape, _ in scipy.io.whosmat(io.BytesIO(content))}
-        if name not in shapes or len(shapes[name]) != 2:
-            raise InputError(f"{where}: there is no table {name!r} in it; there are {', '.join(shapes) or 'none'}")
-        size = 8 * int(np.prod([int(length) for length in shapes[name]], dtype=object))
-        if size > BOMB_BYTES and size > BOMB_RATIO * len(content):
-            raise InputError(f"{where}: {name} would take {size} bytes out of a file of {len(content)}")
-        table = scipy.io.loadmat(io.BytesIO(content), variable_names=[name])[name]
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can fail in many ways
-        raise InputError(f"{where}: cannot be read, it is cut short or no .mat file ({error})") from error
-    if table.dtype.kind not in "iuf" or not np.isfinite(table).all():
-        raise InputError(f"{where}: {name} must hold finite numbers, got {table.dtype}")
+def _table(member: Member, name: str, where: str) -> Any:
+    """A table of finite numbers out of a ``.mat`` file, which may lie in a zip."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "table.mat")
+        with file.open("wb") as copy:
+            shutil.copyfileobj(member.stream, copy)
+        table = read_mat(file, [name], where)[name]
+    if (
+        not isinstance(table, np.ndarray)
+        or table.ndim != 2
+        or table.dtype.kind not in "iuf"
+        or not np.isfinite(table).all()
+    ):
+        raise InputError(f"{where}: {name!r} must be a table of finite numbers")
     return table

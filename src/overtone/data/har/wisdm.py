@@ -12,10 +12,11 @@ from typing import ClassVar
 import numpy as np
 
 from overtone.data.base import Recordings
-from overtone.data.har.clocks import Clocks, counted, runs
+from overtone.data.har.clocks import Clocks, runs
 from overtone.data.har.members import members
 from overtone.data.har.pieces import NO_LABEL, HarSource, Pieces, codes
 from overtone.data.har.rows import BadRowsPolicy, read_fields
+from overtone.data.missing import Filling, Missing, MissingSettings
 
 RATE = 20.0
 CHANNELS = ("acc_x", "acc_y", "acc_z")
@@ -44,10 +45,11 @@ class Wisdm(HarSource):
 
     path: Path | None = None
     bad_rows: BadRowsPolicy = "drop"
+    missing: Missing = MissingSettings(fill="drop")
 
     def load(self) -> Recordings:
         """Every run of rows of one person and activity as a recording."""
-        bad, clocks = self.bad(), Clocks(LONGEST_GAP)
+        bad, clocks, filling = self.bad(), Clocks(LONGEST_GAP), Filling(self.missing, CHANNELS, self.where)
         pieces = Pieces(self.where, CLASSES, CHANNELS, RATE)
         blocks = []
         for member in members(self.root(self.path), r"(WISDM_ar_v1\.1_raw)\.txt", self.where):
@@ -60,7 +62,6 @@ class Wisdm(HarSource):
             labels[rows["activity"] == activity] = number
         labels[people == NO_LABEL] = NO_LABEL
         values = np.stack([rows[axis] for axis in "xyz"], axis=1)
-        known = ~np.isnan(values).any(axis=1)
         for run in runs(people, labels):
             recording = pieces.begin(
                 f"{people[run][0]} {CLASSES.get(int(labels[run][0]), 'none')} from row {run.start + 1}"
@@ -69,7 +70,6 @@ class Wisdm(HarSource):
             for stretch in clocks.follow(seconds):
                 at = run.start + stretch
                 offset = int(stretch[0])
-                pieces.add(recording, str(people[run][0]), values[at], labels[at], offset, known[at])
-        lacking = int((~known).sum())
-        empty = [f"{counted(lacking)} cut out without a value in every channel"] if lacking else []
-        return pieces.recordings([*bad.notes(), *empty, *clocks.notes()])
+                filled = filling.add(pieces.names[recording], values[at], seconds[stretch], RATE)
+                pieces.add(recording, str(people[run][0]), filled.values, labels[at], offset, filled.kept)
+        return pieces.recordings([*bad.notes(), *filling.notes(), *clocks.notes()])

@@ -98,12 +98,11 @@ def _activities(stream: IO[bytes], name: str, bad: BadRows, clocks: Clocks) -> d
         return {}
     rows = np.concatenate(blocks)
     values = np.stack([rows[axis] for axis in "xyz"], axis=1)
-    rows, values = rows[~np.isnan(values).any(axis=1)], values[~np.isnan(values).any(axis=1)]
     found = {}
     for letter in np.unique(rows["activity"]):
         own = np.flatnonzero(rows["activity"] == letter)
         seconds = rows["time"][own] / 1e9
-        stretches = clocks.follow(seconds)
+        stretches = clocks.follow(seconds, values[own])
         label = letter.decode("latin-1").strip()
         number = ord(label) if label in KEY else NO_LABEL
         found[label] = [
