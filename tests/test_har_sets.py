@@ -232,6 +232,9 @@ def test_pamap2_s_published_windows_are_the_slow_loop_s(tmp_path: Path) -> None:
     assert [found.classes[label] for label in found.y] == [names[label] for label in labels]
     assert [found.groups[group] for group in found.group] == people
     assert found.rate == pytest.approx(100 / 3)
+    assert found.stride == 22
+    with pytest.raises(InputError, match="deals overlapping windows"):
+        split(found, SplitSettings.model_validate({"by": "window", "scheme": "kfold", "test": 2, "val": 1}))
 
 
 @pytest.mark.data(DATA / "pamap2")

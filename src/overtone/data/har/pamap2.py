@@ -103,9 +103,9 @@ class Pamap2(HarSource):
     published: bool = False
     missing: Missing = MissingSettings(fill="interpolate")
 
-    def cutting(self) -> tuple[str | None, str | None]:
-        """Published windows come cut."""
-        return (None, None) if self.published else (self.WINDOW, self.STRIDE)
+    def cutting(self) -> tuple[str | None, str | int]:
+        """Published windows come cut: whole recordings, of which this says how far apart they are."""
+        return (None, STRIDE) if self.published else (self.WINDOW, self.STRIDE)
 
     def load(self) -> Recordings:
         """Every file as a recording; with ``published`` every window."""
