@@ -424,6 +424,17 @@ def test_hhar_orders_samples_and_follows_its_clocks(tmp_path: Path) -> None:
     assert "split in 1 place where time stamps start anew" in notes
 
 
+def test_recordings_that_are_too_slow_for_the_grid_are_left_out(tmp_path: Path) -> None:
+    har_files.hhar(tmp_path)
+    file = tmp_path / "Activity recognition exp" / "Phones_accelerometer.csv"
+    slow = [[n, n, 10**9 * n // 5, 1.0, 2.0, 3.0, "c", "old", "old_1", "walk"] for n in range(40)]
+    rows = "".join(",".join(map(str, row)) + "\n" for row in slow)
+    file.write_text(file.read_text() + rows)
+    found = recordings("hhar", tmp_path)
+    assert set(found.groups) == {"a", "b"}
+    assert any("1 recording left out with less than a quarter of 50 samples a second" in note for note in found.notes)
+
+
 def test_realworld_reads_zips_in_zips_and_counts_what_is_lacking(tmp_path: Path) -> None:
     har_files.realworld(tmp_path)
     settings = {"positions": ["chest", "waist"], "sensors": ["acc", "gyr"]}

@@ -161,12 +161,12 @@ def _damaged(kind: str) -> tuple[list[list[Any]], dict[str, Any], str]:
         return table, {}, "column 'ay' (channel) holds 'oops' in row 5, which is no number"
     if kind == "empty cell":
         table[3][5] = ""
-        return table, {}, "column 'activity' (label) is empty in row 5"
+        return table, {}, "1 of 120 samples have an empty label; data.drop"
     if kind == "column":
         return table, {"label": "activty"}, "there is no label column 'activty'; did you mean 'activity'?"
     if kind == "nan":
         table[3][3] = "nan"
-        return table, {}, "1 values are not finite; the first is nan in recording 0, channel 'ax', sample 3"
+        return table, {}, "1 values are missing (ax 1, 0.83 %); the first is in recording 'r0', channel 'ax', row 5"
     if kind == "ragged":
         table[3].append("more")
         return table, {}, "row 5 has 7 cells, the header has 6"

@@ -25,7 +25,7 @@ from overtone.streams import CUT_OFF, INTERRUPTED, end_on_interrupt, interrupted
 
 if TYPE_CHECKING:
     from overtone.data import Windows
-    from overtone.data.table import TimeUnit
+    from overtone.data.clock import TimeUnit
     from overtone.predict import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
@@ -328,7 +328,7 @@ def predict(
         loaded = load_student(student, trust)
         columns = _columns(recording, time, None, time_unit)
         with Bar(errors, shown=not (place.standard and console.is_terminal)) as bar:
-            given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar)
+            given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar, trust=trust)
             predictions = Predictions(loaded, given, bar)
             with place.open() as file:
                 write_predictions(file, predictions)
@@ -364,15 +364,14 @@ def evaluate(
         loaded = load_student(student, trust)
         columns = _columns(recording, time, label, time_unit)
         with Bar(errors) as bar:
-            predictions = Predictions(
-                loaded, read_windows(data, loaded, columns, stride, labelled=True, watch=bar), bar
-            )
+            given = read_windows(data, loaded, columns, stride, labelled=True, watch=bar, trust=trust)
+            predictions = Predictions(loaded, given, bar)
             scores = score(predictions)
         overview.show_evaluation(console, loaded.task, scores, predictions.notes)
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
-    from overtone.data.table import UNITS
+    from overtone.data.clock import UNITS
     from overtone.predict import Columns
 
     if time_unit is not None and time_unit not in UNITS:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from overtone.data import TableColumns
 from overtone.errors import InputError
 from overtone.models import KeptParts, branch_names
 from overtone.recipe import ModelOptions, TaskSettings
@@ -80,8 +79,8 @@ class Header(BaseModel):
         mean, std: standardisation of each channel, in the recording's units.
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
-        columns: which column was what, where it was trained on text tables.
-        notes: what was left out, filled or merged of the data that it was trained on, a sentence each.
+        data: the recipe's ``data`` that it was trained on, without its place on disk.
+        notes: what was left out, filled or merged of these data, a sentence each.
         kept: parts of the method that trained it, which stay in it.
     """
 
@@ -98,7 +97,7 @@ class Header(BaseModel):
     std: tuple[float, ...]
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
-    columns: TableColumns | None = None
+    data: dict[str, Any] | None = None
     notes: Annotated[tuple[Annotated[str, Field(max_length=LONGEST_NOTE)], ...], Field(max_length=MOST_NOTES)] = ()
     kept: KeptParts | None = None
 
@@ -106,8 +105,14 @@ class Header(BaseModel):
     @classmethod
     def _one_view(cls, value: Any) -> Any:
         """Files written before models with two branches name their view beside everything else, those before tasks
-        their classes.
+        their classes, and those before ``data`` the columns of text tables.
         """
+        if isinstance(value, dict) and "columns" in value:
+            value, columns = {k: v for k, v in value.items() if k != "columns"}, value["columns"]
+            if isinstance(columns, dict):
+                columns = {role: name for role, name in columns.items() if name is not None or role == "label"}
+                name = "csv" if "recording" in columns else "folder"
+                value["data"] = {"name": name, **columns, "resample": True}  # as they were used
         if isinstance(value, dict) and "classes" in value and "task" not in value:
             rest = {name: entry for name, entry in value.items() if name != "classes"}
             value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": _listed(value["classes"])}}}
@@ -197,7 +202,8 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    for name in (header.builder, header.task.name, *_texts(header.task.facts), *header.channels, *header.notes):
+    texts = (*_texts(header.task.facts), *_texts(header.data), *header.notes)
+    for name in (header.builder, header.task.name, *texts, *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"
 

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from overtone.data import ImageFiles, Recordings, TableColumns, Windows, cut
-from overtone.data.base import IMAGES, FloatArray, IntArray
-from overtone.data.compact import Compact, compact
+from overtone.data import (
+    SOURCES,
+    Csv,
+    Folder,
+    ImageFiles,
+    Recordings,
+    Source,
+    Windows,
+    cut,
+    make_source,
+    pads,
+    prepared,
+)
+from overtone.data.arrays import from_arrays
+from overtone.data.base import IMAGES
+from overtone.data.clock import TimeUnit
+from overtone.data.csv import File, Roles
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
-from overtone.data.items import Items
+from overtone.data.items import Items, Swapped
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
-from overtone.data.npz import read_arrays
-from overtone.data.resample import Stream, regular
+from overtone.data.npz import Npz, read_arrays
+from overtone.data.parts import padded
+from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
-from overtone.data.table import Table, TimeUnit, read_blocks
-from overtone.errors import InputError
+from overtone.data.table import ColumnName, open_table
+from overtone.errors import InputError, nearest
+from overtone.recipe import DataSettings, validation_message
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
 from overtone.tasks import Classification, Context, Task, joined
@@ -34,6 +51,10 @@ CLASSES = Classification()
 
 BATCH, BATCH_VALUES = 256, 2**22
 """Windows at a time, fewer where they hold more values than this; large images would take gigabytes inside a model."""
+
+TABLES = (".csv", ".tsv", ".txt", ".dat", ".log", ".parquet", ".pq")
+"""What tables are called, where a folder may hold other files as well."""
+NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 
 Watch = Callable[[str, int, int], None]
 """Hears what is under way, how much of it is done, and of how much."""
@@ -65,21 +86,28 @@ class Given:
 
 
 def read_windows(
-    path: Path, student: Student, columns: Columns, stride: str | None, labelled: bool, watch: Watch | None = None
+    path: Path,
+    student: Student,
+    columns: Columns,
+    stride: str | None,
+    labelled: bool,
+    watch: Watch | None = None,
+    trust: bool = False,
 ) -> Given:
-    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a text table, or images, as the student was
-    trained on.
+    """Windows of a ``.npz`` (``X`` (N, C, T), ``y`` if labelled), a table or a folder of tables, images, or whatever
+    else the source reads that the student was trained on.
 
     Items of X that are longer than a window are cut further. A table's samples are brought to the student's rate where
     it has a time column.
 
     Args:
-        path: the file, or a folder of images.
+        path: the file, or a folder of images or tables.
         student: says channels, rate and window.
         columns: of a text table; what is not given is as in training.
         stride: samples or ``1 s``; windows follow each other without overlap unless given.
         labelled: read labels, which must be ones that the student can give.
         watch: hears how much of a text table is read.
+        trust: import a source of somebody's own, which the student was trained on.
 
     Raises:
         InputError: for anything that does not fit the student.
@@ -90,10 +118,32 @@ def read_windows(
         return _images(path, header, labelled, where)
     if path.suffix == ".npz":
         return _npz(path, header, stride, labelled, where)
-    recordings, names = _table(path, header, columns, labelled, where, watch)
-    recordings.check()
+    settings = kept_data(header)
+    if settings is not None and _reads_itself(path, settings, trust, where):
+        recordings = _own_source(path, settings, header, labelled, where)
+    else:
+        recordings = _table(path, header, columns, labelled, where, watch)
     task = header.task.task() if labelled else CLASSES
-    return Given(cut(recordings, header.window, stride, task), names)
+    return Given(cut(recordings, header.window, stride, task), recordings.names or None)
+
+
+def _reads_itself(path: Path, settings: DataSettings, trust: bool, where: str) -> bool:
+    """Whether the source that the student was trained on reads this path, and not the reader of tables.
+
+    Raises:
+        InputError: for somebody's own source without trust.
+    """
+    if settings.name in ("csv", "folder", "npz") or path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        return False
+    if ":" in settings.name and not settings.name.startswith("aeon:"):
+        if not trust:
+            raise InputError(
+                f"{where}: the student was trained on data of somebody's own, {settings.name}, which would be imported "
+                "to read it; if you trust whoever made the student, say so: --trust. A table (.csv) or .npz needs none"
+            )
+        return True
+    kind = SOURCES.get(settings.name)
+    return kind is not None and "path" in kind.model_fields
 
 
 def _images(path: Path, header: Header, labelled: bool, where: str) -> Given:
@@ -154,13 +204,20 @@ def _of_images(
 
 
 def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
-    """Windows of X (N, C, T), where each item is a recording of its own."""
+    """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
-    if len(x.shape) != 3 or x.shape[1] != len(header.channels):
+    settings = kept_data(header)
+    source = None if settings is None or settings.name != "npz" else cast(Npz, make_source(_at(settings, path)))
+    turned = source is not None and source.layout == "NTC"
+    if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
+        wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
         raise InputError(
-            f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
-            f"{', '.join(header.channels)}; got {x.shape}"
+            f"{where}: X must be {wanted} for this student's channels {', '.join(header.channels)}; got {x.shape}"
         )
+    x = Swapped(x) if turned else x
+    if settings is not None and source is not None and _changes(settings, source, labelled):
+        recordings = _changed(x, y, source, settings, header, where)
+        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else CLASSES), None)
     labels, notes = _labels(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
@@ -188,6 +245,21 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
     return Given(windows, None, streamed=samples)
 
 
+def _changes(settings: DataSettings, source: Npz, labelled: bool) -> bool:
+    """Whether anything is done to recordings before they are cut, for which all of them have to be read first."""
+    chosen = labelled and (settings.rename or settings.drop or settings.classes is not None)
+    return bool(chosen) or source.missing.fill != "refuse" or pads(source, settings)
+
+
+def _changed(
+    x: Items, y: npt.NDArray[Any] | None, source: Npz, settings: DataSettings, header: Header, where: str
+) -> Recordings:
+    """Items (N, C, T) with missing values, classes and lengths as in training."""
+    none = np.zeros(len(x), dtype=np.int64)
+    recordings = from_arrays(x[0 : len(x)], none if y is None else y, none, "NCT", header.rate, where)
+    return _for_student(recordings, source, settings, header, y is not None, where)
+
+
 def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
     """X, if it holds numbers and any at all, and y where it is asked for."""
     arrays = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
@@ -210,92 +282,176 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
     return task.targets_of(y, where)
 
 
-def _table(
-    path: Path, header: Header, named: Columns, labelled: bool, where: str, watch: Watch | None
-) -> tuple[Recordings, tuple[str, ...]]:
-    def read(done: int) -> None:
-        if watch is not None:
-            watch("bytes read", done, path.stat().st_size)
-
-    blocks = read_blocks(path, where, read)
-    first = next(blocks)
-    columns, notes = _columns(first, header, named, where)
-    task = header.task.task()
-    label = (columns.label or ("label" if task.LOGITS else task.names[0])) if labelled else None
-    texts = {name: role for name, role in ((label, "label"), (columns.recording, "recording")) if name is not None}
-    table = compact(chain([first], blocks), header.channels, texts, columns.time, columns.time_unit)
-    count = len(table.lines)
-    labels: npt.NDArray[Any] = np.broadcast_to(np.int64(0), (count,))
-    if label is not None:
-        column = table.texts[label]
-        labels = task.targets_of(np.asarray(list(column.names)), where)[0][column.numbers]
-    names = tuple(table.texts[columns.recording].names) if columns.recording else ("0",)
-    streams = [
-        Stream(
-            name,
-            None if table.time is None else table.time[rows],
-            table.values[rows],
-            labels[rows],
-            cast(Any, table.lines[rows]),
+def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
+    """Recordings that the training's own source reads."""
+    source = make_source(_at(settings, path))
+    loaded = source.load() if labelled else source.load_unlabelled()
+    if isinstance(loaded, Windows):
+        raise InputError(
+            f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
         )
-        for name, rows in zip(names, _rows(table, columns.recording), strict=True)
-    ]
-    stretches, _, gaps = regular(streams, header.rate, table.time is not None and header.rate is not None, where)
-    recordings = replace(
-        _recordings([s.values for s in stretches], [s.labels for s in stretches], header, where),
-        origin=[stretch.stream for stretch in stretches],
-        offset=[stretch.offset for stretch in stretches],
-        notes=(*notes, *gaps),
+    return _for_student(loaded, source, settings, header, labelled, where)
+
+
+def _table(path: Path, header: Header, named: Columns, labelled: bool, where: str, watch: Watch | None) -> Recordings:
+    """Recordings of a table, or of all in a folder, as the student was trained on them."""
+    settings = kept_data(header)
+    trained = settings is not None and settings.name in ("csv", "folder")
+    if settings is None or not trained:
+        settings = DataSettings(name="csv")
+    source = make_source(_at(settings, path))
+    assert isinstance(source, (Csv, Folder))
+    files = _files(path, source, where) if path.is_dir() else [File(path, where)]
+    names = open_table(files[0].path, files[0].where, source).names
+    source, recording, notes = _columns(source, names, header, named, trained, where)
+    label: ColumnName | None = None
+    by_target = labelled and bool(settings.target)
+    if labelled and not by_target:
+        task = header.task.task()
+        label = _asked(named.label, names) or (source.label if trained else None)
+        label = label or ("label" if task.LOGITS else task.names[0])
+        if named.label is None and isinstance(source, Folder):
+            files = [replace(file, label=source.told_by(file.path.name, "label")) for file in files]
+    if not by_target:
+        source = source.model_copy(update={"channels": list(header.channels)})
+    resample: Resample | IfNeeded = False
+    if source.time is not None and header.rate is not None:
+        resample = source.resample or ("if needed" if trained else True)
+    roles = Roles(
+        recording=recording,
+        group=None,
+        label=label,
+        rate=header.rate,
+        resample=resample,
+        time_option="--time-unit",
+        advice="look at the time stamps and --time-unit; a student does not learn from a few samples what many show",
     )
-    return recordings, names
+
+    def read(done: int) -> None:
+        if watch is not None and len(files) == 1:
+            watch("bytes read", done, files[0].path.stat().st_size)
+
+    recordings = source.read(files, roles, where, read)
+    recordings = replace(recordings, notes=(*notes, *recordings.notes))
+    return _for_student(recordings, source, settings, header, labelled, where)
 
 
-def _rows(table: Compact, recording: str | None) -> list[Any]:
-    """Each recording's rows, in their order: a slice, which copies nothing, where they follow each other."""
-    if recording is None:
-        return [slice(None)]
-    numbers = table.texts[recording].numbers
-    cuts = np.flatnonzero(np.diff(numbers)) + 1
-    if len(cuts) + 1 == len(table.texts[recording].names):
-        return [slice(*ends) for ends in zip([0, *cuts], [*cuts, len(numbers)], strict=True)]
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
+def _files(path: Path, source: Csv | Folder, where: str) -> list[File]:
+    """The tables in a folder."""
+    if isinstance(source, Folder):
+        return [File(file, str(file), name) for file, name in source.paths(where)]
+    paths = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in TABLES)
+    if not paths:
+        raise InputError(f"{where}: there is no table in this folder; looked for {', '.join(TABLES)}")
+    return [File(file, str(file), file.name) for file in paths]
 
 
-def _columns(table: Table, header: Header, named: Columns, where: str) -> tuple[TableColumns, list[str]]:
-    """The columns to read, those given before those of the training; and what had to be assumed without any."""
-    trained = header.columns or TableColumns()
+def _for_student(
+    recordings: Recordings, source: Source, settings: DataSettings, header: Header, labelled: bool, where: str
+) -> Recordings:
+    """The recordings with the student's channels, in its order, and its targets.
 
-    def there(name: str | None) -> str | None:
-        return name if name in table.columns else None
-
-    columns = TableColumns(
-        recording=named.recording or there(trained.recording),
-        time=named.time or there(trained.time),
-        time_unit=named.time_unit or trained.time_unit,
-        label=named.label or trained.label,
+    Raises:
+        InputError: for a channel, a label or a rate that does not fit the student.
+    """
+    recordings = prepared(recordings, source, _choices(settings, recordings, labelled))
+    if pads(source, settings):
+        recordings = padded(recordings, header.size[0])
+    task = header.task.task()
+    if labelled and settings.target:
+        task, recordings = task.labelled(recordings, settings.target)
+    missing = [name for name in header.channels if name not in recordings.channels]
+    if missing:
+        raise InputError(f"{where}: there is no channel {missing[0]!r}; {nearest(missing[0], recordings.channels)}")
+    if header.rate and recordings.rate and abs(recordings.rate / header.rate - 1) > UNEVEN:
+        raise InputError(f"{where}: has {recordings.rate:g} Hz, the student was trained at {header.rate:g} Hz")
+    rows = [recordings.channels.index(name) for name in header.channels]
+    same = rows == list(range(len(recordings.channels)))
+    labels: Any = recordings.labels
+    if not labelled:
+        labels = [np.broadcast_to(np.int64(0), (signal.shape[1],)) for signal in recordings.signals]
+    elif recordings.classes:
+        targets = task.targets_of(np.asarray(_alike(recordings.classes, task.names)), where)[0]
+        labels = [targets[own] for own in recordings.labels]
+    return replace(
+        recordings,
+        signals=recordings.signals if same else [signal[rows] for signal in recordings.signals],
+        labels=labels,
+        classes=(),
+        channels=header.channels,
     )
+
+
+def _choices(settings: DataSettings, recordings: Recordings, labelled: bool) -> DataSettings:
+    """The training's choice of classes, as far as they occur: a file need not have all. Nothing is padded."""
+    changes: dict[str, Any] = {"rename": {}, "classes": None, "drop": [], "pad": False}
+    if labelled and recordings.classes:
+        names = set(recordings.classes)
+        changes["rename"] = {old: new for old, new in settings.rename.items() if old in names}
+        names = {settings.rename.get(name, name) for name in names}
+        changes["drop"] = [name for name in settings.drop if name in names]
+        if isinstance(settings.classes, list):
+            changes["classes"] = [name for name in settings.classes if name in names] or settings.classes
+    return settings.model_copy(update=changes)
+
+
+def _alike(labels: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Labels as the student writes them: 1.0 is its class 1."""
+    numbers = {float(name): name for name in classes if NUMBER.fullmatch(name)}
+    return [numbers.get(float(label), label) if NUMBER.fullmatch(label) else label for label in labels]
+
+
+def kept_data(header: Header) -> DataSettings | None:
+    """The training's data, without its place.
+
+    Raises:
+        InputError: where the header holds no such settings.
+    """
+    try:
+        return None if header.data is None else DataSettings.model_validate(header.data)
+    except ValidationError as error:
+        raise InputError(validation_message(error, DataSettings, "the student's header: data")) from error
+
+
+def _at(settings: DataSettings, path: Path) -> DataSettings:
+    return DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)})
+
+
+def _asked(name: str | None, names: Sequence[str]) -> ColumnName | None:
+    """A column as it is given on the command line, by name or number."""
+    return int(name) if name is not None and name not in names and name.isdecimal() else name
+
+
+def _columns(
+    source: Csv | Folder, names: Sequence[str], header: Header, named: Columns, trained: bool, where: str
+) -> tuple[Csv | Folder, ColumnName | None, list[str]]:
+    """The source with its columns of time, and the recordings' column: those given before those of the training; and
+    what had to be assumed without any.
+    """
+    usual: dict[str, ColumnName | None] = {"recording": None, "time": source.time}
+    if isinstance(source, Csv) and trained:
+        usual["recording"] = source.recording or source.group
+
+    def there(name: ColumnName | None) -> ColumnName | None:
+        return name if name in names or (isinstance(name, int) and name <= len(names)) else None
+
+    used = {role: _asked(getattr(named, role), names) or there(name) for role, name in usual.items()}
+    unit = named.time_unit or source.time_unit
+    source = source.model_copy(update={"time": used["time"], "time_unit": unit})
     even = f"evenly sampled at {header.rate:g} Hz" if header.rate else "evenly sampled"
     assumed = {"recording": "one recording", "time": even}
     # A folder's file is one recording, and a table without time stamps was trained on as such: nothing is assumed.
-    left = [
-        role
-        for role in assumed
-        if not getattr(columns, role) and (header.columns is None or getattr(trained, role) is not None)
-    ]
+    left = [role for role in assumed if not used[role] and (not trained or usual[role] is not None)]
     if not left:
-        return columns, []
-    missing = [repr(getattr(trained, role)) for role in left if getattr(trained, role)]
+        return source, used["recording"], []
+    missing = [repr(usual[role]) for role in left if usual[role]]
     why = f"column {' and '.join(missing)} of the training is not in it; " if missing else ""
     options = " and ".join(f"--{role} COLUMN" for role in left)
-    return columns, [
+    note = (
         f"{where}: {why}taken as {', '.join(assumed[role] for role in left)}; {options} "
         f"{'says' if len(left) == 1 else 'say'} otherwise"
-    ]
-
-
-def _recordings(signals: list[FloatArray], labels: list[IntArray], header: Header, where: str) -> Recordings:
-    return Recordings(signals, labels, ["-"] * len(signals), (), header.channels, header.rate, where)
+    )
+    return source, used["recording"], [note]
 
 
 class Predictions:

@@ -153,7 +153,8 @@ class Student(nn.Module):
 def save_student(path: Path, state: dict[str, Tensor], header: Header) -> None:
     """Write a student file atomically, from a bare model's state dict."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    written = header.model_dump_json(exclude={"kept"} if header.kept is None else None)  # as older versions read it
+    absent = {name for name in ("kept", "data") if getattr(header, name) is None}
+    written = header.model_dump_json(exclude=absent)  # as older versions read it
     write_atomic(path, save(tensors, metadata={HEADER: written}))
 
 

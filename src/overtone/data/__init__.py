@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +13,7 @@ from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.classes import Choice, choose, choose_images, one_writing
-from overtone.data.csv import Csv, Folder, TableColumns, Text
+from overtone.data.csv import Csv, Folder
 from overtone.data.har.daphnet import Daphnet
 from overtone.data.har.dsads import Dsads
 from overtone.data.har.hhar import Hhar
@@ -71,7 +73,12 @@ FOR_ALL = ("pad", "rename", "classes", "drop")
 """Settings of every source's data; a source that has one of these names itself gets it instead."""
 
 
-def _source(settings: DataSettings) -> Source:
+def make_source(settings: DataSettings) -> Source:
+    """The source that a recipe's ``data`` names, with its settings.
+
+    Raises:
+        InputError: for an unknown source or setting.
+    """
     name, colon, of = settings.name.partition(":")
     aeon = bool(colon) and name == "aeon"
     if colon and not aeon:
@@ -94,10 +101,21 @@ def _own(kind: type[Source], settings: DataSettings) -> list[str]:
     return [key for key in own if not (key == "classes" and renamed)]
 
 
-def table_columns(settings: DataSettings) -> TableColumns | None:
-    """Which column of the recipe's text tables is what; None for other data."""
-    source = _source(settings)
-    return source.columns if isinstance(source, Text) else None
+def remembered(settings: DataSettings) -> dict[str, Any]:
+    """A recipe's ``data`` as a student file keeps it, to read other data the same way: without places on disk."""
+    source = make_source(settings)
+    places = {name for name, value in source if isinstance(value, Path)}
+    places |= {name for name, value in settings.settings.items() if isinstance(value, str) and _on_disk(value)}
+    written = settings.model_dump(mode="json", exclude_unset=True)
+    return {name: value for name, value in written.items() if name not in places}
+
+
+def _on_disk(value: str) -> bool:
+    """Whether a setting of somebody's own source names a file or folder."""
+    try:
+        return "/" in value and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a path, or no path at all
+        return False
 
 
 def load(settings: DataSettings) -> Windows:
@@ -106,7 +124,7 @@ def load(settings: DataSettings) -> Windows:
     Raises:
         InputError: for an unknown source or setting, or data that cannot be used.
     """
-    source = _source(settings)
+    source = make_source(settings)
     try:
         windows = _windows(source, settings)
     except InputError:
@@ -141,7 +159,7 @@ def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> 
     Raises:
         InputError: for recordings that cannot be cut into windows, or classes that are not there.
     """
-    kind, task = type(source), type(source).TASK if settings.task is None else tasks.make(settings.task)
+    task = type(source).TASK if settings.task is None else tasks.make(settings.task)
     recordings = without_missing(recordings, source.missing)
     if task.LOGITS:
         recordings = one_writing(recordings)
@@ -149,9 +167,15 @@ def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> 
     if choice.asked or task.LOGITS:
         recordings = choose(recordings, choice)
     recordings.check()
+    return padded(recordings) if pads(source, settings) else recordings
+
+
+def pads(source: Source, settings: DataSettings) -> bool:
+    """Whether recordings are used whole and padded to one length, which the source does not do itself."""
+    kind = type(source)
     pad = kind.PAD if settings.pad is None else settings.pad
     whole = settings.window is None and source.cutting()[0] is None
-    return padded(recordings) if pad and whole and "pad" not in _own(kind, settings) else recordings
+    return pad and whole and "pad" not in _own(kind, settings)
 
 
 def _choice(source: Source, settings: DataSettings) -> Choice:
@@ -182,13 +206,14 @@ def _check_of_images(source: Source, settings: DataSettings) -> None:
 
 __all__ = [
     "SOURCES",
+    "Csv",
     "Fold",
+    "Folder",
     "ImageFiles",
     "Material",
     "Recordings",
     "Source",
     "Standardiser",
-    "TableColumns",
     "Windows",
     "check_learnable",
     "check_sides",
@@ -196,7 +221,9 @@ __all__ = [
     "fold_numbers",
     "leaks",
     "load",
+    "make_source",
+    "pads",
     "prepared",
+    "remembered",
     "split",
-    "table_columns",
 ]

@@ -234,3 +234,10 @@ class Source(BaseModel):
     def cutting(self) -> tuple[int | str | None, int | str | None]:
         """Window and stride where the recipe names none; for sources whose settings decide on them."""
         return type(self).WINDOW, type(self).STRIDE
+
+    def load_unlabelled(self) -> Recordings | Windows:
+        """The same for data whose labels and groups nobody asks for, and which may have none.
+
+        Labels and groups may be anything; the labelled data unless a source knows better.
+        """
+        return self.load()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.base import FloatArray, IntArray
-from overtone.data.table import UNITS, Table
+from overtone.data.base import FloatArray
+from overtone.data.cells import Decimal, Signs, numbers
+from overtone.data.clock import FORM, Clock
+from overtone.data.table import Read, Table
 from overtone.errors import InputError
+from overtone.sheets import unguarded
 
 
 @dataclass
@@ -22,10 +24,14 @@ class Names:
 
     names: dict[str, int] = field(default_factory=dict)
     rows: array[int] = field(default_factory=lambda: array("i"))
+    _cells: dict[str, int] = field(default_factory=dict)  # as they stand in the file
 
-    def add(self, texts: list[str]) -> None:
+    def add(self, cells: Sequence[str]) -> None:
         """The next rows."""
-        self.rows.extend(self.names.setdefault(text, len(self.names)) for text in texts)
+        for cell in dict.fromkeys(cells):
+            if cell not in self._cells:
+                self._cells[cell] = self.names.setdefault(unguarded(cell.strip()), len(self.names))
+        self.rows.extend(map(self._cells.__getitem__, cells))
 
     @property
     def numbers(self) -> npt.NDArray[np.int32]:
@@ -38,119 +44,109 @@ class Compact:
     """Some columns of a table.
 
     Attributes:
-        values: (N, C) of the channels.
-        time: (N,) seconds since the first row, where there is such a column.
+        values: (N, C) of the channels, NaN where a cell is empty.
+        time: (N,) since the first row, where there is such a column: seconds of dates, else the stamps' own unit.
+        dates: whether time stamps are dates.
         texts: columns of text by name.
         lines: (N,) of the file.
     """
 
     values: FloatArray
     time: npt.NDArray[np.float64] | None
+    dates: bool
     texts: dict[str, Names]
-    lines: IntArray
+    lines: npt.NDArray[np.int32]
 
 
 def compact(
-    blocks: Iterable[Table], channels: tuple[str, ...], texts: dict[str, str], time: str | None, unit: str
+    table: Table,
+    channels: Sequence[str],
+    texts: dict[str, str],
+    time: str | None,
+    decimal: Decimal | None = None,
+    may_be_empty: str | None = None,
+    read: Read = lambda done: None,
 ) -> Compact:
-    """Columns of a table that is read block by block.
+    """Columns of a table that is read block by block. Rows that cannot be used are left out, and told by ``table.bad``.
 
     Args:
-        blocks: the table's.
+        table: the table.
         channels: columns of numbers.
         texts: columns of text, and what each is, for messages.
         time: the column of time stamps, if there is one.
-        unit: of numeric ones.
+        decimal: the sign before fractions; None: found.
+        may_be_empty: a column of text whose empty cells are names.
+        read: hears how many bytes are read.
 
     Raises:
-        InputError: as :class:`Table` does of the whole table.
+        InputError: as the table's blocks do; for decimal signs that contradict each other, dates with and without a
+            time zone, or no row that can be used.
     """
-    values, lines = array("f"), array("q")  # they grow without a second copy
+    values, clock_values, lines = array("f"), array("d"), array("i")  # they grow without a second copy
+    place = {name: number for number, name in enumerate(table.names)}
     columns = {name: Names() for name in texts}
-    marks = {name: _Marks() for name in (*channels, *([time] if time else []))}
-    clock = _Clock(unit)
-    for block in blocks:
-        rows = np.stack([_numbers(block, name, "channel", marks[name]) for name in channels], axis=1)
-        values.frombytes(rows.astype(np.float32).tobytes())
-        lines.extend(block.lines)
+    signs = {name: Signs(f"{name!r} (channel)", decimal) for name in channels}
+    clock = None if time is None else Clock(Signs(f"{time!r} (time)", decimal), table.where)
+    for block in table.blocks(read):
+        cells = {name: block.columns[place[name]] for name in (*channels, *texts, *([time] if time else []))}
+        bad: dict[int, tuple[str, str]] = {}  # what is wrong with a row, before and after its number
+        rows = np.empty((len(block.lines), len(channels)), dtype=np.float32)
+        for number, name in enumerate(channels):
+            converted = numbers(cells[name], block.lines, signs[name])
+            with np.errstate(over="ignore"):  # what is infinite as float32 is refused later
+                rows[:, number] = converted.values
+            for row in converted.wrong:
+                bad.setdefault(
+                    row, (f"column {name!r} (channel) holds {_cell(cells[name], row)}", "which is no number")
+                )
+        stamps = np.empty(len(rows))
+        if clock is not None and time is not None:
+            stamps, wrong = clock.read(cells[time], block.lines)
+            for row in wrong:
+                bad.setdefault(row, (f"column {time!r} (time) holds {_cell(cells[time], row)}", f"which is no {FORM}"))
+        words = {name: _texts(cells[name]) for name in texts}
         for name, role in texts.items():
-            columns[name].add(block.text(name, role))
-        if time is not None:
-            clock.add(block, time, marks[time])
+            if name != may_be_empty and not all(cell.strip() for cell in dict.fromkeys(words[name])):
+                for row in (row for row, cell in enumerate(words[name]) if not cell.strip()):
+                    bad.setdefault(row, (f"column {name!r} ({role}) is empty", ""))
+        lines_kept: Sequence[int] = block.lines
+        if bad:
+            for row in sorted(bad):
+                table.bad.add(", ".join(filter(None, (f"{bad[row][0]} in row {block.lines[row]}", bad[row][1]))))
+            kept = [row for row in range(len(rows)) if row not in bad]
+            rows, stamps = rows[kept], stamps[kept]
+            words = {name: [column[row] for row in kept] for name, column in words.items()}
+            lines_kept = [block.lines[row] for row in kept]
+        values.frombytes(rows.data.cast("B") if rows.size else b"")
+        if clock is not None:
+            clock_values.frombytes(stamps.tobytes())
+        lines.extend(lines_kept)
+        for name, column in words.items():
+            columns[name].add(column)
+    every = [*signs.values(), *([clock.signs] if clock is not None else [])]
+    for own in every:
+        own.check(table.where, every)
+    if not lines:
+        raise InputError(f"{table.where}: no row can be used: {table.bad}")
+    since = np.frombuffer(clock_values, dtype=np.float64)
+    since -= float(since[0]) if clock is not None else 0.0  # the buffer is ours
     return Compact(
         np.frombuffer(values, dtype=np.float32).reshape(-1, len(channels)),
-        None if time is None else clock.seconds,
+        None if clock is None else since,
+        clock is not None and bool(clock.dates),
         columns,
-        np.frombuffer(lines, dtype=np.int64),
+        np.frombuffer(lines, dtype=np.intc),
     )
 
 
-@dataclass
-class _Marks:
-    """Decimal signs seen in a column: a comma is one only where no point occurs in the whole column."""
-
-    comma: tuple[int, str] | None = None
-    point: bool = False
+def _cell(cells: Sequence[Any] | npt.NDArray[Any], row: int) -> str:
+    return repr(cells[row].strip() if isinstance(cells[row], str) else str(cells[row]))
 
 
-def _numbers(block: Table, name: str, role: str, marks: _Marks) -> npt.NDArray[np.float64]:
-    numbers = block.numbers(name, role)
-    column = block.columns[name]
-    marks.point = marks.point or any("." in cell for cell in column)
-    if marks.comma is None:
-        marks.comma = next(((n, cell) for n, cell in zip(block.lines, column, strict=True) if "," in cell), None)
-    if marks.comma is not None and marks.point:
-        line, cell = marks.comma
-        raise InputError(f"{block.where}: column {name!r} ({role}) holds {cell!r} in row {line}, which is no number")
-    return numbers
-
-
-def _finite(block: Table, name: str, time: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    odd = np.flatnonzero(~np.isfinite(time))
-    if len(odd):
-        cell, line = block.columns[name][odd[0]], block.lines[odd[0]]
-        raise InputError(f"{block.where}: column {name!r} (time) holds {cell!r} in row {line}")
-    return time
-
-
-class _Clock:
-    """Time stamps in seconds since the first: dates where all of them are, else numbers."""
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-        self.start: datetime | None = None
-        self.dates, self.numbers = array("d"), array("d")
-        self.all_dates = True
-        self.wrong: InputError | None = None  # why they are not all numbers
-
-    def add(self, block: Table, name: str, marks: _Marks) -> None:
-        column = block.text(name, "time")
-        try:
-            stamps = [datetime.fromisoformat(cell) for cell in column] if self.all_dates else []
-        except ValueError:
-            self.all_dates = False
-        else:
-            self._dates(stamps, name, block.where)
-        if self.wrong is None:
-            try:
-                self.numbers.extend(_finite(block, name, _numbers(block, name, "time", marks)).tolist())
-            except InputError as error:
-                self.wrong = error
-        if self.wrong is not None and not self.all_dates:
-            raise self.wrong
-
-    def _dates(self, stamps: list[datetime], name: str, where: str) -> None:
-        if self.start is None and stamps:
-            self.start = stamps[0]
-        start: Any = self.start
-        try:
-            self.dates.extend((stamp - start).total_seconds() for stamp in stamps)
-        except TypeError:
-            raise InputError(f"{where}: column {name!r} mixes times with and without a time zone") from None
-
-    @property
-    def seconds(self) -> npt.NDArray[np.float64]:
-        if self.all_dates:
-            return np.frombuffer(self.dates, dtype=np.float64)
-        numbers = np.frombuffer(self.numbers, dtype=np.float64)
-        return (numbers - numbers[0]) * UNITS[self.unit]
+def _texts(cells: Sequence[str] | npt.NDArray[Any]) -> Sequence[str]:
+    """A column as text; whole numbers of a typed file have no fraction."""
+    if not isinstance(cells, np.ndarray):
+        return cells
+    if not np.issubdtype(cells.dtype, np.floating):
+        return [str(cell) for cell in cells.tolist()]
+    return ["" if cell != cell else str(int(cell)) if cell.is_integer() else repr(cell) for cell in cells.tolist()]

@@ -1,194 +1,337 @@
-"""Reading tables of text: delimiters, decimal commas and encodings as spreadsheets write them."""
+"""Tables as text, in blocks: encodings, delimiters, headers and line ends as loggers and spreadsheets write them."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, Protocol, cast
 
-import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from overtone.data.cells import Decimal
+from overtone.data.encodings import LANGUAGES, find_encoding
 from overtone.errors import InputError, nearest
 from overtone.sheets import unguarded
 
-TimeUnit = Literal["s", "ms", "us", "ns"]
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 BLOCK = 2**14
 """Rows read at a time."""
+HEAD_CHARACTERS, HEAD_LINES = 2**17, 100
+"""By how much of a file its form is judged."""
+BLANKS = " "
+ColumnName = str | int
+"""A column by its name, or by its number from 1."""
+Read = Callable[[int], None]
+"""Hears how many bytes are read."""
+_NUMBER = re.compile(r"[+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?")
+
+
+class TextFormat(BaseModel):
+    """How a table is written; what is not given is found.
+
+    Attributes:
+        encoding: such as ``utf-8`` or ``cp949``.
+        delimiter: a character; a blank stands for any number of blanks and tabs.
+        decimal: the sign before a number's fraction; the other of ``.`` and ``,`` groups thousands.
+        header: whether the first row holds the columns' names. Found: not where one of its cells is a number (numbers
+            counted from 0 or 1 are names).
+        columns: the columns' names, in order, for files without a header. Without them they are called 1, 2, 3 ...
+        bad_rows: ``refuse`` or ``drop`` rows of another length, or with a cell that is no number where one is needed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoding: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    decimal: Decimal | None = None
+    header: bool | None = None
+    columns: list[str] | None = Field(default=None, min_length=1)
+    bad_rows: Literal["refuse", "drop"] = "refuse"
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                "".encode(value)
+                codecs.lookup(value)
+            except (LookupError, UnicodeError) as error:
+                raise ValueError(f"no encoding of text such as utf-8, cp949 or latin-1, got {value!r}") from error
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _different(cls, value: list[str] | None) -> list[str] | None:
+        twice = next((name for name, count in Counter(value or ()).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"two columns are called {twice!r}")
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _delimits(cls, value: str | None) -> str | None:
+        if value is not None and (value in "\r\n\"'." or value.isalnum()):
+            raise ValueError(f"a comma, semicolon, tab, bar, blank or the like, got {value!r}")
+        return value
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with a header: columns of text by name. ``lines`` is each row's line in the file."""
+class Block:
+    """Some rows: each column's cells, text or (of a file that has types) an array; and each row's line in the file."""
+
+    columns: Sequence[Sequence[str] | npt.NDArray[Any]]
+    lines: Sequence[int]
+
+
+@dataclass
+class BadRows:
+    """Rows of a file that cannot be used: how many, and why the first ones."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, why: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < 3:
+            self.examples.append(why)
+
+    def __str__(self) -> str:
+        more = f"; and {self.count - len(self.examples)} more rows" if self.count > len(self.examples) else ""
+        return "; ".join(self.examples) + more
+
+
+class Table(Protocol):
+    """A file's rows, in blocks.
+
+    Attributes:
+        where: the file, for messages.
+        names: of its columns.
+        notes: what was found that a reader should know.
+        bad: rows that were left out of the blocks so far.
+    """
 
     where: str
-    columns: dict[str, list[str]]
-    lines: list[int]
+    names: tuple[str, ...]
+    notes: list[str]
+    bad: BadRows
 
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def text(self, name: str, role: str) -> list[str]:
-        """A column as text.
-
-        Raises:
-            InputError: for a column that does not exist (the nearest is named), or an empty cell.
-        """
-        if name not in self.columns:
-            raise InputError(f"{self.where}: there is no {role} column {name!r}; {nearest(name, self.columns)}")
-        column = self.columns[name]
-        if "" in column:
-            raise InputError(f"{self.where}: column {name!r} ({role}) is empty in row {self.lines[column.index('')]}")
-        return column
-
-    def numbers(self, name: str, role: str) -> npt.NDArray[np.float64]:
-        """A column as numbers; a decimal comma is understood where no decimal point occurs.
-
-        Raises:
-            InputError: for a cell that is no number (column and row are named).
-        """
-        column = self.text(name, role)
-        if any("," in cell for cell in column) and not any("." in cell for cell in column):
-            column = [cell.replace(",", ".") for cell in column]
-        try:
-            return np.asarray(column, dtype=np.float64)
-        except ValueError:
-            pass
-        for line, cell in zip(self.lines, column, strict=True):
-            try:
-                float(cell)
-            except ValueError:
-                raise InputError(
-                    f"{self.where}: column {name!r} ({role}) holds {cell!r} in row {line}, which is no number"
-                ) from None
-        raise InputError(f"{self.where}: column {name!r} ({role}) holds numbers that cannot be read")
-
-    def seconds(self, name: str, unit: str) -> npt.NDArray[np.float64]:
-        """A time column in seconds since its first value; numbers in ``unit``, or ISO 8601 dates."""
-        column = self.text(name, "time")
-        try:
-            stamps = [datetime.fromisoformat(cell) for cell in column]
-        except ValueError:
-            time = self.numbers(name, "time")
-            if not np.isfinite(time).all():
-                first = int(np.argmin(np.isfinite(time)))
-                raise InputError(
-                    f"{self.where}: column {name!r} (time) holds {column[first]!r} in row {self.lines[first]}"
-                ) from None
-            return (time - time[0]) * UNITS[unit]
-        try:
-            return np.asarray([(stamp - stamps[0]).total_seconds() for stamp in stamps])
-        except TypeError:
-            raise InputError(f"{self.where}: column {name!r} mixes times with and without a time zone") from None
+    def blocks(self, read: Read = ...) -> Iterator[Block]:
+        """All rows, some thousands at a time."""
 
 
-def read_table(path: Path, where: str) -> Table:
-    """A delimited text file with a header line, whole.
+def column(name: ColumnName, names: Sequence[str], role: str, where: str) -> str:
+    """The name of a column that is given by name or number.
 
     Raises:
-        InputError: as in :func:`read_blocks`.
+        InputError: where there is none; the nearest is named.
     """
-    first, *others = read_blocks(path, where)
-    for block in others:
-        first.lines.extend(block.lines)
-        for column, more in zip(first.columns.values(), block.columns.values(), strict=True):
-            column.extend(more)
-    return first
+    if isinstance(name, int):
+        if not 1 <= name <= len(names):
+            raise InputError(f"{where}: there is no {role} column {name}; columns are numbered from 1 to {len(names)}")
+        return names[name - 1]
+    if name not in names:
+        raise InputError(f"{where}: there is no {role} column {name!r}; {nearest(name, names)}")
+    return name
 
 
-def read_blocks(path: Path, where: str, read: Callable[[int], None] = lambda done: None) -> Iterator[Table]:
-    """A delimited text file with a header line, some thousand rows at a time.
-
-    The encoding is told by its byte order mark (UTF-8 unless there is one), the delimiter by the header line.
-
-    Args:
-        path: the file.
-        where: the source, for messages.
-        read: hears how many bytes are read.
+def open_table(path: Path, where: str, form: TextFormat) -> Table:
+    """A table in a file: text, or Parquet by its name (``.parquet``, ``.pq``).
 
     Raises:
-        InputError: for a missing, empty or binary file, a header without columns, a column named twice, or a row of
-            another length than the header (its row is named).
+        InputError: for a missing, empty or binary file, a header without columns, or a column named twice.
     """
+    if path.is_dir():
+        raise InputError(f"{where}: this is a folder; for one table per recording write name: folder, else name a file")
     if not path.is_file():
         raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
-    with path.open(encoding=_encoding(path, where), newline="\n") as file:
-        first = (file.readline().splitlines() or [""])[0]
-        file.seek(0)
-        delimiter = max(";\t,|", key=first.count)
-        rows = csv.reader(file, delimiter=delimiter)
-        try:
-            header = [unguarded(name.strip()) for name in next(rows)]
-            if len(set(header)) < len(header):
-                twice = next(name for name in header if header.count(name) > 1)
-                raise InputError(f"{where}: two columns are called {twice!r}")
-            there = False
-            while lines := _rows(rows, header, delimiter, where):
-                there = True
-                yield Table(where, dict(zip(header, lines[1], strict=True)), lines[0])
-                read(cast(Any, file).buffer.tell())
-        except csv.Error as error:
-            raise InputError(f"{where}: row {rows.line_num} cannot be read: {error}") from error
-    if not there:
-        raise InputError(f"{where}: there is a header but no row below it")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        from overtone.data.parquet import ParquetTable
+
+        return ParquetTable(path, where)
+    return TextTable(path, where, form)
 
 
-def _rows(rows: Any, header: list[str], delimiter: str, where: str) -> tuple[list[int], list[list[str]]] | None:
-    """The next rows' lines and columns; None where there are no more."""
-    columns: list[list[str]] = [[] for _ in header]
-    lines: list[int] = []
-    for row in rows:
-        if not row or not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            raise InputError(
-                f"{where}: row {rows.line_num} has {len(row)} cells, the header has {len(header)} "
-                f"(delimiter {delimiter!r})"
+class TextTable:
+    """A table of text. What is not given of its form is judged by its first lines.
+
+    Attributes:
+        encoding, delimiter: given or found.
+        header: whether the first row holds names.
+        record_ends: a ``;`` ends a record, beside the line's end.
+    """
+
+    def __init__(self, path: Path, where: str, form: TextFormat) -> None:
+        self.path, self.where, self.form = path, where, form
+        self.notes: list[str] = []
+        self.bad = BadRows()
+        self.encoding = form.encoding or find_encoding(path, where)
+        if form.encoding is None and self.encoding in LANGUAGES:
+            self.notes.append(
+                f"{path.name} is no UTF-8 and was read as {self.encoding} ({LANGUAGES[self.encoding]}), which its "
+                "bytes look like; data.encoding says otherwise"
             )
-        lines.append(rows.line_num)
-        for column, cell in zip(columns, row, strict=True):
-            column.append(unguarded(cell.strip()))
-        if len(lines) == BLOCK:
-            break
-    return (lines, columns) if lines else None
+        lines = self._head()
+        if not lines:
+            raise InputError(f"{where}: the file is empty ({path.stat().st_size} bytes)")
+        self.delimiter = form.delimiter or _delimiter(lines)
+        ends = sum(line.rstrip().endswith(";") for line in lines)
+        self.record_ends = self.delimiter == "," and 2 * ends > len(lines)
+        rows = [row for _, row in self._split(enumerate(lines, 1)) if not _blank(row)]
+        if not rows:
+            raise InputError(f"{where}: there is no row in it")
+        first, others = [unguarded(cell.strip()) for cell in rows[0]], rows[1:]
+        self.header = _is_header(first) if form.header is None else form.header
+        if form.columns is not None:
+            names = form.columns
+        elif self.header:
+            trails = len(first) > 1 and not first[-1] and all(not row[-1].strip() for row in others[:1])
+            names = first[:-1] if trails else first
+        else:
+            names = [str(n + 1) for n in range(_usual_length(rows))]
+        self.names = tuple(names)
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{where}: two columns are called {twice!r}; data.columns gives them other names")
+        if self.header and not others:
+            raise InputError(f"{where}: there is a header but no row below it")
 
+    def _open(self) -> IO[str]:
+        return self.path.open(encoding=self.encoding, newline="")
 
-def _encoding(path: Path, where: str) -> str:
-    """What decodes the file, which is looked through once."""
-    with path.open("rb") as file:
-        marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-    filled = False
-    for encoding in ("utf-16" if marked else "utf-8-sig", "latin-1"):
+    def _head(self) -> list[str]:
+        """The first lines that hold anything, without one that may be cut."""
+        with self._told(), self._open() as file:
+            text = file.read(HEAD_CHARACTERS)
+            whole = not file.read(1)
+        if "\0" in text:
+            raise InputError(f"{self.where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8")
+        lines = re.split(r"\r\n|\r|\n", text)
+        return [line for line in (lines if whole or len(lines) == 1 else lines[:-1]) if line.strip()][:HEAD_LINES]
+
+    def _split(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+        """Rows of lines, with the number of the line that each ends in."""
+        if self.delimiter == BLANKS:
+            yield from ((number, line.split()) for number, line in lines)
+            return
+        latest = 0
+
+        def text() -> Iterator[str]:
+            nonlocal latest
+            for latest, line in lines:  # noqa: B007 (the rows below read it)
+                if self.record_ends:
+                    yield from (part for part in line.split(";") if part.strip())
+                else:
+                    yield line
+
+        rows = csv.reader(text(), delimiter=self.delimiter)
         try:
-            with path.open(encoding=encoding, newline="\n") as text:
-                while part := text.read(2**20):
-                    if "\0" in part:
-                        raise InputError(
-                            f"{where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8"
-                        )
-                    filled = filled or not part.isspace()
-        except UnicodeDecodeError:
-            continue  # what older spreadsheets write is latin-1, where every byte is a character
-        break
-    if not filled:
-        raise InputError(f"{where}: the file is empty ({path.stat().st_size} bytes)")
-    return encoding
+            for row in rows:
+                yield latest, row
+        except csv.Error as error:
+            raise InputError(f"{self.where}: row {latest} cannot be read: {error}") from error
+
+    def blocks(self, read: Read = lambda done: None) -> Iterator[Block]:
+        """All rows but the header; those of another length are left out and counted.
+
+        Raises:
+            InputError: for text that cannot be decoded or split, or no row at all.
+        """
+        self.bad = BadRows()
+        there = False
+        with self._told(), self._open() as file:
+            rows = self._split(enumerate(file, 1))
+            if self.header:
+                next(row for row in rows if not _blank(row[1]))
+            while (block := self._block(rows)) is not None:
+                there = True
+                yield block
+                read(cast(Any, file).buffer.tell())
+        if not there:
+            raise InputError(
+                f"{self.where}: no row can be read: {self.bad}" if self.bad.count else f"{self.where}: there is no row"
+            )
+
+    def _block(self, rows: Iterator[tuple[int, list[str]]]) -> Block | None:
+        width = len(self.names)
+        held: list[list[str]] = []
+        lines: list[int] = []
+        for line, row in rows:
+            if len(row) != width or not row[0]:
+                if _blank(row):
+                    continue
+                if len(row) == width + 1 and not row[-1].strip():  # a delimiter at the line's end
+                    row.pop()
+                if len(row) != width:
+                    named = (
+                        "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
+                    )
+                    self.bad.add(f"row {line} has {len(row)} cells, {named} {width} (delimiter {self.delimiter!r})")
+                    continue
+            held.append(row)
+            lines.append(line)
+            if len(held) == BLOCK:
+                break
+        return Block(list(zip(*held, strict=True)), lines) if held else None
+
+    def _widely(self) -> str:
+        """How many cells a row should have."""
+        known = "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
+        return f"{known} {len(self.names)}"
+
+    def _told(self) -> _Decoding:
+        return _Decoding(self.where, self.encoding)
 
 
-def class_numbers(labels: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.int64]]]:
-    """Class names, numbers in numeric and others in alphabetic order, and each recording's labels as numbers."""
-    distinct = {label for part in labels for label in part}
-    names = tuple(sorted(distinct, key=_as_number))
-    number = {name: n for n, name in enumerate(names)}
-    return names, [np.asarray([number[label] for label in part], dtype=np.int64) for part in labels]
+@dataclass(frozen=True)
+class _Decoding:
+    """Says what cannot be decoded in one sentence."""
+
+    where: str
+    encoding: str
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, UnicodeError):
+            raise InputError(
+                f"{self.where}: is not written in {self.encoding} ({error}); set data.encoding, or leave it out and "
+                "it is found"
+            ) from error
 
 
-def _as_number(name: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(name), name)
-    except ValueError:
-        return (1, 0.0, name)
+def _blank(row: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in row)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Names: not numbers, unless they count from 0 or 1."""
+    if any(list(cells) == [str(n + first) for n in range(len(cells))] for first in (0, 1)) and len(cells) > 1:
+        return True
+    return not any(_NUMBER.fullmatch(cell) for cell in cells)
+
+
+def _usual_length(rows: Sequence[Sequence[str]]) -> int:
+    lengths = Counter(len(row) - (len(row) > 1 and not row[-1].strip()) for row in rows)
+    return lengths.most_common(1)[0][0]
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """What separates cells: of a header what occurs most in it, else what occurs equally often in all lines."""
+    counts = {sign: lines[0].count(sign) for sign in ";\t,|"}
+    most = max(counts, key=lambda sign: counts[sign])
+    if counts[most] and not any(_NUMBER.fullmatch(cell.strip()) for cell in lines[0].split(most)):
+        return most
+    for sign in ";\t|":
+        usual, alike = Counter(line.rstrip().removesuffix(";").count(sign) for line in lines).most_common(1)[0]
+        if usual and alike >= 0.9 * len(lines):
+            return sign
+    words = lines[-1].split()
+    if 1 < len(words) == len(lines[0].split()) and ("," not in lines[-1] or all(map(_NUMBER.fullmatch, words))):
+        return BLANKS
+    return ","

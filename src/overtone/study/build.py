@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from overtone.data import Fold, TableColumns, Windows, table_columns
+from overtone.data import Fold, Windows, remembered
 from overtone.distill import Distillation
 from overtone.engine import Samples
 from overtone.engine.phases import trained
@@ -65,7 +66,7 @@ class CellInputs:
         makers: the cells that made its teachers, and their teachers, by key.
         trust: what a teacher's file may import: what the recipe names.
         keep: epochs whose weights are wanted besides best and last.
-        columns: of text tables, for the student's header.
+        data: the recipe's, for the student's header.
         examples: windows that its methods show something of; none of most cells.
     """
 
@@ -77,7 +78,7 @@ class CellInputs:
     makers: Mapping[str, Cell]
     trust: frozenset[str]
     keep: frozenset[int] = frozenset()
-    columns: TableColumns | None = None
+    data: dict[str, Any] | None = None
     examples: tuple[int, ...] = ()
 
     @property
@@ -135,7 +136,7 @@ class StudyContext:
             makers=_makers(plan, cell),
             trust=named_in(plan.recipe),
             keep=plan.keep.get(cell.key, frozenset()),
-            columns=table_columns(plan.recipe.data),
+            data=remembered(plan.recipe.data),
             examples=example_numbers(plan) if (cell.fold, cell.seed) == first else (),
         )
 

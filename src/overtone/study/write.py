@@ -239,7 +239,7 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
         views=tuple(
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
-        columns=inputs.columns,
+        data=inputs.data,
         notes=kept_notes(windows.notes),
         kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,
     )

@@ -82,6 +82,15 @@ def codes(column: npt.NDArray[np.float64]) -> IntArray:
     return np.where(whole, column, NO_LABEL).astype(np.int64)
 
 
+SLOWEST = 4
+"""Times the grid's interval that a recording's samples may be apart, in the median."""
+
+
+def _interval(stream: Stream) -> float:
+    """Median seconds between samples; endless for a single one."""
+    return float(np.median(np.diff(stream.time))) if stream.time is not None and len(stream.time) > 1 else np.inf
+
+
 class Pieces:
     """Recordings of people, gathered one after the other.
 
@@ -144,9 +153,14 @@ class Pieces:
         Args:
             streams: person and recording.
         """
-        if not streams:
+        fast = [(person, stream) for person, stream in streams if _interval(stream) <= SLOWEST / self.rate]
+        if not fast:
             raise InputError(f"{self.where}: there are no recordings in it")
+        slow, streams = len(streams) - len(fast), fast
         stretches, _, notes = regular([stream for _, stream in streams], self.rate, True, self.where)
+        if slow:
+            share = f"less than a quarter of {self.rate:g} samples a second"
+            notes.append(f"{counted(slow, 'recording')} left out with {share}")
         numbers = [self.begin(stream.name) for _, stream in streams]
         for stretch in stretches:
             person = streams[stretch.stream][0]
