@@ -28,7 +28,21 @@ from typing import Any
 
 import numpy as np
 
+from overtone import data
+from overtone.data import Recordings, Windows
+from overtone.recipe import DataSettings
+
 PEOPLE = 2
+
+
+def load(name: str, path: Path, **settings: Any) -> Windows:
+    return data.load(DataSettings.model_validate({"name": name, "path": str(path), **settings}))
+
+
+def recordings(name: str, path: Path, **settings: Any) -> Recordings:
+    found = data.SOURCES[name].model_validate({"path": str(path), **settings}).load()
+    assert isinstance(found, Recordings)
+    return found
 
 
 def values(rows: int, columns: int, seed: int = 0) -> np.ndarray:

@@ -110,6 +110,7 @@ class Pieces:
         self.groups: list[str] = []
         self.names: list[str] = []
         self.dropped: dict[int, int] = {}
+        self.single = 0
 
     def begin(self, name: str) -> int:
         """A new recording; its number."""
@@ -141,6 +142,9 @@ class Pieces:
         keep = wanted if kept is None else wanted & kept
         edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
         for first, end in edges.reshape(-1, 2):
+            if end - first < 2:
+                self.single += 1
+                continue
             self.signals.append(np.ascontiguousarray(values[first:end].T, dtype=np.float32))
             self.labels.append(labels[first:end])
             self.origin.append(recording)
@@ -190,6 +194,8 @@ class Pieces:
             f"{counted(count)} of class {called.get(label, str(label))!r} cut out, and recordings split there"
             for label, count in sorted(self.dropped.items())
         ]
+        if self.single:
+            told.append(f"{counted(self.single, 'single sample')} between such places left out")
         return Recordings(
             signals=self.signals,
             labels=[number[labels] for labels in self.labels],
