@@ -282,7 +282,9 @@ def test_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         match=r"4 rows with .*2 in MHEALTHDATASET/mHealth_subject1.log, 2 in .*subject2.log; line 31 of .*line 41 of",
     ):
         load("mhealth", tmp_path / "MHEALTHDATASET")
-    assert any("4 rows with" in note for note in load("mhealth", tmp_path, bad_rows="drop").notes)
+    found = recordings("mhealth", tmp_path, bad_rows="drop")
+    assert any("4 rows with" in note for note in found.notes)
+    assert [signal.shape[1] for signal in found.signals] == [10, 9, 319, 20, 19, 299]  # split where a row was lost
 
 
 def test_wisdm2019_brings_sensors_onto_one_clock(tmp_path: Path) -> None:

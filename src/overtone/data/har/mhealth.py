@@ -58,7 +58,7 @@ class MHealth(HarSource):
         bad, filling = self.bad(), Filling(self.missing, CHANNELS, self.where)
         pieces = Pieces(self.where, ({0: "null"} if self.null_class == "keep" else {}) | CLASSES, CHANNELS, RATE)
         for member in members(self.root(self.path), r"mHealth_subject(\d+)\.log", self.where):
-            blocks = list(read_numbers(member.stream, COLUMNS, member.name, bad))
+            blocks = list(read_numbers(member.stream, COLUMNS, member.name, bad, holes=True))
             if blocks:
                 name = f"subject{member.parts[0]}"
                 labels = codes(np.concatenate([block[:, -1] for block in blocks]))

@@ -61,7 +61,13 @@ class BadRows:
 
 
 def read_numbers(
-    stream: IO[bytes], columns: int, name: str, bad: BadRows, delimiter: str | None = None, header: int = 0
+    stream: IO[bytes],
+    columns: int,
+    name: str,
+    bad: BadRows,
+    delimiter: str | None = None,
+    header: int = 0,
+    holes: bool = False,
 ) -> Iterator[npt.NDArray[np.float64]]:
     """A file's rows as (rows, columns), block by block; NaN where a value is missing.
 
@@ -72,8 +78,9 @@ def read_numbers(
         bad: takes the rows that are none.
         delimiter: between cells; None for blanks and tabs.
         header: so many first lines may be no rows.
+        holes: a row that is none leaves one of missing values, where no time stamp would tell of its loss.
     """
-    yield from read_fields(stream, [("", "f8")] * columns, name, bad, delimiter, header)
+    yield from read_fields(stream, [("", "f8")] * columns, name, bad, delimiter, header, holes=holes)
 
 
 def read_fields(
@@ -84,11 +91,12 @@ def read_fields(
     delimiter: str | None = None,
     header: int = 0,
     semicolons: bool = False,
+    holes: bool = False,
 ) -> Iterator[npt.NDArray[Any]]:
     """A file's rows as records with named fields, block by block; as (rows, columns) where no field has a name.
 
     Args:
-        stream, name, bad, delimiter, header: as :func:`read_numbers` takes them.
+        stream, name, bad, delimiter, header, holes: as :func:`read_numbers` takes them.
         fields: name and numpy type of each column: ``f8``, ``f4``, or text such as ``S16``.
         semicolons: a ``;`` ends a row, wherever it stands; a comma before it is none.
     """
@@ -102,7 +110,7 @@ def read_fields(
         plain = _split_records(block) if semicolons else block
         if plain.strip():
             found = _fast(plain, dtype, len(fields), delimiter)
-            yield _slow(block, dtype, texts, name, line, bad, delimiter, semicolons) if found is None else found
+            yield _slow(block, dtype, texts, name, line, bad, delimiter, semicolons, holes) if found is None else found
         line += block.count(b"\n")
 
 
@@ -169,10 +177,12 @@ def _slow(
     bad: BadRows,
     delimiter: str | None,
     semicolons: bool,
+    holes: bool,
 ) -> npt.NDArray[Any]:
     """A block row by row; what is no row is told."""
     separator = delimiter.encode() if delimiter else None
-    kept = []
+    hole = tuple(b"" if text else float("nan") for text in texts)
+    kept: list[tuple[Any, ...]] = []
     for number, whole in enumerate(block.split(b"\n"), line):
         for row in _split_records(whole).split(b"\n") if semicolons else [whole]:
             if not row.strip():
@@ -181,6 +191,7 @@ def _slow(
             values = [c.strip() if text else _number(c) for c, text in zip(cells, texts, strict=False)]
             if len(cells) != len(texts) or None in values:
                 bad.add(name, number, row)
+                kept += [hole] * holes
             else:
                 kept.append(tuple(values))
     return np.array(kept, dtype) if dtype.names else np.array(kept, dtype).reshape(-1, len(texts))

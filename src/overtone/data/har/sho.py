@@ -60,7 +60,7 @@ class Sho(HarSource):
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), CHANNELS, RATE)
         strange: dict[str, int] = {}
         for member in members(self.root(self.path), r"Participant_(\d+)\.csv", self.where):
-            blocks = list(read_fields(member.stream, FIELDS, member.name, bad, ",", header=2))
+            blocks = list(read_fields(member.stream, FIELDS, member.name, bad, ",", header=2, holes=True))
             if not blocks:
                 continue
             rows, name = np.concatenate(blocks), f"Participant_{member.parts[0]}"
