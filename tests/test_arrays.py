@@ -302,9 +302,9 @@ def test_ts_files(tmp_path: Path) -> None:
     assert windows.x[1].tolist() == [[1, 2, 3, 4], [4, 5, 6, 7]]
     assert windows.x[2].tolist() == [[1, 2, 3, 3], [4, 5, 6, 6]]
     assert windows.notes[0] == "1 of 6 series end in missing values, which were taken as their end"
-    assert windows.notes[1].startswith("1 values are missing (channel 0 1, 5.3 %); 1 were interpolated, within 10 sam")
+    assert windows.notes[1].startswith("1 values are missing (channel 0: 1, 5.3 %); 1 were interpolated, within 10 sam")
     assert windows.notes[2].startswith("5 of 6 recordings, of 3 samples or more, were padded")
-    with pytest.raises(InputError, match=r"Missing are 1 \(channel 0 1\). Set data.missing: drop"):
+    with pytest.raises(InputError, match=r"Missing are 1 \(channel 0: 1\). Set data.missing: drop"):
         loaded(name="ts", path=train)
     numbers = TS.replace("@classLabel true Run Banana", "@targetLabel true")
     train.write_text(numbers.replace("Run", "1.5").replace("Banana", "2").replace("banana", "3"))

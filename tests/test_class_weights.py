@@ -114,7 +114,7 @@ def test_in_a_study(tmp_path: Path) -> None:
     assert execute(plan, tmp_path / "out") == {}
     console = Console(file=io.StringIO(), width=200)
     show(console, plan)
-    assert "class weights in the first fold: fall 2.5, walk 0.625" in console.file.getvalue()
+    assert "class weights in the first fold: fall: 2.5, walk: 0.625" in console.file.getvalue()
 
 
 def test_shown_and_refused(tmp_path: Path) -> None:

@@ -181,11 +181,11 @@ def test_a_source_with_a_setting_of_its_own_gets_it(monkeypatch: pytest.MonkeyPa
 def test_missing_values_of_any_source() -> None:
     plain = {"name": "per_sample", "window": 5, "classes": ["run", "walk", "null"]}
     with pytest.raises(
-        InputError, match=r"8 values are not finite; .*sample 35\. Missing are 8 \(b 8\)\. Set data.mis"
+        InputError, match=r"8 values are not finite; .*sample 35\. Missing are 8 \(b: 8\)\. Set data.mis"
     ):
         loaded(**plain, holes=2)
     held = loaded(**plain, holes=2, missing="hold")
-    assert held.notes[0] == "8 values are missing (b 8, 3.3 %); 8 were held, within 1 s"
+    assert held.notes[0] == "8 values are missing (b: 8, 3.3 %); 8 were held, within 1 s"
     assert held.x[7, 1].tolist() == [34 % 7, 34 % 7, 37 % 7, 38 % 7, 39 % 7]
     drawn = loaded(**plain, holes=2, missing={"fill": "interpolate", "limit": "0.3 s"})
     assert drawn.x[7, 1, :2].tolist() == pytest.approx([6 + (2 - 6) / 3, 6 + 2 * (2 - 6) / 3])
@@ -250,7 +250,7 @@ def test_notes_stand_in_check_on_the_page_and_in_the_students_file(tmp_path: Pat
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(values))
     told = [
-        "3 values are missing (channel 1 3, 0.26 %); 3 were interpolated, within 10 samples",
+        "3 values are missing (channel 1: 3, 0.26 %); 3 were interpolated, within 10 samples",
         "classes renamed: zero to null",
         "class null was left out: 384 of 1152 samples",
     ]

@@ -263,7 +263,7 @@ def test_wisdm_s_damaged_rows(tmp_path: Path) -> None:
     assert "1 sample left out with the time stamp of another one" in notes
     assert "split in 1 place where time stamps start anew" in notes
     assert "1 single sample between such places left out" in notes
-    assert "1 values are missing (acc_z 1" in notes
+    assert "1 values are missing (acc_z: 1" in notes
     assert found.classes == ("Walking", "Jogging")
     with pytest.raises(InputError, match=r"2 rows with .*line 6 of .*data.bad_rows: drop"):
         recordings("wisdm", tmp_path, bad_rows="refuse")
@@ -325,7 +325,7 @@ def test_the_null_class_can_be_kept(tmp_path: Path) -> None:
 def test_missing_values_are_the_recipe_s(tmp_path: Path) -> None:
     """Unless given, what the set needs; then it holds for all channels, a held heart rate's limit included."""
     har_files.pamap2(tmp_path)
-    with pytest.raises(InputError, match=r"values are missing \(heart_rate 1964, 91 %\).*data.missing"):
+    with pytest.raises(InputError, match=r"values are missing \(heart_rate: 1964, 91 %\).*data.missing"):
         load("pamap2", tmp_path, missing="refuse")
     found = recordings("pamap2", tmp_path, missing={"fill": "interpolate", "limit": "0.05 s"})
     assert any("were held, within 0.05 s" in note for note in found.notes)

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from cases import batch_of
+from mat_files import old
 from test_image_files import draw
 from test_images import write_archive
 from torch import nn
@@ -392,9 +393,23 @@ def of_set(name: str, folder: Path) -> dict[str, Any]:
     return {"path": str(folder), **({"positions": ["chest", "waist"]} if name == "realworld" else {})}
 
 
+def of_mat(folder: Path) -> dict[str, Any]:
+    x = np.random.default_rng(0).normal(size=(8, 2, 16))
+    old(folder / "x.mat", {"X": x, "y": np.arange(8) % 2, "group": np.arange(8) // 2})
+    return {"path": str(folder / "x.mat")}
+
+
+def of_ts(folder: Path) -> dict[str, Any]:
+    rows = "\n".join(f"{n},{n + 1},{n % 3}:{'ab'[n % 2]}" for n in range(8))
+    (folder / "x.ts").write_text(f"@univariate true\n@classLabel true a b\n@data\n{rows}\n")
+    return {"path": str(folder / "x.ts")}
+
+
 SOURCE_SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "watch": lambda folder: {},
     "npz": of_npz,
+    "mat": of_mat,
+    "ts": of_ts,
     "csv": of_csv,
     "folder": of_folder,
     "uci_har": lambda folder: {},

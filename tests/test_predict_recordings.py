@@ -23,12 +23,14 @@ GROUP = np.repeat(["ann", "bob", "carl"], 12)
 LEFT = Y != "zero"
 
 
-def trained(folder: Path, given: dict[str, Any]) -> tuple[Path, Any, dict[str, Any]]:
+def trained(
+    folder: Path, given: dict[str, Any], split: dict[str, Any] | None = None
+) -> tuple[Path, Any, dict[str, Any]]:
     """A student's file, its plan, and its predictions of the test side."""
     values = {
         "name": "told",
         "data": given,
-        "split": {"test": 1, "val": 1, "folds": [0]},
+        "split": split or {"test": 1, "val": 1, "folds": [0]},
         "student": {"model": "dscnn-4", "epochs": 1},
         "train": {"batch": 4},
         "methods": ["none"],
@@ -112,3 +114,19 @@ def test_mat_with_and_without_labels(tmp_path: Path, write: Any) -> None:
     done = CliRunner().invoke(app, ["evaluate", str(student), str(tmp_path / "b.mat")])
     assert done.exit_code == 0, done.output
     assert f"8 windows: {accuracy(held)}" in done.output
+
+
+def test_series_of_unequal_length(tmp_path: Path) -> None:
+    """Shorter ones are padded to what the student takes, also where none of a file is as long."""
+    pytest.importorskip("aeon")
+    head = "@univariate true\n@equalLength false\n@classLabel true a b\n@data\n"
+    lines = [",".join(f"{value:.3f}" for value in x[0, : 12 + n % 9]) + f":{'ab'[n % 2]}" for n, x in enumerate(X)]
+    (tmp_path / "train.ts").write_text(head + "\n".join(lines[:24]) + "\n")
+    tested = [line for line in lines[24:] if line.count(",") < 20]
+    (tmp_path / "test.ts").write_text(head + "\n".join(tested) + "\n")
+    given = {"name": "ts", "path": str(tmp_path / "train.ts"), "test": str(tmp_path / "test.ts")}
+    student, plan, held = trained(tmp_path, {**given, "rate": 10}, {"scheme": "official"})
+    assert plan.windows.size == (20,)
+    done = CliRunner().invoke(app, ["evaluate", str(student), str(tmp_path / "test.ts")])
+    assert done.exit_code == 0, done.output
+    assert f"{len(tested)} windows: {accuracy(held)}" in done.output

@@ -178,8 +178,22 @@ def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Give
         )
     y: npt.NDArray[Any] = np.zeros(len(names), dtype=np.int64)
     if labelled:
-        y = header.task.task().targets_of(np.asarray([(folder / name).parent.name for name in names]), where)[0]
+        names, labels = _chosen(names, [(folder / name).parent.name for name in names], header, where)
+        y = header.task.task().targets_of(np.asarray(labels), where)[0]
     return Given(_of_images(ImageFiles(folder, names, height, where), y, header, where, ()), tuple(names))
+
+
+def _chosen(names: list[str], labels: list[str], header: Header, where: str) -> tuple[list[str], list[str]]:
+    """Images and their labels, renamed as in training, without those of classes that were left out there."""
+    settings = kept_data(header)
+    if settings is None:
+        return names, labels
+    labels = [settings.rename.get(label, label) for label in labels]
+    only = header.task.task().names if isinstance(settings.classes, list) else None
+    rows = [n for n, own in enumerate(labels) if own not in settings.drop and (only is None or own in only)]
+    if not rows:
+        raise InputError(f"{where}: no image is of the student's classes, {', '.join(header.task.task().names)}")
+    return [names[row] for row in rows], [labels[row] for row in rows]
 
 
 def _of_images(

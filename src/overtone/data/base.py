@@ -108,7 +108,7 @@ class Recordings:
                     first = (number, self.channels[channel], int(sample), float(signal[channel, sample]))
         if first is not None:
             number, channel, sample, value = first
-            named = ", ".join(f"{self.channels[c]} {missing[c]}" for c in np.flatnonzero(missing)[:8])
+            named = ", ".join(f"{self.channels[c]}: {missing[c]}" for c in np.flatnonzero(missing)[:8])
             raise InputError(
                 f"{self.where}: {bad} values are not finite; the first is {value} in recording {number}, channel "
                 f"{channel!r}, sample {sample}. "
