@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import har_files
 import numpy as np
 import pytest
 import yaml
@@ -234,3 +235,33 @@ def test_values_of_archives(tmp_path: Path) -> None:
         results.append(survives(partial(use, ("fine", "coarse")[number % 2])))
     assert False not in results, "a refusal without a message"
     assert 0 < results.count(None) < ROUNDS
+
+
+DAMAGED = {
+    "uci_har": "body_acc_x_train.txt",
+    "pamap2": "subject101.dat",
+    "mhealth": "mHealth_subject1.log",
+    "wisdm": "WISDM_ar_v1.1_raw.txt",
+    "wisdm2019": "data_1600_gyro_phone.txt",
+    "daphnet": "S01R01.txt",
+    "opportunity": "S1-ADL1.dat",
+    "dsads": "p1/s01.txt",
+    "unimib": "acc_data.mat",
+    "sho": "Participant_1.csv",
+    "hhar": "Phones_accelerometer.csv",
+    "realworld": "acc_climbingdown_csv.zip",
+}
+
+
+@pytest.mark.parametrize(("name", "file"), DAMAGED.items())
+def test_published_sets(name: str, file: str, tmp_path: Path) -> None:
+    """One file of each, which may be a zip in zips."""
+    har_files.MAKERS[name](tmp_path)
+    path = min(tmp_path.rglob(file))
+    settings = {"positions": ["chest"]} if name == "realworld" else {}
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings.model_validate({"name": name, "path": str(tmp_path), **settings}))
+
+    assert refusals(use, path.read_bytes(), seed=8, rounds=ROUNDS // 10) > 0

@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import broken
+import har_files
 import my_models
 import numpy as np
 import pytest
@@ -359,6 +361,11 @@ def of_images(folder: Path) -> dict[str, Any]:
     return {"path": str(folder), "size": 16}
 
 
+def of_set(name: str, folder: Path) -> dict[str, Any]:
+    har_files.MAKERS[name](folder)
+    return {"path": str(folder), **({"positions": ["chest", "waist"]} if name == "realworld" else {})}
+
+
 def of_mat(folder: Path) -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(8, 2, 16))
     old(folder / "x.mat", {"X": x, "y": np.arange(8) % 2, "group": np.arange(8) // 2})
@@ -380,6 +387,7 @@ SOURCE_SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": of_folder,
     "uci_har": lambda folder: {},
     "sp_sw_har": lambda folder: {},
+    **{name: partial(of_set, name) for name in har_files.MAKERS if name != "uci_har"},
     "aeon": lambda folder: {"set": "BasicMotions"},
     "cifar10": lambda folder: {"path": str(write_archive(folder, "cifar10"))},
     "cifar100": lambda folder: {"path": str(write_archive(folder))},

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
+import har_files
 import numpy as np
 import pytest
 import torch
@@ -290,7 +291,8 @@ def test_groups_are_called_what_the_data_calls_them(tmp_path: Path, group: tuple
 
 def test_what_data_is_made_of_comes_from_its_source() -> None:
     made = {name: source.MATERIAL.groups for name, source in data.SOURCES.items()}
-    assert {name for name, groups in made.items() if groups == "people"} == {"watch", "uci_har", "sp_sw_har"}
+    people = {"watch", "uci_har", "sp_sw_har", *har_files.MAKERS}
+    assert {name for name, groups in made.items() if groups == "people"} == people
     images = {"cifar10", "cifar100", "imagefolder", "imagenet"}
     assert {name for name, groups in made.items() if groups == "images"} == images
 

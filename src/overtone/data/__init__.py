@@ -14,6 +14,17 @@ from overtone.data.base import Material, Recordings, Source, Windows
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.classes import Choice, choose, choose_images, one_writing
 from overtone.data.csv import Csv, Folder
+from overtone.data.har.daphnet import Daphnet
+from overtone.data.har.dsads import Dsads
+from overtone.data.har.hhar import Hhar
+from overtone.data.har.mhealth import MHealth
+from overtone.data.har.opportunity import Opportunity
+from overtone.data.har.pamap2 import Pamap2
+from overtone.data.har.realworld import RealWorld
+from overtone.data.har.sho import Sho
+from overtone.data.har.unimib import UniMib
+from overtone.data.har.wisdm import Wisdm
+from overtone.data.har.wisdm2019 import Wisdm2019
 from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
 from overtone.data.mat import Mat
@@ -38,6 +49,17 @@ SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
     "uci_har": UciHar,
     "sp_sw_har": SpSwHar,
+    "pamap2": Pamap2,
+    "mhealth": MHealth,
+    "wisdm": Wisdm,
+    "wisdm2019": Wisdm2019,
+    "daphnet": Daphnet,
+    "opportunity": Opportunity,
+    "dsads": Dsads,
+    "unimib": UniMib,
+    "sho": Sho,
+    "hhar": Hhar,
+    "realworld": RealWorld,
     "aeon": Aeon,
     "ts": Ts,
     "cifar10": Cifar10,
@@ -123,10 +145,10 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
         return task.take(choose_images(loaded, _choice(source, settings)))
     recordings = prepared(loaded, source, settings)
     task, recordings = task.labelled(recordings, settings.target)
-    kind = type(source)
-    window = settings.window if settings.window is not None else kind.WINDOW
-    stride = settings.stride if settings.stride is not None else (kind.STRIDE if settings.window is None else None)
-    return replace(task.take(cut(recordings, window, stride, task)), material=kind.MATERIAL)
+    own_window, own_stride = source.cutting()
+    window = settings.window if settings.window is not None else own_window
+    stride = settings.stride if settings.stride is not None else (own_stride if settings.window is None else None)
+    return replace(task.take(cut(recordings, window, stride, task)), material=type(source).MATERIAL)
 
 
 def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> Recordings:
@@ -152,7 +174,7 @@ def pads(source: Source, settings: DataSettings) -> bool:
     """Whether recordings are used whole and padded to one length, which the source does not do itself."""
     kind = type(source)
     pad = kind.PAD if settings.pad is None else settings.pad
-    whole = settings.window is None and kind.WINDOW is None
+    whole = settings.window is None and source.cutting()[0] is None
     return pad and whole and "pad" not in _own(kind, settings)
 
 

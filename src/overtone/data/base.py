@@ -239,6 +239,10 @@ class Source(BaseModel):
     def load(self) -> Recordings | Windows:
         """Read the recordings, or images, which are not cut any further."""
 
+    def cutting(self) -> tuple[int | str | None, int | str | None]:
+        """Window and stride where the recipe names none; for sources whose settings decide on them."""
+        return type(self).WINDOW, type(self).STRIDE
+
     def load_unlabelled(self) -> Recordings | Windows:
         """The same for data whose labels and groups nobody asks for, and which may have none.
 

@@ -55,6 +55,7 @@ def _windows(source: Source) -> Windows:
         f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(data).__name__}",
     )
     kind = type(source)
+    window, stride = source.cutting()
     try:
         if isinstance(data, Windows):
             _look(name, data)
@@ -64,10 +65,10 @@ def _windows(source: Source) -> Windows:
         data.check()
         task, data = kind.TASK.labelled(data, {})
         lengths = {signal.shape[1] for signal in data.signals}
-        if kind.WINDOW is None and len(lengths) > 1:  # a recipe must name one
+        if window is None and len(lengths) > 1:  # a recipe must name one
             windows = cut(data, min(lengths), None, task)
         else:
-            windows = cut(data, kind.WINDOW, kind.STRIDE, task)
+            windows = cut(data, window, stride, task)
         _look(name, windows)
         return task.take(windows)
     except InputError as error:
