@@ -36,7 +36,6 @@ class Boxes(Task):
 
     NAME = "boxes"
     METRICS: ClassVar[tuple[Metric, ...]] = (AP, HITS)
-    WATCHED: ClassVar[Metric] = AP
     TERMS = ("place", "score")
     DISTILLABLE = frozenset({"logits", "outputs"})
     REMEMBERED = False
@@ -177,9 +176,10 @@ class Odd(Task):
 
     NAME = "odd"
     METRICS: ClassVar[tuple[Metric, ...]] = (AUC,)
-    WATCHED: ClassVar[Metric] = LOSS
     TERMS = ("rebuilt",)
     DISTILLABLE = frozenset({"outputs", "embedding", "maps"})
+    CONTEXT = True
+    ASKED = "the errors at odd time steps"
     PLACED = True
 
     channels: int = 0
@@ -193,6 +193,10 @@ class Odd(Task):
     @property
     def names(self) -> tuple[str, ...]:
         return ("worst", "where")
+
+    @property
+    def watched(self) -> Metric:
+        return LOSS
 
     def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
         own = np.asarray(labels, dtype=np.float32)
@@ -221,7 +225,7 @@ class Odd(Task):
         return {"errors": output.logits.float()}
 
     def scores(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
-        errors, odd = predictions["errors"].flatten(), torch.as_tensor(truth).flatten() > 0.5
+        errors, odd = along(predictions["errors"], context), along(torch.as_tensor(truth), context) > 0.5
         rank = errors.double().argsort().argsort().double() + 1
         count, rest = int(odd.sum()), int((~odd).sum())
         return {AUC.key: float((rank[odd].sum() - count * (count + 1) / 2) / (count * rest))}
@@ -229,7 +233,7 @@ class Odd(Task):
     def loss(self, predictions: Predictions, truth: Any) -> float:
         return float(predictions["errors"].mean())
 
-    def on_validation(self, predictions: Predictions, truth: Any) -> dict[str, float]:
+    def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
         return {LOSS.key: self.loss(predictions, None)}
 
     def asked(self, output: Output, target: Tensor) -> Tensor:
@@ -243,6 +247,20 @@ class Odd(Task):
 
     def cells(self, answer: Sequence[float]) -> list[str]:
         return [f"{max(answer):.6g}", str(int(np.argmax(answer)))]
+
+
+def along(windows: Tensor, context: Context | None) -> Tensor:
+    """Values (N, T) of windows as one line per recording, all of them behind one another; overlaps are averaged."""
+    assert context is not None
+    lines = []
+    for recording in np.unique(context.recording):
+        here = context.recording == recording
+        steps = torch.from_numpy(context.start[here]).view(-1, 1) + torch.arange(windows.shape[1])
+        values = torch.zeros(2, int(steps.max()) + 1, dtype=torch.float64)
+        values[0].index_add_(0, steps.flatten(), windows[torch.from_numpy(here)].double().flatten())
+        values[1].index_add_(0, steps.flatten(), torch.ones(steps.numel(), dtype=torch.float64))
+        lines.append(values[0] / values[1])
+    return torch.cat(lines)
 
 
 class Rebuilder(nn.Module):

@@ -147,6 +147,7 @@ class Fake:
                     "columns": self.classes,
                     "lines": counts,
                     "total": [sum(c) for c in zip(*counts, strict=True)],
+                    "column": ["class", "classes"],
                     "counts": True,
                     "fact": "always guessing one would be right for 40 %",
                 },

@@ -114,7 +114,12 @@ def test_models_of_lists_with_losses_of_their_own_are_distilled_side_by_side(fol
     assert set(cells) == {"teacher one", "none", "kd from one", "mimic from one, two"}  # the other teacher is none
     heads = (folder / "out" / "table.csv").read_text().splitlines()[0].split(",")
     assert {"ap_best_mean", "hits_last_mean"} <= set(heads)
-    assert "average precision over all groups" in (folder / "out" / "report.html").read_text(encoding="utf-8")
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "average precision over all groups" in page
+    assert "highest validation AP" in page
+    assert re.search(r"Group \d, [12] events, recording", page)
+    assert "Targets by group" in page
+    assert "class " not in re.sub(r"<style.*?</style>|<[^>]*>", "", page, flags=re.DOTALL)
     rows = [json.loads(line) for line in (cells["kd from one"] / "metrics.jsonl").read_text().splitlines()]
     assert set(rows[0]["terms"]) == {"place", "score", "kd.kl"}
     assert set(rows[0]["val"]) == {"ap", "hits", "loss"}
@@ -123,6 +128,7 @@ def test_models_of_lists_with_losses_of_their_own_are_distilled_side_by_side(fol
     assert len(lengths) == len(held["index"]) == 24
     assert set(lengths) <= {1, 2, 3}
     assert len(held["best.events"]) == lengths.sum() == len(held["best.scores"])
+    assert "recording" not in held  # this task asks for no time line
     ensemble = json.loads((folder / "out" / "table.json").read_text())[-1]
     assert ensemble["kind"] == "ensemble"
     assert ensemble["ap_best"] is not None
@@ -220,8 +226,12 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
     assert result["val"]["best"] == min(losses)
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "lowest validation loss" in page
+    ensemble = json.loads((folder / "out" / "table.json").read_text())[-1]
+    assert ensemble["kind"] == "ensemble"
+    assert ensemble["auc_best"] is not None
     held = np.load(cells["none"] / "predictions.npz")
     assert held["best.errors"].shape == held["target"].shape == (24, LENGTH)
+    assert held["recording"].shape == held["start"].shape == (24,)
     from sklearn.metrics import roc_auc_score
 
     assert result["test"]["best"]["auc"] == pytest.approx(
@@ -229,6 +239,10 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
     )
     explained = told("explain", "out", "--trust")
     assert "oddest at" in explained.stdout, explained.stderr
+    assert told("report", "out", "--trust").exit_code == 0
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Maps for the errors at odd time steps over what each model sees" in page
+    assert "the true class" not in page
     file = str(cells["none"] / "student.safetensors")
     assert told("predict", file, "odd.npz", "--trust", "--out", "p.csv").exit_code == 0
     lines = (folder / "p.csv").read_text().splitlines()
@@ -313,7 +327,7 @@ def test_somebodys_tasks_hold_the_contract(folder: Path) -> None:
         ("Incomplete", "Incomplete lacks check, loss, losses, outputs, predict, scores, take"),
         ("Nameless", "needs a NAME for messages"),
         ("Metricless", "METRICS must be a tuple of Metric"),
-        ("Blind", "WATCHED must be one of its METRICS"),
+        ("Blind", "watched must be one of its metrics"),
         ("Odd", r"DISTILLABLE holds \['thoughts'\]"),
         ("Forgetful", "take must return the windows with the task in them"),
         ("Shapeless", "after a student file's header"),
@@ -329,7 +343,8 @@ def test_somebodys_tasks_hold_the_contract(folder: Path) -> None:
         ("Drawing", "predicts other things"),
         ("Fewer", "scores must give every one of its metrics, mae, rmse, r2, and no other; got mae"),
         ("Lost", "scores must give finite numbers of Python; r2 is nan"),
-        ("Unwatched", "on_validation must give loss, which WATCHED says chooses the epoch"),
+        ("Unwatched", "on_validation must give loss, which watched says chooses the epoch"),
+        ("Lineless", "scores fails without context .*set CONTEXT = True"),
         ("Heavy", "details must give what JSON can hold"),
         ("Painted", "shown must give a Matrix, Points or None; got str"),
         ("Moody", "scores gives other numbers when it is asked again"),

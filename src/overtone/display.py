@@ -125,14 +125,14 @@ class Display(StudyCallback):
         """An epoch has ended."""
         now = self.running[cell.key]
         now.row, now.progress = row, progress
-        watched = self.task.WATCHED
+        watched = self.task.watched
         value = row.get("val", {}).get(watched.key)
         if value is not None and (now.best is None or watched.gain(value) > watched.gain(now.best)):
             now.best = value
 
     def _watched(self, row: Mapping[str, Any] | None) -> str:
         """What chooses the best epoch, on the validation side; empty without one."""
-        metric = self.task.WATCHED
+        metric = self.task.watched
         value = (row or {}).get("val", {}).get(metric.key)
         return "" if value is None else metric.with_unit(value)
 
@@ -198,7 +198,7 @@ class Display(StudyCallback):
         losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
         text.append(f"\n  loss {losses}", style="cyan")
         if now.row:
-            metric = self.task.WATCHED
+            metric = self.task.watched
             train = now.row["train"].get(metric.key)
             scores = f"  train {metric.with_unit(train)}" if train is not None else ""
             if now.best is not None:

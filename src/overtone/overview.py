@@ -196,7 +196,7 @@ def _show_data(console: Console, plan: Plan) -> None:
         )
     console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
     summary = windows.task.summary(windows.y, windows.group, len(windows.groups))
-    what = "classes" if summary.counts else "targets"
+    what = summary.column[1] or "targets"
     console.print(
         f"{what}: " + ", ".join(f"{escape(str(n))} {v}" for n, v in zip(summary.columns, summary.total, strict=True)),
         highlight=False,

@@ -289,7 +289,7 @@ class _Run:
             **({"scalars": scalars} if scalars else {}),
         }
         self.fitted.rows.append(row)
-        watched = job.samples.task.WATCHED
+        watched = job.samples.task.watched
         best, now = self.fitted.best_value, on_val.get(watched.key)
         if now is not None and (best is None or watched.gain(now) > watched.gain(best)):  # the earlier wins a tie
             self.fitted.best_value, self.fitted.best_epoch = now, self.epoch
@@ -307,7 +307,7 @@ class _Run:
             return {}
         val = torch.from_numpy(job.fold.val)
         found = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
-        return job.samples.task.on_validation(found, job.samples.truth(val))
+        return job.samples.task.on_validation(found, job.samples.truth(val), job.samples.context(val))
 
     def _student_state(self) -> StateDict:
         state = self.job.distillation.student.model.state_dict()

@@ -19,7 +19,7 @@ from overtone.engine.mixup import Mixup
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, FromBytes, FromDisk, FromWindows, Stored, write_stored
 from overtone.errors import InputError, own_place, told
-from overtone.tasks import Classification, Task
+from overtone.tasks import Classification, Context, Task
 from overtone.types import Batch, described
 from overtone.views import Codec, State, View
 
@@ -56,6 +56,7 @@ class Samples:
         files: of images that are not held in memory, or may be cut in another way in training.
         held: whether the images are in memory too.
         num_workers: processes that decode images ahead.
+        origin: where every window comes from, for a task that needs it.
     """
 
     views: Mapping[str, FittedView]
@@ -65,6 +66,7 @@ class Samples:
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
+    origin: Context | None = None
 
     @classmethod
     def fit(
@@ -113,11 +115,16 @@ class Samples:
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
         task = windows.task.fit(torch.from_numpy(windows.y[fold.train]))
-        return cls(fitted, target, standardise, task, windows.files, fits, num_workers)
+        origin = Context(windows.recording, windows.start) if task.CONTEXT else None
+        return cls(fitted, target, standardise, task, windows.files, fits, num_workers, origin)
 
     def truth(self, index: Tensor) -> Tensor:
         """The targets of some numbers, on the CPU."""
         return self.target[index.to(self.target.device)].cpu()
+
+    def context(self, index: Tensor) -> Context | None:
+        """Where the samples of some numbers come from; None of a task that does not need it."""
+        return None if self.origin is None else self.origin.of(index.cpu().numpy())
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
         """The samples of some numbers, rendered in some views and collated by the task."""

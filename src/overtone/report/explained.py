@@ -33,15 +33,15 @@ def looks(folder: Folder, maps: Explained | None) -> Html:
             note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
         )
     models = note(f"Models of fold {maps.about['fold']}, seed {maps.about['seed']}, {folder.at}.")
-    return section("looks", title, *_about(), *shown.meanings(maps), models, *samples(folder, maps))
+    return section("looks", title, *_about(folder), *shown.meanings(maps), models, *samples(folder, maps))
 
 
-def _about() -> tuple[Html, ...]:
+def _about(folder: Folder) -> tuple[Html, ...]:
     return (
         note(
-            "Maps for the true class over what each model sees, brought to its size: ",
+            f"Maps for {folder.study.task.asked} over what each model sees, brought to its size: ",
             tag("b", "class activation map"),
-            ", the share of each position in the class’ logit (red for, blue against); ",
+            ", what each position adds to it (red) or takes from it (blue); ",
             tag("b", "Grad-CAM"),
             ", where the gradient points at the deepest stage, or one stage earlier where a class activation map shows "
             "the deepest; ",
@@ -87,7 +87,7 @@ def _box(folder: Folder, title: str, seen: FloatArray, values: FloatArray, signe
     """A map over what the model sees: a strip behind a signal, colours over a photograph, the map alone of others."""
     heat = Heat(values.astype(np.float64), signed)
     if not values.any():
-        return figure_box(title, note("Nothing: no gradient speaks for the class."))
+        return figure_box(title, note(f"Nothing: no gradient speaks for {folder.study.task.asked}."))
     if values.ndim == 1:
         axis, end = time_axis(folder)
         return figure_box(title, heat_line(Panel(axis, "", title, SIZE), seen, heat, end))

@@ -23,7 +23,7 @@ from overtone.study import (
     read_study,
 )
 from overtone.study.collect import timing
-from overtone.study.predictions import read_predictions
+from overtone.study.predictions import context_of, read_predictions
 from overtone.study.records import (
     ERROR,
     Checkpoint,
@@ -92,6 +92,11 @@ class Folder:
     def headline(self) -> Metric:
         """The metric that heads the table."""
         return self.metrics[0]
+
+    @property
+    def watched(self) -> Metric:
+        """What chooses the best epoch."""
+        return self.study.task.watched or self.headline
 
     def result(self, key: str) -> CellResult | None:
         """A cell's ``result.json``; None where it is not done."""
@@ -185,7 +190,8 @@ class Folder:
             task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
             predictions = [read_predictions(self.out / "cells" / key) for key in keys]
             together = task.ensemble([from_arrays(arrays, self.shown) for arrays in predictions])
-            details.append(task.details(together, torch.from_numpy(predictions[0]["target"])))
+            truth, context = torch.from_numpy(predictions[0]["target"]), context_of(predictions[0])
+            details.append(task.details(together, truth, context))
         return self.task.shown(details)
 
     def troubles(self) -> list[Trouble]:

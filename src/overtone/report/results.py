@@ -11,7 +11,7 @@ from overtone.report.strips import Scale
 from overtone.study import Estimate, RowKind, TableRow, spread_over
 from overtone.study.collect import Counted, apart, by_fold
 from overtone.study.records import Checkpoint
-from overtone.tasks import LOSS, Metric
+from overtone.tasks import Metric
 
 MOST_WIDE = 2
 """Metrics that are shown at best and at last."""
@@ -62,7 +62,7 @@ def headline(folder: Folder) -> Html:
         plural(len(study.seeds), "seed"),
         None if folder.of_images else plural(len(data.groups), folder.material.group, folder.material.groups),
         plural(data.windows, folder.noun),
-        plural(len(data.targets.columns), "class", "classes") if data.targets.counts else None,
+        plural(len(data.targets.columns), *data.targets.column) if data.targets.column[0] else None,
         plural(len(data.channels), "channel") + (f" at {data.rate:g} Hz" if data.rate else ""),
     ]
     return join(
@@ -243,7 +243,7 @@ def _in(unit: str) -> str:
 
 def _chosen_by(folder: Folder) -> str:
     """``lowest validation loss``."""
-    watched = LOSS if folder.task is None else folder.task.WATCHED
+    watched = folder.watched
     return f"{watched.better.replace('lower', 'low')}est validation {watched.title}".replace("higherest", "highest")
 
 

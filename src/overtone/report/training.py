@@ -13,7 +13,7 @@ from overtone.report.html import Html, details, join, note, plural, scroll, sect
 from overtone.report.plot import FloatArray, Panel
 from overtone.study import RowKind, TableRow
 from overtone.study.records import EpochRow, ScalarDescription
-from overtone.tasks import LOSS, Matrix, Metric, Points
+from overtone.tasks import Matrix, Metric, Points
 
 Epochs = list[EpochRow]
 MANY_CLASSES = 10
@@ -58,7 +58,7 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
         given = next((text for key in keys if (text := folder.given(key))), None)
         why = (given or "the rows of its epochs cannot be read") if keys else "no cell of this row is done"
         return details(row_title(row), note(f"No curves: {why}."), open_=opened)
-    best, watched = [], _watched(folder)
+    best, watched = [], folder.watched
     task_terms = folder.task.terms if folder.task else ()
     of_val = _score(watched, lambda row: row.val)
     for key, epochs in runs.items():
@@ -72,11 +72,6 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     panels = _panels(list(runs.values()), best, row.method, watched, task_terms, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
-
-
-def _watched(folder: Folder) -> Metric:
-    """What chooses the best epoch."""
-    return LOSS if folder.task is None else folder.task.WATCHED
 
 
 def _score(metric: Metric, of: Callable[[EpochRow], dict[str, float] | None]) -> Callable[[EpochRow], float | None]:

@@ -224,7 +224,7 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
     info = inputs.info
     if info.teacher_scores is not None:
         scores = {
-            name: 1.0 if fresh_teachers else score(inputs.paths.cell(link.key), link.checkpoint, task.WATCHED)
+            name: 1.0 if fresh_teachers else score(inputs.paths.cell(link.key), link.checkpoint, task.watched)
             for name, link in cell.teachers.items()
         }
         info = replace(info, teacher_scores=scores)

@@ -14,7 +14,7 @@ import torch
 from overtone.files import write_atomic, write_json
 from overtone.sheets import csv_line
 from overtone.study.inspect import damaged_cells
-from overtone.study.predictions import read_predictions
+from overtone.study.predictions import context_of, read_predictions
 from overtone.study.records import (
     CHECKPOINTS,
     CellResult,
@@ -244,12 +244,12 @@ class _Table:
             return {}
         task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
         held = [read_predictions(folder) for folder in folders]
-        truth = torch.from_numpy(held[0]["target"])
+        truth, context = torch.from_numpy(held[0]["target"]), context_of(held[0])
         found: Scores = {}
         for which in CHECKPOINTS:
             several = [own for arrays in held if (own := from_arrays(arrays, which))]
             if len(several) == len(held):
-                found[which] = task.scores(task.ensemble(several), truth)
+                found[which] = task.scores(task.ensemble(several), truth, context)
         return found
 
 

@@ -151,11 +151,14 @@ class EpochRow(Record):
 
 
 class TaskDescription(Record):
-    """The task by name, with its metrics and what it knows of the data."""
+    """The task by name, with its metrics, what it knows of the data, and its words for the page."""
 
     name: str
     metrics: list[Metric]
+    watched: Metric | None = None
     facts: dict[str, Any] = {}
+    truth: str = ""
+    asked: str = Task.ASKED
 
     def task(self, trust: Trust = False) -> Task | None:
         """The task itself; None of one that is not built in and not trusted, which is not imported."""
@@ -165,11 +168,12 @@ class TaskDescription(Record):
 
 
 class TargetSummary(Record):
-    """How targets are spread over groups: a line per group, and one for all."""
+    """How targets are spread over groups: a line per group, and one for all; see :class:`overtone.tasks.Summary`."""
 
     columns: list[str]
     lines: list[list[Any]]
     total: list[Any]
+    column: tuple[str, str] = ("", "")
     counts: bool
     fact: str = ""
 

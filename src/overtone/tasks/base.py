@@ -85,6 +85,10 @@ class Context:
     recording: Array
     start: Array
 
+    def of(self, index: Array) -> Context:
+        """Of some of the samples."""
+        return Context(self.recording[index], self.start[index])
+
 
 LOSS = Metric("loss", "loss", better="lower")
 """Watched where a validation side has no labels."""
@@ -130,11 +134,18 @@ class Points:
 
 @dataclass(frozen=True)
 class Summary:
-    """How targets are spread over groups, as a table: a line per group, then one for all."""
+    """How targets are spread over groups, as a table: a line per group, then one for all.
+
+    Attributes:
+        columns, lines, total: heads, a line per group, and one for all.
+        column: what a column is, one and several: ``("class", "classes")``; empty where columns are of several kinds.
+        counts: whether each sample is counted in one column, so that a line's sum is the group's number of samples.
+    """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[Any, ...], ...]
     total: tuple[Any, ...]
+    column: tuple[str, str] = ("", "")
     counts: bool = False
 
 
@@ -145,13 +156,15 @@ class Task(BaseModel):
         NAME: in recipes and student files.
         VERSION: raised whenever the same data and predictions give other numbers.
         METRICS: by which the test side is judged; the first heads the table.
-        WATCHED: what chooses the best epoch: one of these, or :data:`LOSS`.
         TERMS: the task's own terms, which are there without any method.
         DISTILLABLE: what methods may compare (``Method.READS``); the plan refuses one that compares something else.
         LOGITS: whether a model's last layer gives logits, so that one that ends in a softmax is told.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
+        CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
         PLACED: whether targets are places in a sample, so that augmentation that moves these is refused.
+        TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
+        ASKED: what :meth:`asked` is, for the page: ``the true class``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -159,13 +172,15 @@ class Task(BaseModel):
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 1
     METRICS: ClassVar[tuple[Metric, ...]]
-    WATCHED: ClassVar[Metric]
     TERMS: ClassVar[tuple[str, ...]] = ()
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "embedding", "maps", "class maps"})
     LOGITS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
+    CONTEXT: ClassVar[bool] = False
     PLACED: ClassVar[bool] = False
+    TRUTH: ClassVar[str] = ""
+    ASKED: ClassVar[str] = "what the model says"
 
     @property
     @abstractmethod
@@ -191,6 +206,11 @@ class Task(BaseModel):
     def headline(self) -> Metric:
         """The metric that heads the table."""
         return self.metrics[0]
+
+    @property
+    def watched(self) -> Metric:
+        """What chooses the best epoch: one of the metrics, by default the headline, or :data:`LOSS`."""
+        return self.headline
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -247,7 +267,7 @@ class Task(BaseModel):
     def summary(self, target: Array, group: Array, groups: int) -> Summary:
         """How targets (N, ...) are spread over the groups (N,), numbers from 0."""
         sizes = np.bincount(group, minlength=groups)
-        return Summary(("number",), tuple((int(size),) for size in sizes), (int(sizes.sum()),), True)
+        return Summary(("number",), tuple((int(size),) for size in sizes), (int(sizes.sum()),))
 
     def fact(self, summary: Summary) -> str:
         """A sentence's part on how well one does without looking, for the page's head; empty without."""
@@ -323,21 +343,21 @@ class Task(BaseModel):
 
     @abstractmethod
     def scores(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
-        """Every metric's value by its key."""
+        """Every metric's value by its key; of a task with :attr:`CONTEXT` that is always given."""
 
     @abstractmethod
     def loss(self, predictions: Predictions, truth: Any) -> float:
         """The task's own loss of predictions."""
 
-    def on_validation(self, predictions: Predictions, truth: Any) -> dict[str, float]:
-        """Scores and loss on the validation side; ``WATCHED`` is among them."""
-        return {**self.scores(predictions, truth), LOSS.key: self.loss(predictions, truth)}
+    def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
+        """Scores and loss on the validation side; :attr:`watched` is among them."""
+        return {**self.scores(predictions, truth, context), LOSS.key: self.loss(predictions, truth)}
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """Several models' predictions of the same samples as one; their mean by default."""
         return {name: sum(found[name] for found in several) / len(several) for name in several[0]}
 
-    def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         """What is kept of the test side beside scores: plain values, such as errors by target."""
         return {}
 

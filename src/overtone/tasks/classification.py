@@ -49,9 +49,10 @@ class Classification(Task):
 
     NAME: ClassVar[str] = "classification"
     METRICS: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
-    WATCHED: ClassVar[Metric] = ACCURACY
     TERMS: ClassVar[tuple[str, ...]] = ("ce",)
     LOGITS: ClassVar[bool] = True
+    TRUTH: ClassVar[str] = "class"
+    ASKED: ClassVar[str] = "the true class"
     ESTIMATORS: ClassVar[Estimators] = {
         "forest": ("sklearn.ensemble:RandomForestClassifier", {}),
         "linear": ("sklearn.linear_model:LogisticRegression", {"max_iter": 1000}),
@@ -169,7 +170,7 @@ class Classification(Task):
         counts = np.zeros((groups, len(self.classes)), dtype=int)
         np.add.at(counts, (group, target), 1)
         lines = tuple(tuple(map(int, line)) for line in counts)
-        return Summary(self.classes, lines, tuple(map(int, counts.sum(0))), counts=True)
+        return Summary(self.classes, lines, tuple(map(int, counts.sum(0))), ("class", "classes"), counts=True)
 
     def fact(self, summary: Summary) -> str:
         """How often the most frequent class would be right."""
@@ -253,7 +254,7 @@ class Classification(Task):
         """The mean of the models' probabilities, whose largest is what scores look at."""
         return {"logits": torch.stack([found["logits"].softmax(1) for found in several]).mean(0)}
 
-    def details(self, predictions: Predictions, truth: Tensor) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Tensor, context: Context | None = None) -> dict[str, Any]:
         """The confusion (C, C), true class x predicted class."""
         logits: Tensor = predictions["logits"]
         return {"confusion": confusion(logits.argmax(1), truth.to(logits.device), logits.shape[1]).tolist()}

@@ -56,7 +56,6 @@ class Regression(Task):
 
     NAME: ClassVar[str] = "regression"
     METRICS: ClassVar[tuple[Metric, ...]] = (MAE, RMSE, R2)
-    WATCHED: ClassVar[Metric] = MAE
     TERMS: ClassVar[tuple[str, ...]] = ("mse", "mae")
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "embedding", "maps"})
     ESTIMATORS: ClassVar[Estimators] = {
@@ -277,7 +276,7 @@ class Regression(Task):
         error = F.mse_loss if self.term == "mse" else F.l1_loss
         return float(error(self._standardised(predictions["values"]), self._standardised(truth)))
 
-    def details(self, predictions: Predictions, truth: Tensor) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Tensor, context: Context | None = None) -> dict[str, Any]:
         """Errors of each target, in its unit, and some samples' first target: prediction and truth."""
         mae, rmse, r2 = self._errors(predictions, truth)
         by_target = {

@@ -22,7 +22,6 @@ from overtone.recipe import ModelOptions
 from overtone.tap import Tap, probe
 from overtone.tasks import (
     LOSS,
-    Context,
     Matrix,
     Metric,
     Points,
@@ -150,15 +149,11 @@ def _fold(windows: Windows) -> Fold:
 
 def _declared(kind: type[Task]) -> None:
     name, metrics = kind.__name__, getattr(kind, "METRICS", ())
-    called, watched = getattr(kind, "NAME", None), getattr(kind, "WATCHED", None)
+    called = getattr(kind, "NAME", None)
     require(isinstance(called, str) and bool(called), f"{name} needs a NAME for messages; got {called!r}")
     require(
         isinstance(metrics, tuple) and bool(metrics) and all(isinstance(own, Metric) for own in metrics),
         f"{name}.METRICS must be a tuple of Metric, of which the first heads the table; got {metrics!r}",
-    )
-    require(
-        watched == LOSS or watched in metrics,
-        f"{name}.WATCHED must be one of its METRICS, or overtone.tasks.LOSS; got {watched!r}",
     )
     unknown = sorted(set(kind.DISTILLABLE) - set(get_args(Part)))
     require(not unknown, f"{name}.DISTILLABLE holds {unknown}; there are {', '.join(get_args(Part))}")
@@ -260,14 +255,18 @@ def _scored(case: _Case, predictions: Predictions) -> None:
     )
     _finite(name, "scores", found)
     val = torch.from_numpy(case.fold.val)
-    watched = task.on_validation(case.asked(val)[1], case.samples.truth(val))
     require(
-        task.WATCHED.key in watched,
-        f"{name}.on_validation must give {task.WATCHED.key}, which WATCHED says chooses the epoch; got "
+        task.watched in (LOSS, *task.metrics),
+        f"{name}.watched must be one of its metrics, or overtone.tasks.LOSS; got {task.watched!r}",
+    )
+    watched = task.on_validation(case.asked(val)[1], case.samples.truth(val), case.samples.context(val))
+    require(
+        task.watched.key in watched,
+        f"{name}.on_validation must give {task.watched.key}, which watched says chooses the epoch; got "
         f"{', '.join(watched)}",
     )
-    _finite(name, "on_validation", {task.WATCHED.key: watched[task.WATCHED.key]})
-    details = task.details(predictions, truth)
+    _finite(name, "on_validation", {task.watched.key: watched[task.watched.key]})
+    details = task.details(predictions, truth, case.samples.context(case.test))
     try:
         kept = json.loads(json.dumps(details))
     except TypeError as error:
@@ -284,9 +283,15 @@ def _scored(case: _Case, predictions: Predictions) -> None:
 
 def _scores(case: _Case, predictions: Predictions) -> tuple[Any, dict[str, float]]:
     """The test side's truth, and its scores."""
-    truth = case.samples.truth(case.test)
-    context = Context(case.windows.recording[case.fold.test], case.windows.start[case.fold.test])
-    return truth, case.task.scores(predictions, truth, context)
+    truth, context = case.samples.truth(case.test), case.samples.context(case.test)
+    try:
+        return truth, case.task.scores(predictions, truth, context)
+    except (AttributeError, TypeError) as error:
+        if context is None:
+            raise AssertionError(
+                f"{case.name}.scores fails without context ({error}); set CONTEXT = True if it needs one"
+            ) from error
+        raise
 
 
 def _finite(name: str, what: str, found: Mapping[str, float]) -> None:
