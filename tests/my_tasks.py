@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
-from overtone.tasks import LOSS, Context, Metric, Predictions, Task
+from overtone.tasks import LOSS, Classification, Context, Metric, Predictions, Task
 from overtone.types import Batch, Output
 
 MOST = 2
@@ -48,11 +48,8 @@ class Boxes(Task):
     def outputs(self) -> int:
         return 1
 
-    def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
-        return np.tile(np.asarray(labels, dtype=np.float32), (len(start), 1, 1)), np.ones(len(start), dtype=bool)
-
     def take(self, windows: Any) -> Any:
-        return replace(windows, classes=(), task=self)
+        return replace(windows, y=windows.y.astype(np.float32), classes=(), task=self)
 
     def check(self, windows: Any, folds: Sequence[Any] = ()) -> None:
         if windows.y.shape[1:] != (MOST, 2):
@@ -166,6 +163,33 @@ class Finder(nn.Module):
         place = (apart * inside).sum() / inside.sum().clamp(min=1)
         ranked = self.rank(wanted[inside > 0]).square().mean() if bool(inside.any()) else self.rank.weight.sum() * 0
         return {"place": place, "score": F.binary_cross_entropy_with_logits(maps[:, 0], inside) + 0.1 * ranked}
+
+
+# --- a class for each time step
+
+
+class Steps(Classification):
+    """Which class each time step is of: targets (N, T) int64, outputs logits (B, C, T)."""
+
+    NAME = "steps"
+    DISTILLABLE = frozenset({"outputs", "maps"})
+    ONE_CLASS = False
+
+    def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
+        steps = np.asarray(labels, dtype=np.int64)
+        return np.stack([steps[first : first + size] for first in start]), np.ones(len(start), dtype=bool)
+
+    def strata(self, target: Any) -> Any:
+        """The most frequent class."""
+        return np.asarray([np.bincount(steps).argmax() for steps in target])
+
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        first, second = (F.one_hot(target, self.outputs).float().transpose(1, 2) for target in (own, other))
+        return proportion * first + (1 - proportion) * second
+
+    def check_output(self, output: Output, samples: int) -> None:
+        if output.logits.dim() != 3:
+            raise InputError(f"logits (B, C, T) are needed, got {tuple(output.logits.shape)}")
 
 
 # --- odd samples

@@ -41,7 +41,7 @@ from overtone.losses import (
     spectrum_distance,
     standardised_kd,
 )
-from overtone.methods import METHODS, average_kd, configure, default_weights, find
+from overtone.methods import METHODS, average_kd, ca_mkd, configure, default_weights, find
 from overtone.methods.ca_mkd import weighted_features
 from overtone.models import build
 from overtone.recipe import WeightSettings
@@ -390,7 +390,7 @@ def test_losses_of_saturated_and_flat_logits_stay_finite(name, student):
 
 # --- fusion
 
-FUSIONS = {"entropy": fusion.entropy, "confidence": fusion.confidence, "agreement": fusion.GradientSpace(4.0, 0.6)}
+FUSIONS = {"entropy": fusion.entropy, "confidence": ca_mkd.confidence, "agreement": fusion.GradientSpace(4.0, 0.6)}
 FUSIONS["mean"] = fusion.mean
 
 
@@ -424,7 +424,7 @@ def test_entropy_equals_the_loop(count):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_confidence_equals_the_loop(count):
     teachers, target = numbers(count, 4, 3), torch.tensor([0, 2, 1, 1])
-    weights = fused(fusion.confidence, teachers[0], teachers, target)
+    weights = fused(ca_mkd.confidence, teachers[0], teachers, target)
     for b, y in enumerate(target.tolist()):
         odds = [math.exp(-log_softmax(t[b].tolist())[y]) for t in teachers]
         assert close(weights[:, b], [(1 - o / sum(odds)) / (count - 1) for o in odds])
@@ -1024,7 +1024,7 @@ def test_feature_weights_take_gradients_only_as_published(published):
     logits, target = numbers(2, 5, 4, seed=5).requires_grad_(), torch.arange(5) % 4
     weighted_features(maps, teachers, logits, target, published).backward()
     assert (logits.grad is not None) == published
-    weights = fused(fusion.confidence, logits, logits, target).detach()
+    weights = fused(ca_mkd.confidence, logits, logits, target).detach()
     for k in range(2):
         expected = weights[k][:, None, None] * 2 * (maps[k] - teachers[k]) / 12 / 5
         assert close(maps[k].grad, expected)

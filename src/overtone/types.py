@@ -101,7 +101,7 @@ class Batch:
     Attributes:
         views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W). A task may collate them
             into what its models take, such as a list of images.
-        target: class numbers, (B,) int64; where samples are mixed each class' share, (B, C) of floats that sum to 1; or
+        target: class numbers, (B,) int64; where samples are mixed class probabilities, (B, C); or
             whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
     """
@@ -116,7 +116,7 @@ class Batch:
 
     @property
     def label(self) -> Tensor:
-        """Class numbers, (B,); of shares the largest."""
+        """Class numbers, (B,); of probabilities the largest."""
         target: Tensor = self.target
         return target if target.dim() == 1 else target.argmax(1)
 
@@ -259,6 +259,7 @@ class DataInfo:
         rate: sampling rate in Hz, if known.
         teacher_scores: how each teacher did on the validation side, by name, higher is better; empty where that is to
             come, None where there is no validation side.
+        facts: what the task knows of the data, by name (``Task.facts``).
 
     Raises:
         InputError: for numbers (with classes, labels too) that are no tensors of whole numbers, of different lengths,
@@ -270,6 +271,7 @@ class DataInfo:
     train_target: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     rate: float | None = None
     teacher_scores: Mapping[str, float] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = {"train_target": self.train_target} if self.classes else {}

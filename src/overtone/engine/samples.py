@@ -19,11 +19,10 @@ from overtone.engine.mixup import Mixup
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, FromBytes, FromDisk, FromWindows, Stored, write_stored
 from overtone.errors import InputError, own_place, told
-from overtone.tasks import Classification, Context, Task
+from overtone.tasks import DEFAULT, Context, Task
 from overtone.types import Batch, described
 from overtone.views import Codec, State, View
 
-CLASSES = Classification()
 FIT_WINDOWS = 4096
 SCALE_PICTURES = 1024
 """Images that mean and standard deviation are taken from, where they are read from files."""
@@ -62,7 +61,7 @@ class Samples:
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
-    task: Task = CLASSES
+    task: Task = DEFAULT
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
@@ -201,7 +200,7 @@ class Samples:
         if mixup is not None:
             partner = mixup.partner.to(index.device)
             wanted, both = torch.cat([index, partner]).unique(return_inverse=True)
-            target = mixup.target(target, self.target[partner], self.task.outputs)
+            target = self.task.mixed(target, self.target[partner], mixup.proportion)
         for name in views:
             fitted = self.views[name]
             if fitted.view.FOLLOWS:

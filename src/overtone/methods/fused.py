@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from overtone.errors import InputError, nearest
-from overtone.fusion import Fusion, confidence, entropy, mean, val_accuracy
+from overtone.fusion import Fusion, entropy, mean, val_accuracy
 from overtone.lookup import import_object
 from overtone.methods.base import MethodConfig
+from overtone.methods.ca_mkd import confidence
 from overtone.methods.multi_teacher import Average, MultiTeacherConfig, MultiTeacherKD
 from overtone.types import DataInfo, Spec
 

@@ -12,6 +12,8 @@ from overtone.tasks.classification import Classification
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
 
+DEFAULT: Task = Classification()
+"""What models do unless the data or the recipe says otherwise; its classes are the data's."""
 TASKS: dict[str, type[Task]] = {task.NAME: task for task in (Classification, Regression)}
 
 
@@ -49,6 +51,7 @@ def named(task: Task) -> str:
 
 
 __all__ = [
+    "DEFAULT",
     "LOSS",
     "TASKS",
     "Array",

@@ -158,7 +158,8 @@ class Task(BaseModel):
         METRICS: by which the test side is judged; the first heads the table.
         TERMS: the task's own terms, which are there without any method.
         DISTILLABLE: what methods may compare (``Method.READS``); the plan refuses one that compares something else.
-        LOGITS: whether a model's last layer gives logits, so that one that ends in a softmax is told.
+        LOGITS: whether a model's outputs are logits of classes, so that one that ends in a softmax is told.
+        ONE_CLASS: whether a target is the number of one class, (N,) int64, which methods with ``hard_labels`` read.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
         CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
@@ -175,6 +176,7 @@ class Task(BaseModel):
     TERMS: ClassVar[tuple[str, ...]] = ()
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "embedding", "maps", "class maps"})
     LOGITS: ClassVar[bool] = False
+    ONE_CLASS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
     CONTEXT: ClassVar[bool] = False
@@ -213,6 +215,11 @@ class Task(BaseModel):
         return self.headline
 
     @property
+    def facts(self) -> Mapping[str, Any]:
+        """What methods may know of the data besides targets (``DataInfo.facts``), by name: its fields, by default."""
+        return dict(self)
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """:attr:`TERMS`, or those that settings choose."""
         return self.TERMS
@@ -232,17 +239,15 @@ class Task(BaseModel):
     def window_targets(self, labels: Any, start: Array, size: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """The targets (n, ...) of the windows of one recording, and which windows have one.
 
+        By default the recording's labels are each window's, whatever their shape.
+
         Args:
-            labels: the recording's: one for all, or one per sample, (T,).
+            labels: the recording's.
             start: first samples of the windows, (n,) int64.
             size: samples in a window.
         """
-        if not np.ndim(labels):
-            return np.full(len(start), labels, dtype=np.int64), np.ones(len(start), dtype=bool)
-        own = np.asarray(labels, dtype=np.int64)
-        changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
-        single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
-        return own[start[single]], single
+        every = np.repeat(np.asarray(labels)[None], len(start), axis=0)
+        return every, np.ones(len(start), dtype=bool)
 
     @abstractmethod
     def take(self, windows: Windows) -> Windows:
@@ -263,6 +268,14 @@ class Task(BaseModel):
     def warnings(self, windows: Windows) -> list[str]:
         """What ``overtone check`` warns of in the targets."""
         return []
+
+    def strata(self, target: Array) -> npt.NDArray[np.int64]:
+        """Numbers of kinds, (N,), of which the sides of a split should hold alike many; one kind by default.
+
+        Args:
+            target: (N, ...).
+        """
+        return np.zeros(len(target), dtype=np.int64)
 
     def summary(self, target: Array, group: Array, groups: int) -> Summary:
         """How targets (N, ...) are spread over the groups (N,), numbers from 0."""
@@ -294,8 +307,30 @@ class Task(BaseModel):
         """
         return {"logits": logits_of(given)}
 
-    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
-        """The batch as :meth:`losses` sees it where a share of the truth is smoothed over all classes.
+    @property
+    def mixes(self) -> bool:
+        """Whether samples may be mixed in training: whether :meth:`mixed` says what a mixture's target is."""
+        return type(self).mixed is not Task.mixed
+
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        """Targets of samples mixed with others (mixup).
+
+        Args:
+            own, other: targets of the samples and of their partners, (B, ...) each.
+            proportion: of each sample itself, from 0 to 1; the partner has the rest.
+
+        Raises:
+            InputError: for a task whose targets cannot be mixed.
+        """
+        raise InputError(f"task {self.NAME} does not say what the target of mixed samples is; leave mixup out")
+
+    @property
+    def smooths(self) -> bool:
+        """Whether targets can be smoothed, by :meth:`smoothed`."""
+        return type(self).smoothed is not Task.smoothed
+
+    def smoothed(self, batch: Batch, output: Output, smoothing: float) -> Batch:
+        """The batch as :meth:`losses` sees it where so much of the truth, from 0 to 1, is spread over all classes.
 
         Raises:
             InputError: for a task without classes.

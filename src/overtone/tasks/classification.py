@@ -51,6 +51,7 @@ class Classification(Task):
     METRICS: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
     TERMS: ClassVar[tuple[str, ...]] = ("ce",)
     LOGITS: ClassVar[bool] = True
+    ONE_CLASS: ClassVar[bool] = True
     TRUTH: ClassVar[str] = "class"
     ASKED: ClassVar[str] = "the true class"
     ESTIMATORS: ClassVar[Estimators] = {
@@ -85,6 +86,19 @@ class Classification(Task):
                 "of one recording; for real numbers write task: regression"
             )
         return super().labelled(recordings, target)
+
+    def window_targets(self, labels: Any, start: Array, size: int) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """The recording's class, or that of the samples (T,) of a window; none where it changes inside."""
+        if not np.ndim(labels):
+            return np.full(len(start), labels, dtype=np.int64), np.ones(len(start), dtype=bool)
+        own = np.asarray(labels, dtype=np.int64)
+        changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
+        single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
+        return own[start[single]], single
+
+    def strata(self, target: Array) -> npt.NDArray[np.int64]:
+        """The classes."""
+        return target
 
     def take(self, windows: Windows) -> Windows:
         """Leaves out classes that have no window left, and says so; nothing could be learned or told about them.
@@ -195,11 +209,18 @@ class Classification(Task):
         if logits.shape[1] < 2:
             raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
 
-    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
-        """Shares (B, C): ``(1 - share) y + share / C``, of class numbers or of shares (Szegedy et al. 2016)."""
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        """Class probabilities (B, C), from class numbers (B,) of both."""
+        first, second = (F.one_hot(target, self.outputs).float() for target in (own, other))
+        return proportion * first + (1 - proportion) * second
+
+    def smoothed(self, batch: Batch, output: Output, smoothing: float) -> Batch:
+        """Class probabilities (B, C): ``(1 - s) y + s / C``, of class numbers or of probabilities
+        (Szegedy et al. 2016).
+        """
         target, classes = batch.target, output.logits.shape[1]
-        shares = F.one_hot(target, classes).float() if target.dim() == 1 else target
-        return replace(batch, target=(1 - share) * shares + share / classes)
+        probabilities = F.one_hot(target, classes).float() if target.dim() == 1 else target
+        return replace(batch, target=(1 - smoothing) * probabilities + smoothing / classes)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy."""
