@@ -171,8 +171,8 @@ class Listed(Regression):
     def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         return {}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> None:
-        return None
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {}
 
 
 class Doubled(Regression):

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
+from overtone.methods import Method
+from overtone.shown import Axis, Curve
 from overtone.tasks import LOSS, Classification, Context, Metric, Predictions, Task
-from overtone.types import Batch, Output
+from overtone.types import Batch, DataInfo, Output
 
 MOST = 2
 """Events in a window; rows of fewer are NaN."""
@@ -37,7 +39,7 @@ class Boxes(Task):
     NAME = "boxes"
     METRICS: ClassVar[tuple[Metric, ...]] = (AP, HITS)
     TERMS = ("place", "score")
-    DISTILLABLE = frozenset({"logits", "outputs"})
+    DISTILLABLE = frozenset({"logits", "outputs", "regions"})
     REMEMBERED = False
     PLACED = True
 
@@ -115,7 +117,24 @@ class Boxes(Task):
 
 
 def student_with(output: Output, scores: Tensor) -> Output:
-    return replace(output, prediction={**output.prediction, "logits": scores})
+    return replace(output, prediction={**output.prediction, "logits": scores, "regions": scores.sigmoid()})
+
+
+class Regions(Method):
+    """Compares what both say of the student's places, where the task has such a thing."""
+
+    NAME = "regions"
+    READS = "regions"
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"apart": 1.0}
+    terms = ("apart",)
+
+    def __init__(self, config: Any, student: Any, teachers: Any, data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        self.least = data.facts["least"]
+
+    def forward(self, student: Any, teachers: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
+        theirs = next(iter(teachers.values())).prediction["regions"]
+        return {"apart": self.least * (student.prediction["regions"] - theirs).square().mean()}
 
 
 def shared(one: Tensor, other: Tensor) -> float:
@@ -259,6 +278,18 @@ class Odd(Task):
 
     def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
         return {LOSS.key: self.loss(predictions, None)}
+
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
+        """The first windows of the first recording's time line."""
+        lines = {"errors": predictions["errors"], "odd": torch.as_tensor(truth).float()}
+        return {name: along(values, context)[: 2 * values.shape[1]].tolist() for name, values in lines.items()}
+
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Curve]:
+        if not details:
+            return {}
+        lines = {name: np.asarray([own[name] for own in details]) for name in ("errors", "odd")}
+        x = Axis("time step", (0, len(lines["odd"][0]) - 1))
+        return {"timeline": Curve("Errors over time", lines, x, "error", dashed=["odd"])}
 
     def asked(self, output: Output, target: Tensor) -> Tensor:
         return (output.logits * target.nan_to_num()).sum()

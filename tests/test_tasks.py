@@ -28,12 +28,13 @@ from overtone.engine import Samples
 from overtone.engine.guard import not_finite
 from overtone.engine.mixup import Mixup
 from overtone.errors import InputError
+from overtone.methods import check_distillable, configure, make, pair_stages
 from overtone.study import make_plan
-from overtone.tap import Tap
+from overtone.tap import Tap, probe
 from overtone.tasks import TASKS, Classification, Regression, Task
 from overtone.teachers import Teacher
 from overtone.testing import check_task
-from overtone.types import Batch, Progress
+from overtone.types import Batch, DataInfo, Progress
 from overtone.views import VIEWS
 
 HERE, SRC = Path(__file__).parent, Path(overtone.__file__).parent
@@ -195,6 +196,50 @@ def test_the_teacher_answers_to_what_the_student_found(folder: Path) -> None:
     assert teacher.rank.weight.grad is None
 
 
+def test_a_task_names_parts_that_only_its_models_have(folder: Path) -> None:
+    """And says to methods what it knows of the data."""
+    torch.manual_seed(0)
+    held = np.load("boxes.npz")
+    x, y = torch.from_numpy(held["X"][:8]), torch.from_numpy(held["y"][:8])
+    models = my_tasks.Finder(2, 1), my_tasks.Finder(2, 1, width=4)
+    loop = overtone.Distillation.between(*models, my_tasks.Regions, example=x, task=my_tasks.Boxes(least=0.25))
+    assert loop.distillation.methods["regions"].least == 0.25
+    step = loop(x, y)
+    places = torch.cat(step.output.prediction["events"])
+    ranks = [model.rank(places).sigmoid() for model in models]
+    torch.testing.assert_close(step.terms["regions.apart"], 0.25 * (ranks[0] - ranks[1]).square().mean())
+    with pytest.raises(InputError, match="method 'Regions' compares regions, and task odd has none"):
+        check_distillable(my_tasks.Regions, configure(my_tasks.Regions, {}), my_tasks.Odd())
+
+
+class Pyramid(nn.Module):
+    """Maps of three sizes, the smallest first, as a feature pyramid makes them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv1d(2, width, 3, 2**n, 1) for n in (3, 2, 1))
+        self.fc = nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.stack([conv(x).mean(2) for conv in self.down]).sum(0))
+
+
+def test_stages_of_a_pyramid_are_paired_by_depth() -> None:
+    x = torch.randn(4, 2, LENGTH)
+    names = [
+        {"p4": "down.0", "p3": "down.1", "p2": "down.2"},
+        {"level10": "down.0", "level9": "down.1", "level8": "down.2"},
+    ]
+    specs = [probe(Tap(Pyramid(width), at), x, [("time",)]) for width, at in zip((4, 8), names, strict=True)]
+    assert specs[0].order == ("p2", "p3", "p4")
+    assert pair_stages(*specs) == [("p2", "level8"), ("p3", "level9"), ("p4", "level10")]
+    review = make("review", configure("review", {}), specs[0], {"one": specs[1]}, DataInfo())[0]
+    assert [level.student for level in review.levels["one"]] == ["embedding", "p4", "p3", "p2"]
+    unnamed = probe(Tap(Pyramid(4), {"deep": "down.0", "shallow": "down.2"}), x, [("time",)])
+    with pytest.raises(InputError, match=r"teacher 'one' has stages \(deep, shallow\) whose names do not say which"):
+        pair_stages(specs[0], unnamed, name="one")
+
+
 def test_what_is_not_finite_in_lists_is_named(folder: Path) -> None:
     held = np.load("boxes.npz")
     x, y = torch.from_numpy(held["X"][:8]), torch.from_numpy(held["y"][:8])
@@ -246,6 +291,9 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
     assert "oddest at" in explained.stdout, explained.stderr
     assert told("report", "out", "--trust").exit_code == 0
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    timeline = page.partition('<section id="timeline"')[2].partition("</section>")[0]
+    assert timeline.count("<figure") == len(json.loads((folder / "out" / "table.json").read_text()))  # one of each row
+    assert "Errors over time" in timeline
     assert "Maps for the errors at odd time steps over what each model sees" in page
     assert "the true class" not in page
     file = str(cells["none"] / "student.safetensors")
@@ -389,7 +437,7 @@ def test_somebodys_tasks_hold_the_contract(folder: Path) -> None:
         ("Unwatched", "on_validation must give loss, which watched says chooses the epoch"),
         ("Lineless", "scores fails without context .*set CONTEXT = True"),
         ("Heavy", "details must give what JSON can hold"),
-        ("Painted", "shown must give a Matrix, Points or None; got str"),
+        ("Painted", "shown must give objects of overtone.shown by name, .*got "),
         ("Moody", "scores gives other numbers when it is asked again"),
         ("Loose", "predictions .*file of arrays"),
         ("Listed", "lists of unequal length have no mean"),

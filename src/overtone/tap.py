@@ -24,7 +24,7 @@ from overtone.models import Staged, Tapped
 from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
 from overtone.tasks import DEFAULT, Task
 from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
-from overtone.types import Input, Output, Spec, StageSpec, described, shape_of, shape_of_one
+from overtone.types import Input, Output, Spec, StageSpec, described, numbered, shape_of, shape_of_one
 
 
 @dataclass
@@ -380,7 +380,7 @@ def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequenc
         has_head=output.head is not None,
         has_cam=_has_cam(output),
         axes=() if output.branches else meant[0],
-        first=model.FIRST if isinstance(model, Staged) else 1,
+        order=numbered(stages)[model.FIRST - 1 if isinstance(model, Staged) else 0 :],
     )
 
 

@@ -6,7 +6,8 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -215,14 +216,27 @@ class StageSpec:
         return self.shape[1:]
 
 
+def numbered(stages: Iterable[str]) -> tuple[str, ...]:
+    """Of stages' names those with a number, in its order: ``stage1 .. stageN``, or ``p2 .. p6``.
+
+    None where names of several kinds are numbered, of which none is ``stage``.
+    """
+    kinds: dict[str, dict[int, str]] = {}
+    for name in stages:
+        if (match := re.fullmatch(r"([^.]*?)(\d+)", name)) is not None:
+            kinds.setdefault(match[1], {})[int(match[2])] = name
+    found = kinds.get("stage", next(iter(kinds.values()), {}) if len(kinds) == 1 else {})
+    return tuple(found[number] for number in sorted(found))
+
+
 @dataclass(frozen=True)
 class Spec:
     """The names of an :class:`Output` with shapes instead of tensors; found by a probe pass, never typed.
 
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
     ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
-    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``first``: number of the first stage
-    that methods compare by themselves.
+    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``order``: the stages that methods pair
+    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none.
     """
 
     input: Shape
@@ -235,7 +249,7 @@ class Spec:
     has_cam: bool = False
     axes: tuple[str, ...] = ()
     ends: str = ""
-    first: int = 1
+    order: tuple[str, ...] = ()
 
     @property
     def dims(self) -> int:
@@ -243,9 +257,8 @@ class Spec:
         return len(self.input) - 1 if isinstance(self.input[0], int) else 0
 
     def depth_stages(self) -> list[str]:
-        """``stage1 .. stageN`` from shallow to deep, the stages that methods pair by default (a VGG's from stage2)."""
-        names = [n for n in self.stages if n.startswith("stage") and n[5:].isdigit() and int(n[5:]) >= self.first]
-        return sorted(names, key=lambda name: int(name[5:]))
+        """The stages that methods pair by default, from shallow to deep: :attr:`order`, or as their names say."""
+        return list(self.order or numbered(self.stages))
 
 
 @dataclass(frozen=True)

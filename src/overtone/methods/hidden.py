@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.methods.base import MethodConfig, Part
+from overtone.methods.base import MethodConfig
 from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
@@ -24,7 +24,7 @@ class Hidden(PerTeacher):
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "vector": 1.0}
     BRANCH: ClassVar[str | None] = "signal"  # as the notes on wearables have it
     PARTS: ClassVar[tuple[str, ...]] = ("vector",)
-    READS: ClassVar[Part] = "embedding"
+    READS: ClassVar[str] = "embedding"
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)

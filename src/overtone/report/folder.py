@@ -12,6 +12,7 @@ import torch
 
 from overtone.data import Material
 from overtone.sealed import DamagedError, read_npz
+from overtone.shown import Drawing
 from overtone.study import (
     CellResult,
     RowKind,
@@ -34,7 +35,7 @@ from overtone.study.records import (
     read_result,
     read_run,
 )
-from overtone.tasks import Matrix, Metric, Points, Task, from_arrays
+from overtone.tasks import Metric, Task, from_arrays
 from overtone.trust import Trust
 
 Array = npt.NDArray[Any]
@@ -175,10 +176,10 @@ class Folder:
                 return row
         return next((row for row in methods if row.method == "none"), None)
 
-    def shown_of(self, row: TableRow) -> Matrix | Points | None:
-        """What the task draws of a row, from all its folds and seeds, at best or at the last epoch."""
+    def shown_of(self, row: TableRow) -> Mapping[str, Drawing]:
+        """What the task draws of a row, from all its folds and seeds, at best or at the last epoch, by name."""
         if self.task is None:
-            return None
+            return {}
         details = []
         for _, _, keys in self.cells_of(row):
             results = [result for key in keys if (result := self.result(key)) is not None]

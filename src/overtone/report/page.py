@@ -9,6 +9,7 @@ from pathlib import Path
 from overtone.explain import Explained, read
 from overtone.files import write_atomic
 from overtone.report import explained, results, sections, training, views
+from overtone.report.drawn import drawn_by_task
 from overtone.report.folder import Folder
 from overtone.report.html import Html, join, tag
 from overtone.trust import Trust
@@ -62,7 +63,7 @@ def write_explained(out: Path, maps: Explained, damaged: Mapping[str, str] | Non
 def page(folder: Folder) -> Html:
     """The whole page."""
     name, about = folder.study.name, folder.study.about
-    drawn = training.drawn_by_task(folder)
+    drawn = drawn_by_task(folder)
     contents = {
         "results": results.table(folder),
         "cells": sections.cells(folder),

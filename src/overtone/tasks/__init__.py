@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from overtone.errors import InputError, nearest
 from overtone.lookup import import_class
 from overtone.recipe import TaskSettings, validation_message
-from overtone.tasks.base import LOSS, Array, Context, Estimators, Matrix, Metric, Points, Predictions, Summary, Task
+from overtone.tasks.base import LOSS, PARTS, Array, Context, Estimators, Metric, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
@@ -53,14 +53,13 @@ def named(task: Task) -> str:
 __all__ = [
     "DEFAULT",
     "LOSS",
+    "PARTS",
     "TASKS",
     "Array",
     "Classification",
     "Context",
     "Estimators",
-    "Matrix",
     "Metric",
-    "Points",
     "Predictions",
     "Regression",
     "Summary",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from overtone.errors import InputError
+from overtone.shown import Drawing
 from overtone.types import Batch, Output, logits_of
 
 if TYPE_CHECKING:
@@ -92,44 +93,8 @@ class Context:
 
 LOSS = Metric("loss", "loss", better="lower")
 """Watched where a validation side has no labels."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Counts of pairs of names, for the page to draw.
-
-    Attributes:
-        name: of the part of the page.
-        title, caption: what it is.
-        labels: of rows and columns.
-        counts: (n, n), row x column.
-        off_diagonal: title and four heads of the list of the most frequent pairs, which stands for a large matrix.
-    """
-
-    name: str
-    title: str
-    caption: str
-    labels: tuple[str, ...]
-    counts: Array
-    off_diagonal: tuple[str, tuple[str, str, str, str]]
-
-
-@dataclass(frozen=True)
-class Points:
-    """Two numbers of each of some samples, for the page to draw against each other.
-
-    Attributes:
-        name, title, caption: as a :class:`Matrix`'s.
-        x, y: names of the axes.
-        values: (N, 2).
-    """
-
-    name: str
-    title: str
-    caption: str
-    x: str
-    y: str
-    values: Array
+PARTS = ("logits", "outputs", "embedding", "maps", "class maps")
+"""What methods may compare of any model that has it; a task may name further parts of its own models' predictions."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +122,8 @@ class Task(BaseModel):
         VERSION: raised whenever the same data and predictions give other numbers.
         METRICS: by which the test side is judged; the first heads the table.
         TERMS: the task's own terms, which are there without any method.
-        DISTILLABLE: what methods may compare (``Method.READS``); the plan refuses one that compares something else.
+        DISTILLABLE: what methods may compare (``Method.READS``): some of :data:`PARTS`, and names in what
+            :meth:`compared` gives as ``Output.prediction``, such as ``regions``. The plan refuses methods on others.
         LOGITS: whether a model's outputs are logits of classes, so that one that ends in a softmax is told.
         ONE_CLASS: whether a target is the number of one class, (N,) int64, which methods with ``hard_labels`` read.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
@@ -174,7 +140,7 @@ class Task(BaseModel):
     VERSION: ClassVar[int] = 1
     METRICS: ClassVar[tuple[Metric, ...]]
     TERMS: ClassVar[tuple[str, ...]] = ()
-    DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "embedding", "maps", "class maps"})
+    DISTILLABLE: ClassVar[frozenset[str]] = frozenset(PARTS)
     LOGITS: ClassVar[bool] = False
     ONE_CLASS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
@@ -396,9 +362,13 @@ class Task(BaseModel):
         """What is kept of the test side beside scores: plain values, such as errors by target."""
         return {}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Matrix | Points | None:
-        """What the page draws of a row, from the details of its cells; nothing by default."""
-        return None
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Drawing]:
+        """What the page draws of a row, from the details of its cells, by name; nothing by default.
+
+        Each name becomes a section, in which every row has its drawing. Of those whose first axis counts samples
+        (:class:`~overtone.shown.Curve`) every sample is drawn, such as a stretch of a recording.
+        """
+        return {}
 
     def right(self, predictions: Predictions, truth: Array) -> npt.NDArray[np.bool_] | None:
         """Which samples a model gets right, (N,); None where no sample is simply right or wrong."""

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from overtone.errors import InputError, nearest
-from overtone.tasks.base import Array, Context, Estimators, Matrix, Metric, Predictions, Summary, Task
+from overtone.shown import Matrix
+from overtone.tasks.base import Array, Context, Estimators, Metric, Predictions, Summary, Task
 from overtone.types import Batch, Output, described
 
 if TYPE_CHECKING:
@@ -280,19 +281,19 @@ class Classification(Task):
         logits: Tensor = predictions["logits"]
         return {"confusion": confusion(logits.argmax(1), truth.to(logits.device), logits.shape[1]).tolist()}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Matrix | None:
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Matrix]:
         """The sum of the confusions."""
         if not details:
-            return None
+            return {}
         counts = sum(np.asarray(own["confusion"], dtype=np.int64) for own in details)
-        return Matrix(
-            "confusion",
+        matrix = Matrix(
             "Confusion matrices",
             "Rows are true classes, columns predicted ones. The colour is the share of the row; the diagonal is right.",
             self.classes,
             np.asarray(counts),
             ("the most frequent confusions", ("class", "taken for", "number", "of its class")),
         )
+        return {"confusion": matrix}
 
     def right(self, predictions: Predictions, truth: Array) -> npt.NDArray[np.bool_]:
         """Where the largest logit is the true class'."""

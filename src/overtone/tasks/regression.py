@@ -15,7 +15,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.tasks.base import Array, Context, Estimators, Metric, Points, Predictions, Summary, Task
+from overtone.shown import Points
+from overtone.tasks.base import Array, Context, Estimators, Metric, Predictions, Summary, Task
 from overtone.tasks.values import from_channels, from_labels
 from overtone.types import Batch, Output, described
 
@@ -287,19 +288,19 @@ class Regression(Task):
         points = torch.stack([truth[::step, 0].cpu(), predictions["values"][::step, 0].cpu()], 1)
         return {"by_target": by_target, "points": [[round(v, 6) for v in line] for line in points.tolist()]}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Points | None:
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Points]:
         """Predictions against the truth."""
         if not details:
-            return None
+            return {}
         unit = f", {self.units[0]}" if self.units else ""
-        return Points(
-            "predictions",
+        points = Points(
             "Predictions against the truth",
             f"{self.targets[0]} of test samples, all folds and seeds; a right prediction lies on the diagonal.",
             f"truth{unit}",
             f"prediction{unit}",
             np.asarray([pair for own in details for pair in own["points"]], dtype=np.float64),
         )
+        return {"predictions": points}
 
     def targets_of(self, labels: Array, where: str) -> tuple[Array, list[str]]:
         """Numbers, or text that is numbers, (N,) or (N, K), as (N, K).

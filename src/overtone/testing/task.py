@@ -16,15 +16,14 @@ from overtone.engine import Samples
 from overtone.errors import InputError
 from overtone.header import SeenTask
 from overtone.lookup import check_class
-from overtone.methods.base import Part
 from overtone.models import build
 from overtone.recipe import ModelOptions
+from overtone.shown import Drawing
 from overtone.tap import Tap, probe
 from overtone.tasks import (
     LOSS,
-    Matrix,
+    PARTS,
     Metric,
-    Points,
     Predictions,
     Task,
     count,
@@ -155,8 +154,6 @@ def _declared(kind: type[Task]) -> None:
         isinstance(metrics, tuple) and bool(metrics) and all(isinstance(own, Metric) for own in metrics),
         f"{name}.METRICS must be a tuple of Metric, of which the first heads the table; got {metrics!r}",
     )
-    unknown = sorted(set(kind.DISTILLABLE) - set(get_args(Part)))
-    require(not unknown, f"{name}.DISTILLABLE holds {unknown}; there are {', '.join(get_args(Part))}")
 
 
 def _header(case: _Case) -> None:
@@ -215,9 +212,22 @@ def _losses(case: _Case) -> None:
             any(x is not None and bool(x.any()) for x in gradients),
             f"{name}: the term {term} gives the model no gradient; compute it from its output, not detached",
         )
+    _parts(case, output)
     scores = case.task.training_scores(output.map(Tensor.detach), case.batch)
     unknown = sorted(scores.keys() - {own.key for own in case.task.metrics})
     require(not unknown, f"{name}.training_scores gives {', '.join(unknown)}, which is none of its metrics")
+
+
+def _parts(case: _Case, output: Output) -> None:
+    """What methods may compare is there."""
+    student, teacher, _ = case.task.compared(output, output, case.batch)
+    known = {*PARTS, *(student.prediction.keys() & teacher.prediction.keys())}
+    unknown = sorted(case.task.DISTILLABLE - known)
+    require(
+        not unknown,
+        f"{case.name}.DISTILLABLE holds {unknown}, which is neither one of {', '.join(PARTS)} nor in the predictions "
+        f"that compared gives ({', '.join(student.prediction)})",
+    )
 
 
 def _predicted(case: _Case) -> Predictions:
@@ -276,8 +286,9 @@ def _scored(case: _Case, predictions: Predictions) -> None:
     for several in ([kept], [kept, kept]):
         shown = task.shown(several)
         require(
-            shown is None or isinstance(shown, (Matrix, Points)),
-            f"{name}.shown must give a Matrix, Points or None; got {type(shown).__name__}",
+            isinstance(shown, Mapping) and all(isinstance(own, get_args(Drawing)) for own in shown.values()),
+            f"{name}.shown must give objects of overtone.shown by name, such as {{'counts': Matrix(...)}}; got "
+            f"{shown!r}",
         )
 
 
