@@ -699,9 +699,9 @@ def test_what_a_phase_does_not_train_stays_with_its_batch_statistics(tmp_path):
         f"{branch}.classifier.{part}" for branch in ("signal", "image") for part in ("weight", "bias")
     }
     names = [phase.name for phase in Progressive.PHASES]
-    assert [row["phase"] for row in fitted.rows] == [names[0], names[1], *names[2:] * 3]
+    assert [row.phase for row in fitted.rows] == [names[0], names[1], *names[2:] * 3]
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["phase"] for line in lines] == [row["phase"] for row in fitted.rows]
+    assert [json.loads(line)["phase"] for line in lines] == [row.phase for row in fitted.rows]
 
 
 @pytest.mark.parametrize("stop", [1, 5, 9])

@@ -199,4 +199,4 @@ def test_a_last_batch_of_unequal_shares_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"keep leaves 2 samples for the last batch of 2 processes.*2 or more"):
         fit(kept, SimpleNamespace(num_processes=2), Callback())  # type: ignore[arg-type]
     rows = fit(replace(kept, epochs=1), Accelerator(cpu=True), Callback()).rows
-    assert [round(8 * row["train"]["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8
+    assert [round(8 * row.train["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8

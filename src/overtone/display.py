@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -16,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from overtone.epochs import EpochRow
 from overtone.study import Cell, CellResult, RowKind, StudyCallback, TableRow, spread_over
 from overtone.tasks import Metric, Task
 from overtone.types import Progress
@@ -45,7 +45,7 @@ class Running:
     cell: Cell
     progress: Progress | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
-    row: Mapping[str, Any] | None = None
+    row: EpochRow | None = None
     best: float | None = None
     said: float = field(default_factory=time.monotonic)
 
@@ -121,19 +121,19 @@ class Display(StudyCallback):
             where = f"  {cell.title}  epoch {progress.epoch}/{progress.epochs}  "
             self.console.print(f"{where}{losses}{val}{self._time_left()}", markup=False, highlight=False)
 
-    def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
+    def cell_epoch(self, cell: Cell, progress: Progress, row: EpochRow) -> None:
         """An epoch has ended."""
         now = self.running[cell.key]
         now.row, now.progress = row, progress
         watched = self.task.watched
-        value = row.get("val", {}).get(watched.key)
+        value = (row.val or {}).get(watched.key)
         if value is not None and (now.best is None or watched.gain(value) > watched.gain(now.best)):
             now.best = value
 
-    def _watched(self, row: Mapping[str, Any] | None) -> str:
+    def _watched(self, row: EpochRow | None) -> str:
         """What chooses the best epoch, on the validation side; empty without one."""
         metric = self.task.watched
-        value = (row or {}).get("val", {}).get(metric.key)
+        value = None if row is None else (row.val or {}).get(metric.key)
         return "" if value is None else metric.with_unit(value)
 
     def cell_done(self, cell: Cell, result: CellResult) -> None:
@@ -199,7 +199,7 @@ class Display(StudyCallback):
         text.append(f"\n  loss {losses}", style="cyan")
         if now.row:
             metric = self.task.watched
-            train = now.row["train"].get(metric.key)
+            train = now.row.train.get(metric.key)
             scores = f"  train {metric.with_unit(train)}" if train is not None else ""
             if now.best is not None:
                 scores += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"

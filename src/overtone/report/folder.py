@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from overtone.data import Material
+from overtone.epochs import EpochRow, read_epochs
 from overtone.sealed import DamagedError, read_npz
 from overtone.shown import Drawing
 from overtone.study import (
@@ -28,9 +29,7 @@ from overtone.study.predictions import context_of, read_predictions
 from overtone.study.records import (
     ERROR,
     Checkpoint,
-    EpochRow,
     is_done,
-    read_epochs,
     read_error,
     read_result,
     read_run,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from overtone.epochs import EpochRow
 from overtone.report.figures import Line, dot_key, figure_box, legend, line_panel
 from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, plural, section, tag
 from overtone.report.plot import FloatArray, Panel
 from overtone.study import RowKind, TableRow
-from overtone.study.records import EpochRow, ScalarDescription
+from overtone.study.records import ScalarDescription
 from overtone.tasks import Metric
 
 Epochs = list[EpochRow]

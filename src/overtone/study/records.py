@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,7 +9,6 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overtone.data.base import SIGNALS, Material
-from overtone.engine.loop import ROWS
 from overtone.errors import InputError
 from overtone.files import read_json, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
@@ -128,26 +126,6 @@ class CellError(Record):
     title: str = ""
     message: str = ""
     traceback: str = ""
-
-
-class EpochRow(Record):
-    """A line of ``metrics.jsonl``.
-
-    Attributes:
-        train, val: scores by name; without a validation side no ``val``.
-        terms, weights: each term's mean, unweighted, and its weight.
-        scalars: learned numbers of methods.
-    """
-
-    epoch: int
-    phase: str | None = None
-    lr: float
-    total: float
-    train: dict[str, float] = {}
-    val: dict[str, float] | None = None
-    terms: dict[str, float]
-    weights: dict[str, float]
-    scalars: dict[str, float] = {}
 
 
 class TaskDescription(Record):
@@ -371,12 +349,3 @@ def read_error(folder: Path) -> CellError | None:
         return checked_record(folder / ERROR, CellError)[0]
     except DamagedError as damage:
         return CellError(message=f"What went wrong is not known: {damage}.")
-
-
-def read_epochs(folder: Path) -> list[EpochRow]:
-    """A cell's ``metrics.jsonl``; nothing where it is missing or damaged."""
-    try:
-        lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
-        return [EpochRow.model_validate(json.loads(line)) for line in lines]
-    except (OSError, ValueError):
-        return []

@@ -17,7 +17,8 @@ from torch import Tensor
 from overtone.data import Windows
 from overtone.engine import Fitted, parts_of, without
 from overtone.engine.checkpoint import FILE as CHECKPOINT
-from overtone.engine.loop import ROWS, StateDict
+from overtone.engine.loop import StateDict
+from overtone.epochs import ROWS
 from overtone.files import remove, write_npz
 from overtone.header import SeenTask
 from overtone.lookup import view_settings, view_type
@@ -97,7 +98,7 @@ def write_cell(
     seconds = round(fitted.seconds, 2)
     write_run(folder, CellRun(key=cell.key, seconds=seconds, **environment(cell, inputs.accelerator)))
     model, task = built.distillation.student.model, inputs.samples.task
-    last = fitted.rows[-1].get("val", {}).get(task.watched.key) if fitted.rows else fitted.best_value
+    last = (fitted.rows[-1].val or {}).get(task.watched.key) if fitted.rows else fitted.best_value
     result = CellResult(
         key=cell.key,
         title=cell.title,
