@@ -846,12 +846,12 @@ def test_a_table_has_rows_for_parts_of_a_student(finished):
     assert (signal.student, without.student) == ("dscnn-4", "two_branch-dscnn-4+wrn10-0.25")
     held = np.load(folder_of(finished, "evidence") / "predictions.npz")
     for row, prefix in ((whole, ""), (signal, "signal."), (without, "without image.")):
-        for which, figure in (
-            ("best", row.figures.get(("accuracy", "best"))),
-            ("last", row.figures.get(("accuracy", "last"))),
+        for which, estimate in (
+            ("best", row.estimates.get(("accuracy", "best"))),
+            ("last", row.estimates.get(("accuracy", "last"))),
         ):
             accuracy = (held[f"{prefix}{which}.logits"].argmax(1) == held["target"]).mean()
-            assert figure.mean == pytest.approx(float(accuracy))
+            assert estimate.mean == pytest.approx(float(accuracy))
     with (out / "table.csv").open() as file:
         lines = [line["part"] for line in csv.DictReader(file)]
     assert sorted(lines) == sorted(["signal"] * 3 + ["without image"] * 3 + [""] * 6)

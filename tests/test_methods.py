@@ -629,9 +629,9 @@ def test_each_teacher_has_its_own_terms(name, chosen, expected):
     method = vectors(name, {"one": 4, "image": 4}, **chosen)
     found = compared(method, student, {"image": two, "one": one})
     assert tuple(found) == method.terms
-    assert method.terms == tuple(f"{part}.{t}" for t in ("one", "image") for part in type(method).PARTS)
+    assert method.terms == tuple(f"{term}.{t}" for t in ("one", "image") for term in type(method).TERMS)
     for teacher, x in (("one", one), ("image", two)):
-        for part, want in zip(type(method).PARTS, expected(student, x), strict=True):
+        for part, want in zip(type(method).TERMS, expected(student, x), strict=True):
             assert close(found[f"{part}.{teacher}"], want)
 
 

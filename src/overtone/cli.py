@@ -250,7 +250,7 @@ def explain(
     """Where teachers and students look: class activation maps, Grad-CAM and attention on the same windows."""
     with _told(debug), _quiet():
         from overtone import data, overview
-        from overtone.explain import explain as look
+        from overtone.explain import collect_study
         from overtone.recipe import validate
         from overtone.report import write_explained, write_page
         from overtone.study import read_study
@@ -265,7 +265,7 @@ def explain(
         if plan.windows.content != study.data.content:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
-            maps = look(plan, folder, sample, trust, damaged)
+            maps = collect_study(plan, folder, sample, trust, damaged)
             page = write_explained(folder, maps, damaged) if sample else write_page(folder, damaged, trust)
         overview.show_explained(console, maps, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)

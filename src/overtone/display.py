@@ -50,7 +50,7 @@ class Running:
     said: float = field(default_factory=time.monotonic)
 
     @property
-    def share(self) -> float:
+    def done(self) -> float:
         """How much of it is done, 0 to 1."""
         return self.progress.step / self.progress.steps if self.progress else 0.0
 
@@ -166,7 +166,7 @@ class Display(StudyCallback):
 
     def _worked(self) -> float:
         """The relative cost of what is done."""
-        under_way = sum(self.left.get(key, 0.0) * now.share for key, now in self.running.items())
+        under_way = sum(self.left.get(key, 0.0) * now.done for key, now in self.running.items())
         return self.total - sum(self.left.values()) + under_way
 
     def _time_left(self) -> str:
@@ -204,7 +204,7 @@ class Display(StudyCallback):
             if now.best is not None:
                 scores += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"
             text.append(f"\n  {metric.title}{scores}" if scores else "", style="green")
-        return ProgressBar(1, now.share), text
+        return ProgressBar(1, now.done), text
 
 
 def short(number: int | None) -> str:
@@ -252,7 +252,7 @@ def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: s
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         sizes = [short(size) if row.kind != RowKind.BASELINE else "–" for size in (row.parameters, row.macs)]
         costs = [*sizes, ratio, *([short(row.adapters)] if adapters else [])]
-        shown.add_row(escape(name), escape(model), *_figures(row, metrics, chosen, wide), count, *costs)
+        shown.add_row(escape(name), escape(model), *_estimates(row, metrics, chosen, wide), count, *costs)
     return shown
 
 
@@ -272,10 +272,10 @@ def _heads(metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
     return [f"{metric.title}\n{column}" for column in columns for metric in metrics]
 
 
-def _figures(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
+def _estimates(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
     """A row's scores in these columns."""
     texts = {
-        which: [figure.text(m) if (figure := row.figures.get((m.key, which))) else "" for m in metrics]
+        which: [estimate.text(m) if (estimate := row.estimates.get((m.key, which))) else "" for m in metrics]
         for which in ("best", "last")
     }
     if not chosen:

@@ -276,15 +276,15 @@ def teacher_weights_of(given: Mapping[str, float] | None, names: Sequence[str]) 
     """Fixed weights in the teachers' order; equal ones where none are given.
 
     Raises:
-        InputError: for an unknown teacher, a teacher without a share, a negative share, or none above 0.
+        InputError: for an unknown teacher, a teacher without a weight, a negative weight, or none above 0.
     """
     if given is None:
         return [1 / len(names)] * len(names)
-    for name, share in given.items():
+    for name, weight in given.items():
         if name not in names:
             raise InputError(f"teacher_weights: unknown teacher {name!r}; {nearest(name, names)}")
-        if not 0 <= share < float("inf"):
-            raise InputError(f"teacher_weights: {name} must be 0 or more, got {share}")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"teacher_weights: {name} must be 0 or more, got {weight}")
     missing = [name for name in names if name not in given]
     if missing:
         raise InputError(

@@ -17,7 +17,7 @@ from torch import Tensor
 Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = Tensor | Array
 Caption: TypeAlias = str | Sequence[str]
-"""Small print below a picture: one for all samples, or one for each."""
+"""Small print below a panel: one for all samples, or one for each."""
 
 
 class Axis(NamedTuple):
@@ -99,7 +99,7 @@ class Image:
     """Values as colours over the positions of what a model sees, which need no axes.
 
     Attributes:
-        title: of the picture.
+        title: of the panel.
         values: over a window's time, (B, T'), or an image, (B, H', W'), of any size.
         z: what the colours say.
         caption: see :data:`Caption`.

@@ -136,7 +136,7 @@ class _Run:
         if rest and (rest % world or rest // world < max(2, least)):
             raise InputError(
                 f"train.last_batch: keep leaves {rest} samples for the last batch of {world} processes, which need "
-                f"equal shares of {max(2, least)} or more; use last_batch: drop, or another number of processes"
+                f"{max(2, least)} or more each, equally many; use last_batch: drop, or another number of processes"
             )
         self.index = torch.from_numpy(job.fold.train)
         self.steps = steps_in(samples, train)
@@ -172,11 +172,11 @@ class _Run:
                 self.generators = None
             train = self.job.train
             order = epoch_order(self.index, train.batch, self.job.seed, self.epoch, train.last_batch == "keep")
-            shares = [self._share(numbers) for numbers in order[self.step :]]
+            mine = [self._mine(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
-            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._share)
-            for batch in self.job.samples.batches(shares, self.job.views, augment, crop, mixed):
+            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._mine)
+            for batch in self.job.samples.batches(mine, self.job.views, augment, crop, mixed):
                 self._train_step(batch)
                 self.step += 1
                 self.fitted.seconds = before + time.monotonic() - started
@@ -195,10 +195,10 @@ class _Run:
         still = hold_still(model, trained(model, phase)) if phase is not None else []
         return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
-    def _share(self, numbers: Tensor) -> Tensor:
-        """This process' part of a batch."""
-        share = len(numbers) // self.accelerator.num_processes
-        return numbers[share * self.accelerator.process_index : share * (self.accelerator.process_index + 1)]
+    def _mine(self, numbers: Tensor) -> Tensor:
+        """Those of a batch's samples that this process takes."""
+        size = len(numbers) // self.accelerator.num_processes
+        return numbers[size * self.accelerator.process_index : size * (self.accelerator.process_index + 1)]
 
     def _train_step(self, batch: Batch) -> None:
         job, accelerator = self.job, self.accelerator

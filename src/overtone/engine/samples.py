@@ -24,7 +24,7 @@ from overtone.types import Batch, described
 from overtone.views import Codec, State, View
 
 FIT_WINDOWS = 4096
-SCALE_PICTURES = 1024
+SCALE_IMAGES = 1024
 """Images that mean and standard deviation are taken from, where they are read from files."""
 
 STORED = 2
@@ -224,7 +224,7 @@ def _standardiser(windows: Windows, fold: Fold) -> Standardiser:
     if windows.scale is not None:
         return Standardiser(*windows.scale)
     if windows.files is not None:  # decoded once for both passes
-        return Standardiser.fit(windows.files[_spaced(fold.train, SCALE_PICTURES)])
+        return Standardiser.fit(windows.files[_spaced(fold.train, SCALE_IMAGES)])
     return Standardiser.fit(windows.x, fold.train)
 
 

@@ -102,7 +102,7 @@ def factor_distance(student: Tensor, teacher: Tensor) -> Tensor:
         \right\rVert_1
 
     Args:
-        student, teacher: factors (B, k, ...); the larger are averaged to the other's positions, D values a sample.
+        student, teacher: factors (B, k, ...); the larger are averaged to the other's positions, D values per sample.
 
     Returns:
         A scalar from 0 on.

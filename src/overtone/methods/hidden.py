@@ -23,7 +23,7 @@ class Hidden(PerTeacher):
     SUMMARY: ClassVar[str] = "the student's embedding is the teacher's, up to a linear map where widths differ"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "vector": 1.0}
     BRANCH: ClassVar[str | None] = "signal"  # as the notes on wearables have it
-    PARTS: ClassVar[tuple[str, ...]] = ("vector",)
+    TERMS: ClassVar[tuple[str, ...]] = ("vector",)
     READS: ClassVar[str] = "embedding"
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

@@ -24,7 +24,7 @@ class Mimic(PerTeacher):
     SEES: ClassVar[str] = "outputs"
     READS: ClassVar[str] = "outputs"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "mse": 0.1, "mae": 0.1, "output": 0.9}
-    PARTS: ClassVar[tuple[str, ...]] = ("output",)
+    TERMS: ClassVar[tuple[str, ...]] = ("output",)
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """The mean squared error."""

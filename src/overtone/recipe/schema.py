@@ -230,7 +230,7 @@ class TrainSettings(Section):
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the truth that all classes have alike"
+        default=0.0, ge=0, lt=1, description="how much of the truth is spread over all classes"
     )
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")

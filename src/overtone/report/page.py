@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overtone.explain import Explained, read
 from overtone.files import write_atomic
-from overtone.report import explained, results, sections, training, views
+from overtone.report import agreement, looks, results, sections, training, views
 from overtone.report.drawn import drawn_by_task
 from overtone.report.folder import Folder
 from overtone.report.html import Html, join, tag
@@ -69,8 +69,8 @@ def page(folder: Folder) -> Html:
         "cells": sections.cells(folder),
         "curves": training.curves(folder),
         **drawn,
-        "agreement": explained.agreements(folder),
-        "looks": explained.looks(folder, read(folder.out)),
+        "agreement": agreement.agreements(folder),
+        "looks": looks.looks(folder, read(folder.out)),
         "window": views.window(folder),
         "split": sections.split(folder),
         "environment": sections.environment(folder),
@@ -97,7 +97,7 @@ def explain_page(folder: Folder, maps: Explained) -> Html:
     """A page of its own on where the models look in chosen windows."""
     name = folder.study.name
     header = tag("header", tag("p", "Overtone study", class_="kind"), tag("h1", f"Where the models of {name} look"))
-    return _whole(f"{name} · where the models look", header, [explained.looks(folder, maps)])
+    return _whole(f"{name} · where the models look", header, [looks.looks(folder, maps)])
 
 
 def _whole(title: str, header: Html, parts: list[Html]) -> Html:

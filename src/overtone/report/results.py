@@ -35,7 +35,7 @@ class _Gain(Counted):
 class Paired:
     """A row's score minus the baseline's, over the folds and seeds that both have; ``better`` counts of its n."""
 
-    figure: Estimate
+    estimate: Estimate
     better: int
 
     @classmethod
@@ -49,9 +49,9 @@ class Paired:
             for value, other in both
         ]
         gains = by_fold(pairs, lambda pair: pair.gain)
-        figure = Estimate.of(gains)
+        estimate = Estimate.of(gains)
         better = sum(row.metric.gain(gain) > 0 for gain in apart(gains))
-        return cls(figure, better) if figure else None
+        return cls(estimate, better) if estimate else None
 
 
 def headline(folder: Folder) -> Html:
@@ -74,7 +74,7 @@ def headline(folder: Folder) -> Html:
 def _sentences(folder: Folder) -> list[Html]:
     base = folder.baseline()
     sentences = [_best_distilled(folder.rows, base)]
-    teachers = [row for row in folder.rows if row.kind == RowKind.TEACHER and row.figure]
+    teachers = [row for row in folder.rows if row.kind == RowKind.TEACHER and row.estimate]
     if teachers:
         best = max(teachers, key=lambda row: row.merit)
         student = next((r for r in folder.rows if r.kind == RowKind.METHOD and r.parameters), None)
@@ -93,13 +93,13 @@ def _sentences(folder: Folder) -> list[Html]:
 
 def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
     distilled = [row for row in rows if row.kind == RowKind.METHOD and row is not base]
-    scored = [row for row in distilled if row.figure]
+    scored = [row for row in distilled if row.estimate]
     if not distilled:
-        text = f"The student alone reaches {_score(base)}. " if base and base.figure else ""
+        text = f"The student alone reaches {_score(base)}. " if base and base.estimate else ""
         return join(text, "This study distils nothing: its recipe has no row but ", tag("code", "none"), ".")
     if not scored:
         return join("No distilled row has a result yet.")
-    if base is None or base.figure is None:
+    if base is None or base.estimate is None:
         best = max(scored, key=lambda row: row.merit)
         why = "the recipe has no row none" if base is None else "none has no result"
         return join("Best distilled row: ", _name(best), ", ", _score(best), f". Nothing to compare it with: {why}.")
@@ -107,8 +107,8 @@ def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
     if not pairs:
         return join("No distilled row shares a fold and seed with the student alone, so nothing can be compared.")
     metric = base.metric
-    best, difference = max(pairs, key=lambda pair: metric.gain(pair[1].figure.mean))
-    above = sum(metric.gain(paired.figure.mean) > 0 for _, paired in pairs)
+    best, difference = max(pairs, key=lambda pair: metric.gain(pair[1].estimate.mean))
+    above = sum(metric.gain(paired.estimate.mean) > 0 for _, paired in pairs)
     alone = join("the student alone (", tag("code", base.method), f": {_score(base, ', ')})")
     apart = len(scored) - len(pairs)
     left = f" {plural(apart, 'row')} without a common fold and seed could not be compared." if apart else ""
@@ -134,11 +134,13 @@ def _above(metric: Metric) -> str:
 
 
 def _difference(paired: Paired, metric: Metric) -> str:
-    figure = paired.figure
-    difference = f"{signed(figure, metric)} {metric.points}".rstrip()
-    if figure.n == 1:
+    estimate = paired.estimate
+    difference = f"{signed(estimate, metric)} {metric.points}".rstrip()
+    if estimate.n == 1:
         return f"a difference of {difference} in one run, from which no spread can be told"
-    return f"a paired difference of {difference} ({figure.counted}, {metric.better} in {paired.better} of {figure.n})"
+    return (
+        f"a paired difference of {difference} ({estimate.counted}, {metric.better} in {paired.better} of {estimate.n})"
+    )
 
 
 def _name(row: TableRow) -> Html:
@@ -148,17 +150,19 @@ def _name(row: TableRow) -> Html:
 
 def _score(row: TableRow, between: str = " (") -> str:
     """``81.2 ± 3.4 % (n = 5 folds)``."""
-    figure = row.figure
-    if figure is None:
+    estimate = row.estimate
+    if estimate is None:
         return "no result"
     end = ")" if between == " (" else ""
-    return f"{figure.text(row.metric)} {row.metric.unit}".rstrip() + f"{between}{figure.counted}{end}"
+    return f"{estimate.text(row.metric)} {row.metric.unit}".rstrip() + f"{between}{estimate.counted}{end}"
 
 
-def signed(figure: Estimate, metric: Metric) -> str:
+def signed(estimate: Estimate, metric: Metric) -> str:
     """A difference as the metric is shown: ``+3.1 ± 1.2``, with a true minus sign."""
-    spread = "" if figure.std is None else f" ± {metric.text(figure.std)}"
-    mean = f"{metric.factor * figure.mean:+.{metric.digits}f}".replace("-", "−") if figure.mean else metric.text(0.0)
+    spread = "" if estimate.std is None else f" ± {metric.text(estimate.std)}"
+    mean = (
+        f"{metric.factor * estimate.mean:+.{metric.digits}f}".replace("-", "−") if estimate.mean else metric.text(0.0)
+    )
     return mean + spread
 
 
@@ -189,7 +193,7 @@ def table(folder: Folder) -> Html:
     if costly:
         last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
         last += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
-    single = all(row.figure is None or row.figure.std is None for row in folder.rows)
+    single = all(row.estimate is None or row.estimate.std is None for row in folder.rows)
     whole = tag(
         "table",
         caption,
@@ -260,7 +264,7 @@ def _not_independent(folder: Folder) -> list[str]:
 
 
 def _source_note(sources: dict[str, int], metric: Metric) -> Html | None:
-    """What the numbers in the column of published figures mean."""
+    """What the numbers in the column of published values mean."""
     if not sources:
         return None
     listed = "; ".join(f"{number}: {source}" for source, number in sources.items())
@@ -303,13 +307,13 @@ def _columns(folder: Folder, number: int) -> tuple[Checkpoint, ...]:
 
 
 def _sources(rows: Sequence[TableRow]) -> dict[str, int]:
-    """Where published figures were read, numbered from 1."""
+    """Where published values were read, numbered from 1."""
     unique = dict.fromkeys(row.reference.source for row in rows if row.reference)
     return {source: number for number, source in enumerate(unique, start=1)}
 
 
 def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
-    """A cell with the published figure, where the table has such a column."""
+    """A cell with the published value, where the table has such a column."""
     if not sources:
         return []
     if row.reference is None:
@@ -328,7 +332,7 @@ def _line(
     model = {"signal": f"{row.student}, signal branch"}.get(row.part, ", ".join(filter(None, (row.student, row.part))))
     teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
-    reference = base.figure.mean if base and base.figure else None
+    reference = base.estimate.mean if base and base.estimate else None
     done = len(row.values)
     count = join(f"{row.folds} × {row.seeds}")
     if row.missing:
@@ -337,8 +341,8 @@ def _line(
     last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
     if costly:  # in place of the ratio, which parameters tell as well
         last = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"]
-    figures = [
-        [number(_figure(row.figures.get((metric.key, which)), metric)) for which in _columns(folder, n)]
+    estimates = [
+        [number(_estimate(row.estimates.get((metric.key, which)), metric)) for which in _columns(folder, n)]
         for n, metric in enumerate(folder.metrics)
     ]
     line = tag(
@@ -353,10 +357,10 @@ def _line(
         tag("td", teachers or "–", class_="names"),
         tag("td", model or "–", class_="names"),
         tag("td", scale.strip(row, reference), class_="strip"),
-        *figures[0],
+        *estimates[0],
         number(_paired_cell(paired, row)),
         *_published(row, sources),
-        *[cell for cells in figures[1:] for cell in cells],
+        *[cell for cells in estimates[1:] for cell in cells],
         number(count),
         number(short(row.parameters)),
         number(short(row.macs)),
@@ -372,19 +376,19 @@ def _same_part(rows: Sequence[TableRow], alone: TableRow | None, row: TableRow) 
     return next((other for other in rows if other.id == f"{alone.id}.{row.part}"), None)
 
 
-def _figure(figure: Estimate | None, metric: Metric) -> Html | str:
-    if figure is None:
+def _estimate(estimate: Estimate | None, metric: Metric) -> Html | str:
+    if estimate is None:
         return "–"
-    spread = "" if figure.std is None else f"± {metric.text(figure.std)}"
-    return join(f"{metric.text(figure.mean)} ", tag("span", spread, class_="sd"))
+    spread = "" if estimate.std is None else f"± {metric.text(estimate.std)}"
+    return join(f"{metric.text(estimate.mean)} ", tag("span", spread, class_="sd"))
 
 
 def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
-    mean, _, spread = signed(paired.figure, row.metric).partition(" ")
-    figure = row.figures.get((row.metric.key, "best"))
-    fewer = "" if figure and paired.figure.counted == figure.counted else paired.figure.counted
+    mean, _, spread = signed(paired.estimate, row.metric).partition(" ")
+    estimate = row.estimates.get((row.metric.key, "best"))
+    fewer = "" if estimate and paired.estimate.counted == estimate.counted else paired.estimate.counted
     below = tag("span", fewer, class_="pairs") if fewer and spread else None
     return join(f"{mean} ", tag("span", spread or fewer, class_="sd"), below)
 

@@ -12,7 +12,7 @@ from overtone.report.plot import FloatArray, Panel
 from overtone.shown import TIME, Axis, Curve, Heatmap, Image, Shown, Values, caption_of
 
 SIZE, SQUARE, EVEN = (240, 180), (180, 180), (222, 210)
-"""Of panels with axes, of pictures without, and of heat maps whose two axes are one measure."""
+"""Of panels with axes, of those without, and of heat maps whose two axes are one measure."""
 Ends = tuple[float, float]
 
 
@@ -23,7 +23,7 @@ def time_axis(folder: Folder) -> tuple[str, float]:
 
 
 def meanings(maps: Explained) -> list[Html]:
-    """What methods' pictures mean, each said once."""
+    """What methods' drawings mean, each said once."""
     names: dict[str, list[str]] = {}
     for model in maps.about["models"]:
         for method, texts in model["meaning"].items():
@@ -62,12 +62,12 @@ def _line(heading: str, pairs: list[tuple[Shown | str, Html]]) -> Html:
 def box(folder: Folder, title: str | Html, one: Shown | str, sample: int, size: tuple[int, int] = SIZE) -> Html:
     """An object's drawing of one sample under a title; a note where there is none to draw."""
     if isinstance(one, str):
-        return figure_box(title, note(f"This picture {one}."))
+        return figure_box(title, note(f"This drawing {one}."))
     try:
         drawn, caption = _drawn(folder, one, sample, size), caption_of(one, sample)
     except Exception as error:  # damaged, or values that nothing can be drawn of: the page has more to tell
         why = error if isinstance(error, ValueError) else "its description is damaged"
-        return figure_box(title, note(f"This picture cannot be drawn: {why}."))
+        return figure_box(title, note(f"This drawing cannot be drawn: {why}."))
     return figure_box(title, *drawn, *([note(caption)] if caption else []))
 
 

@@ -21,7 +21,7 @@ Epochs = list[EpochRow]
 def curves(folder: Folder) -> Html:
     """Scores and terms by epoch, a group of panels for every row that was trained."""
     shown = [row for row in folder.rows if row.kind in (RowKind.METHOD, RowKind.TEACHER)]
-    distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.figure]
+    distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.estimate]
     first = max(distilled, key=lambda row: row.merit, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
     parts = [_row_curves(folder, row, row in opened) for row in shown]

@@ -301,7 +301,7 @@ def is_done(folder: Path) -> bool:
 
 
 def read_result(folder: Path) -> CellResult:
-    """A done cell's ``result.json``, whose hash is compared once a run, not here."""
+    """A done cell's ``result.json``, whose hash is compared once per run, not here."""
     return CellResult.model_validate(read_json(folder / RESULT))
 
 

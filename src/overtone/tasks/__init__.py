@@ -1,4 +1,4 @@
-"""What models must do. One small file a task; everything else asks the task and knows none by name."""
+"""What models must do. One small file per task; everything else asks the task and knows none by name."""
 
 from __future__ import annotations
 

@@ -389,7 +389,7 @@ class Task(BaseModel):
         return logits
 
     def asked(self, output: Output, target: Tensor) -> Tensor:
-        """The scalar that saliency explains, summed over the batch."""
+        """The scalar whose gradient saliency shows, summed over the batch."""
         return output.logits.sum()
 
     def verdict(self, answer: Sequence[float], truth: Any) -> tuple[str, bool | None]:

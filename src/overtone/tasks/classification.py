@@ -33,7 +33,7 @@ MACRO_F1 = Metric(
     ends=(0, 100),
     about="F1 averaged over the classes that occur among a fold’s test {side}",
 )
-LEAST_SHARE = 1e-7
+LEAST = 1e-7
 """A class that a forest gives no chance has this one, so that its logarithm is finite."""
 UNEVEN = 5
 """How many times larger than the smallest class the largest may be without a word."""
@@ -252,9 +252,9 @@ class Classification(Task):
             raise InputError(
                 f"it gives probabilities {found.shape} for {len(features)} samples and {len(known)} classes"
             )
-        shares = np.zeros((len(features), self.outputs))
-        shares[:, known] = found
-        return Output.of(torch.from_numpy(np.log(shares.clip(LEAST_SHARE)).astype(np.float32)))
+        probabilities = np.zeros((len(features), self.outputs))
+        probabilities[:, known] = found
+        return Output.of(torch.from_numpy(np.log(probabilities.clip(LEAST)).astype(np.float32)))
 
     # --- predictions
 
