@@ -11,6 +11,7 @@ from overtone.files import write_atomic
 from overtone.report import agreement, looks, results, sections, training, views
 from overtone.report.drawn import drawn_by_task
 from overtone.report.folder import Folder
+from overtone.report.headline import headline
 from overtone.report.html import Html, join, tag
 from overtone.trust import Trust
 
@@ -83,7 +84,7 @@ def page(folder: Folder) -> Html:
         tag("p", "Overtone study", class_="kind"),
         tag("h1", name),
         tag("p", about, class_="about") if about else None,
-        results.headline(folder),
+        headline(folder),
         tag(
             "nav",
             [tag("a", titles.get(key, key.capitalize()), href=f"#{key}") for key in parts],
