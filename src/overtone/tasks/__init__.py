@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from overtone.errors import InputError, nearest
 from overtone.lookup import import_class
 from overtone.recipe import TaskSettings, validation_message
-from overtone.tasks.base import LOSS, PARTS, Array, Context, Estimators, Metric, Predictions, Summary, Task
+from overtone.tasks.base import PARTS, Array, Context, Estimators, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
+from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
 

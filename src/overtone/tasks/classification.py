@@ -14,7 +14,8 @@ from torch import Tensor
 
 from overtone.errors import InputError, nearest
 from overtone.shown import Matrix
-from overtone.tasks.base import Array, Context, Estimators, Metric, Predictions, Summary, Task
+from overtone.tasks.base import Array, Context, Estimators, Predictions, Summary, Task
+from overtone.tasks.metric import Metric
 from overtone.types import Batch, Output, described
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from overtone.errors import InputError
 from overtone.shown import Points
-from overtone.tasks.base import Array, Context, Estimators, Metric, Predictions, Summary, Task
+from overtone.tasks.base import Array, Context, Estimators, Predictions, Summary, Task
+from overtone.tasks.metric import Metric
 from overtone.tasks.values import from_channels, from_labels
 from overtone.types import Batch, Output, described
 
