@@ -585,7 +585,7 @@ def test_archives_that_cannot_be_unpacked_are_refused(tmp_path, what):
     [
         ({"name": "wach"}, "unknown data 'wach'; did you mean 'watch'"),
         ({"name": "npz"}, "path: missing"),
-        ({"name": "npz", "path": "no/such.npz"}, "no such file"),
+        ({"name": "npz", "path": "no/such.npz"}, "does not exist"),
         ({"name": "npz", "path": "x.npz", "rte": 5}, "unknown key 'rte'; did you mean 'rate'"),
         ({"name": "npz", "path": "x.npz", "rate": -5}, "rate: a number above 0 is needed, got -5"),
         ({"name": "npz", "path": "x.npz", "rate": "fast"}, "rate: a number above 0 is needed, got 'fast'"),
@@ -608,5 +608,5 @@ def test_seconds_need_a_rate(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is a folder; name a file in it"):
         load_npz(tmp_path)

@@ -411,7 +411,7 @@ def test_a_study_of_images(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
         assert first.startswith("image,class,p(")
         assert len(rows) == count
         assert rows[0].split(",")[0].endswith("00.png")
-    for given, message in ((folder / "none", "no such file or folder"), (tmp_path / "out" / "cells", "no image")):
+    for given, message in ((folder / "none", "does not exist"), (tmp_path / "out" / "cells", "no image")):
         done = CliRunner().invoke(app, ["predict", student, str(given)])
         assert done.exit_code == 2
         assert message in " ".join((done.output + done.stderr).split())

@@ -63,6 +63,7 @@ WRITERS: dict[str, Callable[[Path, State], Any]] = {
     "w.bin": lambda path, state: torch.save({"model": state, "optimizer": {"state": {}}, "args": ["--lr"]}, path),
     "state.pth": lambda path, state: torch.save({"model_state": state}, path),
     "usual.pth": lambda path, state: torch.save({"model_state_dict": state, "loss": torch.ones(())}, path),
+    "w.ckpt": lambda path, state: torch.save({"state_dict": as_parallel(state)}, path),
     "net.pth": lambda path, state: torch.save({"net": without_counts(state), "acc": 91.2}, path),
     "double.pth": lambda path, state: torch.save({k: v.double() for k, v in as_parallel(state).items()}, path),
     "w.npz": write_npz,
@@ -97,7 +98,9 @@ MISFITS: list[tuple[str, Any, str]] = [
     ("empty.pth", {}, "holds no state dict but a mapping with the keys ; needed"),
     ("keys.pth", {"epoch": 3, "optimizer": {}}, "holds no state dict but a mapping with the keys epoch, optimizer"),
     ("list.pth", [torch.ones(2)], "holds no state dict but list; needed is a mapping from names to tensors, itself or"),
-    ("numpy.pth", {"net": state_of(), "best": np.ones(3)}, r"holds more than tensors \(numpy\S+_reconstruct\), which"),
+    ("arrays.pth", {"conv": np.ones(3)}, r"the keys conv \(an object of numpy\S+_reconstruct\); needed"),
+    ("whole.pth", torch.nn.Linear(2, 2), r"holds no state dict but an object of torch.nn.modules.linear.Linear; "),
+    ("within.pth", {"ema": torch.nn.Linear(2, 2), "n": 1}, r"keys ema \(an object of torch\S+Linear\), n; needed is"),
 ]  # fmt: skip
 
 
@@ -130,13 +133,11 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.npz", "w.safetensors"])
-@pytest.mark.parametrize("form", ["torch", "pickle", "numpy", "text", "empty", "cut"])
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.ckpt", "w.npz", "w.safetensors"])
+@pytest.mark.parametrize("form", ["pickle", "numpy", "text", "empty", "cut"])
 def test_nothing_in_a_file_is_run(name: str, form: str, tmp_path: Path) -> None:
     path, mark = tmp_path / name, tmp_path / "touched"
-    if form == "torch":
-        torch.save({"state_dict": state_of(), "more": Evil(mark)}, path)
-    elif form == "pickle":
+    if form == "pickle":
         path.write_bytes(pickle.dumps(Evil(mark), protocol=2))
     elif form == "numpy":
         np.savez(tmp_path / "w.npz", a=np.array([Evil(mark)], dtype=object))
@@ -155,9 +156,9 @@ def test_a_wrong_place(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "resnet34.pth")
     (tmp_path / "notes.txt").write_text("x")
     for place, message in {
-        "resnet43.pth": r"there is no file .*resnet43\.pth \(looked from .*\); did you mean 'resnet34\.pth'\?$",
-        "zzzz.bin": r"there is no file .*zzzz\.bin \(looked from [^?]*\)$",
-        "missing/a.pth": r"there is no folder .*missing \(looked from",
+        "resnet43.pth": r"resnet43\.pth does not exist \(looked from .*\); did you mean 'resnet34\.pth'\?$",
+        "zzzz.bin": r"zzzz\.bin does not exist \(looked from [^?]*\)$",
+        "missing/a.pth": r"a\.pth does not exist: there is no folder .*missing \(looked from",
         "notes.txt": r"notes\.txt is none of the known kinds, \.safetensors, \.pth",
         "": "is a folder; name a file in it",
         "x" * 5000: "cannot be read",
@@ -206,6 +207,8 @@ def keys_of(plan: Plan, row: str) -> set[str]:
     [
         ({"method": "kd"}, "signal: a teacher with given weights is not distilled; leave out method, got kd"),
         ({"checkpoint": "epoch:3"}, "signal: a teacher with given weights has no epochs; leave checkpoint out, got"),
+        ({"pretrained": {"file": "a.pth", "key": 3}}, r"pretrained\.key: a key of the file \(state_dict_ema\) is nee"),
+        ({"pretrained": {"key": "ema"}}, r"pretrained\.file"),
         ({"pretrained": 3}, r"a file of weights \(resnet34\.pth\) is needed, got 3"),
     ],
 )  # fmt: skip
@@ -240,6 +243,19 @@ def test_a_key_is_of_the_content(weights: Path) -> None:
         assert keys_of(after, row) != keys_of(before, row)
     for row in ("none", "teacher-gaf"):
         assert keys_of(after, row) == keys_of(before, row)
+
+
+def test_a_key_chooses_and_makes_another_teacher(file: Path, weights: Path) -> None:
+    torch.save({"state_dict": state_of(), "ema": state_of(seed=1)}, weights)
+    values = values_with(weights)
+    plain = keys_of(plan_of(values), "teacher-signal")
+    values["teachers"]["signal"]["pretrained"] = {"file": str(weights)}
+    assert keys_of(plan_of(values), "teacher-signal") == plain
+    values["teachers"]["signal"]["pretrained"] = {"file": str(weights), "key": "ema"}
+    assert keys_of(plan_of(values), "teacher-signal") != plain
+    code, text = overtone("check", file, "--set", f"teachers.signal.pretrained={{file: {weights}, key: ema}}")
+    assert code == 0, text
+    assert "given weights (big.pth): taken from 'ema'" in text
 
 
 def test_given_weights_without_a_validation_side(weights: Path, tmp_path: Path) -> None:
@@ -368,7 +384,7 @@ def test_run_report_explain_and_check(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (None, "teachers.signal.pretrained: there is no file"),
+        (None, "other.pth does not exist (looked from"),
         (state_of("wrn10-1"), "does not fit model 'wrn10-0.5'"),
         (state_of(classes=9), "is of a classifier of 9 classes (classifier), the data has 7"),
     ],

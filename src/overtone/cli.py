@@ -82,11 +82,12 @@ def run(
     """Run what is missing of a study, then report. Run it again to continue; when all is done it takes seconds."""
     with one_message(debug):
         from overtone import data
+        from overtone.files import expanded
         from overtone.recipe import load
         from overtone.study import claim
 
         study = load(recipe, overrides)
-        folder = out or Path("runs") / study.name
+        folder = expanded(out, "--out") if out else Path("runs") / study.name
         claim(folder, study.name)  # before anything is put there
         try:
             with quiet(), alone(folder), console.status("reading data", spinner="dots") as status:
@@ -209,6 +210,9 @@ def report(
 ) -> None:
     """Make tables and page again from what is on disk. Without --trust nothing that a study names is imported."""
     with one_message(debug), quiet():
+        from overtone.files import expanded
+
+        folder = expanded(folder, "DIR")
         damaged = _looked_at(folder)
         _report(folder, damaged, trust)
     raise typer.Exit(SOME_FAILED if damaged else DONE)
@@ -230,11 +234,13 @@ def explain(
     with one_message(debug), quiet():
         from overtone import data, overview
         from overtone.explain import collect_study
+        from overtone.files import expanded
         from overtone.recipe import validate
         from overtone.report import write_explained, write_page
         from overtone.study import read_study
         from overtone.trust import check_recipe
 
+        folder = expanded(folder, "STUDY")
         study = read_study(folder)
         damaged = _looked_at(folder)
         recipe = validate(study.recipe, str(folder / "study.json"))
@@ -298,10 +304,11 @@ def predict(
     """Class and probabilities of every window in a file, with its place in its recording, or of every image."""
     with one_message(debug), quiet():
         from overtone.bar import Bar
-        from overtone.files import Out
+        from overtone.files import Out, expanded
         from overtone.predict import Predictions, read_windows, write_predictions
         from overtone.student import load_student
 
+        student, data, out = expanded(student, "STUDENT"), expanded(data, "DATA"), expanded(out, "--out")
         place = Out.named(out, force, (student, data))
         says = errors if place.standard else console
         loaded = load_student(student, trust)
@@ -336,10 +343,12 @@ def evaluate(
     with one_message(debug), quiet():
         from overtone import overview
         from overtone.bar import Bar
+        from overtone.files import expanded
         from overtone.predict import Predictions, read_windows
         from overtone.predict import evaluate as score
         from overtone.student import load_student
 
+        student, data = expanded(student, "STUDENT"), expanded(data, "DATA")
         loaded = load_student(student, trust)
         columns = _columns(recording, time, label, time_unit)
         with Bar(errors) as bar:

@@ -86,7 +86,7 @@ class Distillation(nn.Module):
         self.methods = nn.ModuleDict(methods)
         self.view, self.label_smoothing = view, label_smoothing
         self.task = task or student.task
-        terms = [*self.task.terms, *(f"{own}.{branch}" for branch in student.branches for own in self.task.terms)]
+        terms = [*self.task.terms, *(f"{term}.{branch}" for branch in student.branches for term in self.task.terms)]
         terms += [f"{name}.{term}" for name, method in methods.items() for term in method.terms]
         self.weights = _resolve(terms, weights)
         for name, method in methods.items():
@@ -140,8 +140,8 @@ class Distillation(nn.Module):
         model_of("the student", student)
         check_kind("data", data, DataInfo)
         check_kind("weights", weights, Mapping)
-        given = models_of(teachers)
-        check_apart(student, given)
+        teacher_models = models_of(teachers)
+        check_apart(student, teacher_models)
         chosen = settings_of(method, settings)
         views = views_of(example)
         mine = seen(view, views)
@@ -151,18 +151,21 @@ class Distillation(nn.Module):
         task = DEFAULT if task is None else task
         asked = task.collate(Batch(views, None, torch.arange(len(first)))).views
         tap, spec, more = probed_student(student, asked, mine, task)
-        made, specs = probed_teachers(given, spec.classes, asked, names_of(mine)[0], task)
-        told = {"the student": squashed(spec), **{f"teacher {name!r}": squashed(own) for name, own in specs.items()}}
-        for who, sentence in [*told.items(), ("the student", more)]:
+        made, specs = probed_teachers(teacher_models, spec.classes, asked, names_of(mine)[0], task)
+        sentences = {
+            "the student": squashed(spec),
+            **{f"teacher {name!r}": squashed(teacher_spec) for name, teacher_spec in specs.items()},
+        }
+        for who, sentence in [*sentences.items(), ("the student", more)]:
             if sentence is not None:
                 warnings.warn(f"overtone: {who} {sentence}", stacklevel=2)
-        models = {"student": student, **{f"teacher {name!r}": model for name, model in given.items()}}
+        models = {"student": student, **{f"teacher {name!r}": model for name, model in teacher_models.items()}}
         check_classes(models, data, spec.classes)
         info = data or DataInfo()
         if not info.classes and task.ONE_CLASS:
             info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
         info = info if info.facts else replace(info, facts=task.facts)
-        configs = {name: configure(name, own) for name, own in chosen.items()}
+        configs = {name: configure(name, method_settings) for name, method_settings in chosen.items()}
         for name, config in configs.items():
             check_distillable(name, config, task)
         kept = keep(configs, student, spec, {name: teacher.tap.model for name, teacher in made.items()}, specs)
@@ -193,15 +196,15 @@ class Distillation(nn.Module):
             truth = self.task.smoothed(batch, mine, self.label_smoothing) if self.label_smoothing else batch
             terms = self.task.losses(self._judged(mine, None), truth)
             for name, branch in mine.branches.items():
-                own = self.task.losses(self._judged(branch, name), truth)
-                terms.update({f"{term}.{name}": value for term, value in own.items()})
+                losses = self.task.losses(self._judged(branch, name), truth)
+                terms.update({f"{term}.{name}": value for term, value in losses.items()})
             for name, method in self.methods.items():
                 keys = [f"{name}.{term}" for term in method.terms]  # type: ignore[union-attr]
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
                     continue
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
-                found = method(*self.compared(part, theirs, batch), progress)
-                terms.update({f"{name}.{term}": value for term, value in found.items()})
+                losses = method(*self.compared(part, theirs, batch), progress)
+                terms.update({f"{name}.{term}": value for term, value in losses.items()})
             if more := terms.keys() - weights.keys():
                 raise InputError(f"{', '.join(sorted(more))}: not among the terms that the method declares")
             total = torch.stack([weights[key] * value for key, value in terms.items()]).sum()
@@ -219,9 +222,9 @@ class Distillation(nn.Module):
     def _judged(self, output: Output, branch: str | None) -> Output:
         """The whole's output, or a branch's, as the task's own terms see it: methods may change its logits."""
         for method in self.methods.values():
-            own = cast(Method, method)
-            if own.branch == branch and type(own).judged is not Method.judged:
-                logits = own.judged(output.logits)
+            term_method = cast(Method, method)
+            if term_method.branch == branch and type(term_method).judged is not Method.judged:
+                logits = term_method.judged(output.logits)
                 output = replace(output, prediction={**output.prediction, "logits": logits})
         return output
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -28,18 +28,25 @@ class FitError(OvertoneError):
 def close(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like one that is not known, if any does."""
     lowered = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
-    return lowered[found[0]] if found else None
+    closest = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
+    return lowered[closest[0]] if closest else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase that lists the names there are, the closest first: ``did you mean 'kd'? known: aver, kd``."""
     known = [str(k) for k in known]
-    found = close(name, known)
-    hint = f"did you mean {found!r}? " if found is not None else ""
+    closest = close(name, known)
+    hint = f"did you mean {closest!r}? " if closest is not None else ""
     return f"{hint}known: {', '.join(known) if known else 'none'}"
 
 
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: ``a, b, c and 3 more``."""
+    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + rest
+
+
+FEW = 3
 LONGEST = 500
 """Characters of somebody else's message that are shown."""
 

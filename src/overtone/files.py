@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and removing what is ours and nothing else."""
+"""Names of files as users write them; writing so that nobody ever sees half of a file; removing what is ours alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from overtone.errors import InputError
+from overtone.errors import InputError, close, few
 from overtone.streams import CUT_OFF, leave
 
 OPEN_ALREADY = re.compile(r"/dev/(fd/\d+|stdin|stdout|stderr)|/proc/(self|\d+)/fd/\d+")
@@ -27,6 +27,65 @@ ODD = ((stat.S_ISDIR, "a folder"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a 
 """What nothing can be written to."""
 THROUGH = ((stat.S_ISCHR, "a device"), (stat.S_ISFIFO, "a named pipe"))
 """What is written to as it is, and never replaced by a file."""
+
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+
+
+def expanded(path: str | Path, where: str) -> Path:
+    """A path with ``~`` and variables of the environment (``$DATA``, ``${DATA}``) replaced by what they stand for.
+
+    A name that holds a dollar sign and no variable that is set stays as it is where such a file exists.
+
+    Args:
+        path: as the user wrote it.
+        where: what named it, for messages.
+
+    Raises:
+        InputError: for a variable that is not set, or a user who is not known.
+    """
+    written = str(path)
+    unset = [name for name in map("".join, VARIABLE.findall(written)) if name not in os.environ]
+    if unset and not os.path.lexists(written):
+        raise InputError(
+            f"{where}: {written}: the environment has no variable {unset[0]}; set it, or write the path without it"
+        )
+    filled = VARIABLE.sub(lambda match: os.environ.get(match[1] or match[2], match[0]), written)
+    try:
+        return Path(filled).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{where}: {written}: there is no such user; write the path without ~") from error
+
+
+def no_file(path: Path, suffix: str = "") -> str:
+    """Why no file can be read at a place, and what to do; what follows its name in a message.
+
+    ``does not exist (looked from /home/me); did you mean 'a.csv'?``, ``is a folder; name a file in it (a.csv)``
+
+    Args:
+        path: the place.
+        suffix: how names end of what is wanted.
+    """
+    if path.is_dir():
+        inside = sorted(other.name for other in path.iterdir() if other.is_file() and other.name.endswith(suffix))
+        return "is a folder; name a file in it" + (f" ({few(inside)})" if inside else "")
+    return _absent(path, Path.is_file)
+
+
+def no_folder(path: Path) -> str:
+    """The same where a folder is needed."""
+    return f"is a file; give a folder, such as {path.parent}" if path.is_file() else _absent(path, Path.is_dir)
+
+
+def _absent(path: Path, kind: Callable[[Path], bool]) -> str:
+    looked = f"looked from {Path.cwd()}"
+    if path.exists():
+        return "is a pipe or a device; write what comes from it to a file first"
+    if path.parent.is_file():
+        return f"does not exist: {path.parent} is a file"
+    if not path.parent.is_dir():
+        return f"does not exist: there is no folder {path.parent} ({looked})"
+    near = close(path.name, (other.name for other in path.parent.iterdir() if kind(other)))
+    return f"does not exist ({looked})" + (f"; did you mean {near!r}?" if near else "")
 
 
 @contextlib.contextmanager

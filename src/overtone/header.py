@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from overtone.data import TableColumns
 from overtone.errors import InputError
+from overtone.files import no_file
 from overtone.models import KeptParts, branch_names
 from overtone.recipe import ModelOptions, TaskSettings
 from overtone.tasks import Classification, Task, make, named
@@ -140,7 +141,8 @@ def read_header(path: Path) -> Header:
         InputError: for a missing, cut or foreign file, or a header that no training could have written.
     """
     if not path.is_file():
-        raise InputError(f"student file {path} does not exist")
+        hint = "; a study's students are cells/*/student.safetensors" if (path / "cells").is_dir() else ""
+        raise InputError(f"student file {path} {no_file(path, '.safetensors')}{hint}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

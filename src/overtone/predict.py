@@ -25,6 +25,7 @@ from overtone.data.seen import Flat, Seen
 from overtone.data.table import Table, TimeUnit, read_blocks
 from overtone.data.windows import in_samples
 from overtone.errors import InputError
+from overtone.files import no_file
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
 from overtone.tasks import Classification, Context, Task, joined
@@ -117,7 +118,7 @@ def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Give
             "with X (N, C, H, W)"
         )
     if not path.exists():
-        raise InputError(f"{where}: there is no such file or folder")
+        raise InputError(f"{where} {no_file(path)}")
     check_torchvision(where)
     folder, names = (path, image_names(path, where)) if path.is_dir() else (path.parent, [path.name])
     if not names or path.is_file():

@@ -41,15 +41,15 @@ def logits_of(given: Any) -> Tensor:
     """
     if isinstance(given, Tensor):
         return given
-    held = given.get("logits") if isinstance(given, Mapping) else getattr(given, "logits", None)
-    if isinstance(held, Tensor):
-        return held
+    logits = given.get("logits") if isinstance(given, Mapping) else getattr(given, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
     if isinstance(given, Mapping) and len(given) == 1:
-        held = next(iter(given.values()))
+        logits = next(iter(given.values()))
     elif isinstance(given, (tuple, list)) and given:
-        held = given[0]
-    if isinstance(held, Tensor) and held.dim() == 2:
-        return held
+        logits = given[0]
+    if isinstance(logits, Tensor) and logits.dim() == 2:
+        return logits
     raise InputError(
         "a model returns logits (B, classes): a tensor, something with .logits, or a tuple whose first they are; got "
         f"{returned(given)}"
@@ -86,13 +86,13 @@ def shape_of_one(x: Tensor | list[Any]) -> tuple[int, ...]:
     return tuple(x.shape[1:] if isinstance(x, Tensor) else next(tensors_in(x)).shape)
 
 
-def tensors_in(held: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in lists, tuples and mappings, however deep."""
-    if isinstance(held, Tensor):
-        yield held
-    elif isinstance(held, (list, tuple, Mapping)):
-        for own in held.values() if isinstance(held, Mapping) else held:
-            yield from tensors_in(own)
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(inner)
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,14 @@ class Output:
                 "a row of numbers for each sample is needed (logits), but these models give "
                 f"{', '.join(self.prediction) or 'nothing'}"
             )
-        found: Tensor = self.prediction["logits"]
-        return found
+        logits: Tensor = self.prediction["logits"]
+        return logits
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Output:
         """The same output with ``fn`` applied to every tensor in it."""
         return replace(
             self,
-            prediction={name: _mapped(held, fn) for name, held in self.prediction.items()},
+            prediction={name: _mapped(values, fn) for name, values in self.prediction.items()},
             stages={name: fn(x) for name, x in self.stages.items()},
             embedding=None if self.embedding is None else fn(self.embedding),
             attention=None if self.attention is None else fn(self.attention),
@@ -189,13 +189,13 @@ class Output:
         return self.map(lambda x: x.float() if x.is_floating_point() and x.dtype != torch.float64 else x)
 
 
-def _mapped(held: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(values: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     """``fn`` of a tensor, or of those in a list or mapping; anything else as it is."""
-    if isinstance(held, Tensor):
-        return fn(held)
-    if isinstance(held, (list, tuple)):
-        return [_mapped(own, fn) for own in held]
-    return {name: _mapped(own, fn) for name, own in held.items()} if isinstance(held, Mapping) else held
+    if isinstance(values, Tensor):
+        return fn(values)
+    if isinstance(values, (list, tuple)):
+        return [_mapped(inner, fn) for inner in values]
+    return {name: _mapped(inner, fn) for name, inner in values.items()} if isinstance(values, Mapping) else values
 
 
 @dataclass(frozen=True)

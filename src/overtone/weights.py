@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from overtone.errors import InputError, close
+from overtone.checkpoint import SUFFIXES, Checkpoint, State, read_checkpoint
+from overtone.errors import InputError, few, nearest
+from overtone.files import expanded, no_file
 from overtone.student import HEADER, read_header
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".npz")
-WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net")
-"""Keys under which training scripts put a state dict beside other things."""
 UNORDERED = ".safetensors"
 """Such a file sorts its tensors, so that their order says nothing."""
-COUNTER = "num_batches_tracked"
-"""Batches that a normalisation has seen: without effect here, and missing in old files."""
-FEW = 3
-NUMPY = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar", "numpy.dtype")
-"""What a pickled number of numpy names (a score beside the weights)."""
-
-State = dict[str, Tensor]
+COUNTERS = ("num_batches_tracked", "n_averaged")
+"""Batches that a normalisation has seen, models that were averaged: without effect here, and missing in old files."""
+AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)")
+"""What keys of averaged weights say: ``state_dict_ema``, ``ema_model.module``."""
+COMPILED = "_orig_mod."
+"""What torch.compile puts before the names of what it has compiled, a model or a part of one."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +35,18 @@ class GivenWeights:
         where: the recipe's key, for messages.
         path: the file.
         content: hash of its bytes.
+        key: which of several networks in the file is meant.
     """
 
     where: str
     path: Path
     content: str
+    key: str | None = None
+
+    @property
+    def decides(self) -> str:
+        """What of it decides numbers, for the key of a cell."""
+        return self.content if self.key is None else f"{self.content} {self.key}"
 
     @property
     def said(self) -> str:
@@ -52,20 +54,20 @@ class GivenWeights:
         return f"given weights ({self.path.name})"
 
     @classmethod
-    def find(cls, place: str, where: str) -> GivenWeights:
-        """The file at a place, relative to the working directory.
+    def find(cls, place: str, where: str, key: str | None = None) -> GivenWeights:
+        """The file at a place, relative to the working directory; ``~`` and ``$VAR`` are expanded.
 
         Raises:
             InputError: for a file that does not exist (the nearest in its folder is named), that cannot be read, or of
                 another kind.
         """
-        path = Path(place)
+        path = expanded(place, where)
         try:
             if not path.is_file():
-                raise InputError(f"{where}: {_absent(path)}")
+                raise InputError(f"{where}: {path} {no_file(path)}")
             if path.suffix.lower() not in SUFFIXES:
                 raise InputError(f"{where}: {path} is none of the known kinds, {', '.join(SUFFIXES)}")
-            return cls(where, path, _content(path))
+            return cls(where, path, _content(path), key)
         except OSError as error:
             raise InputError(f"{where}: {place} cannot be read ({error.strerror or error})") from error
 
@@ -93,23 +95,13 @@ class GivenWeights:
             raise InputError(f"{self.where}: {self.path} changed while the study ran; run it again")
         model_state = model.state_dict()
         try:
-            file_state = _state_of(_read(self.path))
+            stored = read_checkpoint(self.path)
             _check_classes(self.path, classes)
-            state, note = _matched(file_state, model_state, self.path.suffix.lower() != UNORDERED)
+            state, note = _matched(stored, model_state, self.path.suffix.lower() != UNORDERED, self.key)
             _check_fit(state, model_state, name, len(classes))
         except InputError as error:
             raise InputError(f"{self.where}: {self.path} {error}") from error
         return state, note
-
-
-def _absent(path: Path) -> str:
-    if path.is_dir():
-        return f"{path} is a folder; name a file in it"
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent} (looked from {Path.cwd()})"
-    near = close(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"there is no file {path} (looked from {Path.cwd()}){hint}"
 
 
 def _content(path: Path) -> str:
@@ -120,116 +112,161 @@ def _content(path: Path) -> str:
     return sha.hexdigest()
 
 
-def _read(path: Path) -> Any:
-    """What is in a file; nothing in it is run."""
-    kind = path.suffix.lower()
-    try:
-        if kind == ".safetensors":
-            return load_file(path)
-        if kind == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: torch.from_numpy(archive[name]) for name in archive.files}
-        with torch.serialization.safe_globals([(_Number, name) for name in NUMPY]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # readers raise nearly anything for a foreign or damaged file
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked:
-            raise InputError(
-                f"holds more than tensors ({asked[1]}), which would run code when it is read; save "
-                "model.state_dict() alone"
-            ) from error
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"cannot be read as weights; it is cut short, or of another kind ({first[:100]})") from error
+@dataclass(frozen=True)
+class _Fit:
+    """Tensors of a file that are the model's.
 
-
-class _Number:
-    """Stands for a number of numpy, or its type, that lies beside the weights: nobody needs it, and nothing of numpy is
-    called.
+    Attributes:
+        keys: those of the mapping that they lie in.
+        prefix: what their names there begin with.
+        names: their names there.
+        state: the tensors under the model's names.
     """
 
-    def __init__(self, *parts: object) -> None:
-        pass
+    keys: str
+    prefix: str
+    names: tuple[str, ...]
+    state: State
 
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-def _state_of(value: Any) -> State:
-    """The state dict in what a file held."""
-    for key in WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-    if isinstance(value, dict):
-        value = {name: entry for name, entry in value.items() if not isinstance(entry, _Number)}
-    if not isinstance(value, dict) or not value or not all(isinstance(tensor, Tensor) for tensor in value.values()):
-        keys = (
-            f"a mapping with the keys {_few(list(map(str, value)))}"
-            if isinstance(value, dict)
-            else type(value).__name__
-        )
-        raise InputError(
-            f"holds no state dict but {keys}; needed is a mapping from names to tensors, itself or under "
-            f"{', '.join(WRAPPERS)}"
-        )
-    return {str(name): tensor for name, tensor in value.items()}
+    @property
+    def place(self) -> str:
+        """Where they lie, as a recipe's ``key`` names it."""
+        return ".".join(filter(None, [self.keys, self.prefix.removesuffix(".")]))
 
 
-def _matched(file_state: State, model_state: State, ordered: bool) -> tuple[State, str]:
+def _matched(stored: Checkpoint, model_state: State, ordered: bool, key: str | None) -> tuple[State, str]:
     """A file's tensors under the model's names, and in one line what had to be done for it.
 
-    As they are; else without the first words that all names share (``module.``, ``student.``); else, where the file
-    keeps its tensors in the order of the network, by order: see :func:`_by_order`. What does not fit is returned under
-    its own names, for :func:`_check_fit` to tell.
+    The model's names are looked for behind any prefix (``module.``, ``model.``) in any mapping of the file, if need be
+    without what torch.compile puts between; else, where the file keeps its tensors in the order of the network, as many
+    tensors that fit by order: see :func:`_by_order`. What does not fit is returned under its own names, for
+    :func:`_check_fit` to tell.
 
     Raises:
-        InputError: where the weights of two networks fit, or order alone does not decide.
+        InputError: where the weights of two networks fit, or nothing lies under ``key``.
     """
-    bare = _bare(file_state)
-    fits = {prefix: state for prefix, state in bare.items() if _names(state) == _names(model_state)}
+    states = stored.states if key is None else _under(stored, key)
+    notes: list[str] = []
+    fits = _by_names(states, model_state)
+    if not fits and (compiled := sum(COMPILED in name for state in states.values() for name in state)):
+        states = {keys: _uncompiled(state) for keys, state in states.items()}
+        fits = _by_names(states, model_state)
+        notes = [f"{COMPILED!r} taken out of {compiled} names"]
     if not fits and ordered:
-        fits = {prefix: renamed for prefix, state in bare.items() if (renamed := _by_order(state, model_state))}
-    if len(fits) > 1:
-        raise InputError(
-            f"holds several networks of this kind, under {', '.join(fits)}; save the one that is meant by itself"
-        )
+        fits = _by_orders(states, model_state)
     if not fits:
-        return next(iter(bare.values())) if len(bare) == 1 else file_state, ""
-    (prefix, state), *_ = fits.items()
-    notes = [f"{prefix!r} taken off all names"] if prefix else []
-    file_names = list(_without_counters(bare[prefix]))
+        largest = max(states, key=lambda keys: (keys == stored.main, len(states[keys])))
+        return _bare(states[largest]), ""
+    fit = _chosen(fits, stored.main)
+    others = [f"{other.place!r}" for other in fits if other is not fit]
+    if fit.keys != stored.main or others or key is not None:
+        notes.append(f"taken from {fit.place!r}" if fit.place else "taken from the file's own names")
+    elif fit.prefix:
+        whole = len(fit.names) == len(_names(states[fit.keys]))
+        notes.append(f"{fit.prefix!r} taken off {'all' if whole else 'the'} names")
+    if others:
+        notes.append(f"other weights of the same model lie under {few(others)} (choose by key)")
+    claimed = {name for other in fits if other.keys == fit.keys for name in other.names}
+    if beside := [name for name in _without_counters(states[fit.keys]) if name not in claimed]:
+        notes.append(f"{len(beside)} tensors beside it left out ({few(beside)})")
+    notes += _renamed(fit, model_state)
+    if stored.unread:
+        notes.append(f"objects left unread ({few(stored.unread)})")
+    return fit.state, "; ".join(notes)
+
+
+def _renamed(fit: _Fit, model_state: State) -> list[str]:
+    """Which tensors came to their names by order, in words; nothing where the names are the model's."""
+    file_names = [name.removeprefix(fit.prefix) for name in fit.names]
     model_names = list(_without_counters(model_state))
-    pairs = (
-        [(a, b) for a, b in zip(file_names, model_names, strict=True) if a != b]
-        if set(file_names) != set(model_names)
-        else []
-    )
-    if pairs:
-        few = [pairs[0], pairs[-1]]
-        notes.append(
-            f"{len(pairs)} of {len(model_names)} tensors mapped by their order and shapes, "
-            + ", ..., ".join(f"{a} to {b}" for a, b in few)
-        )
-    return state, "; ".join(notes)
+    if set(file_names) == set(model_names):
+        return []
+    pairs = [(a, b) for a, b in zip(file_names, model_names, strict=True) if a != b]
+    return [
+        f"{len(pairs)} of {len(model_names)} tensors mapped by their order and shapes, "
+        + ", ..., ".join(f"{a} to {b}" for a, b in (pairs[0], pairs[-1]))
+    ]
 
 
-def _bare(tensors: State) -> dict[str, State]:
-    """What is left of a state without the first words that all its names share, by what was taken off.
+def _under(stored: Checkpoint, key: str) -> dict[str, State]:
+    """What of a file lies under a key, or behind a prefix of its names; the main key may be left out."""
+    for asked in (key, f"{stored.main}.{key}"):
+        chosen = {
+            keys: {n: tensor for n, tensor in state.items() if f"{keys}.{n}".lstrip(".").startswith(f"{asked}.")}
+            for keys, state in stored.states.items()
+        }
+        if any(chosen.values()):
+            return {keys: state for keys, state in chosen.items() if state}
+    first_words = {
+        (keys, name.rpartition(".")[0].partition(".")[0]) for keys, state in stored.states.items() for name in state
+    }
+    places = sorted(".".join(filter(None, words)) for words in first_words)
+    raise InputError(f"holds no tensors under {key!r}; {nearest(key, filter(None, places))}")
 
-    Where a file holds a student and a teacher beside each other, each by itself.
+
+def _uncompiled(state: State) -> State:
+    """Names without what torch.compile puts into them; as they are where two would become one."""
+    plain = {f".{name}".replace(f".{COMPILED}", ".")[1:]: tensor for name, tensor in state.items()}
+    return plain if len(plain) == len(state) else state
+
+
+def _by_names(states: Mapping[str, State], model_state: State) -> list[_Fit]:
+    """Wherever names are the model's behind some prefix, and nothing else lies behind that prefix."""
+    wanted = _names(model_state)
+    probe = min(wanted, default="")
+    fits = []
+    for keys, state in states.items():
+        rest = dict(state)
+        prefixes = {n.removesuffix(probe) for n in state if n == probe or n.endswith(f".{probe}")}
+        for prefix in sorted(
+            prefixes, key=lambda p: (-len(p), p)
+        ):  # so that a copy of the model leaves the model behind
+            part = {n.removeprefix(prefix): tensor for n, tensor in rest.items() if n.startswith(prefix)}
+            part = {n: tensor for n, tensor in part.items() if n in model_state or not n.endswith(COUNTERS)}
+            if _names(part) == wanted:
+                fits.append(_Fit(keys, prefix, tuple(prefix + n for n in _without_counters(part)), part))
+                rest = {n: tensor for n, tensor in rest.items() if not n.startswith(prefix)}
+    return fits
+
+
+def _by_orders(states: Mapping[str, State], model_state: State) -> list[_Fit]:
+    """Wherever a prefix holds as many tensors as the model, and they fit by order."""
+    fits = []
+    for keys, state in states.items():
+        names = list(_without_counters(state))
+        sizes = Counter(n[: dot.end()] for n in names for dot in re.finditer(r"^|\.", n))
+        whole = [prefix for prefix, size in sizes.items() if size == len(_names(model_state))]
+        for prefix in whole:
+            if any(other != prefix and other.startswith(prefix) for other in whole):  # the same, without a word less
+                continue
+            part = {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
+            if renamed := _by_order(part, model_state):
+                fits.append(_Fit(keys, prefix, tuple(n for n in names if n.startswith(prefix)), renamed))
+    return fits
+
+
+def _chosen(fits: Sequence[_Fit], main: str) -> _Fit:
+    """The one that is meant: where scripts put the model, and there not an averaged copy, if there is the model itself.
+
+    Raises:
+        InputError: for several of one rank.
     """
-    prefix = ""
-    while len(first := {name.partition(".")[0] for name in tensors}) == 1 and all("." in name for name in tensors):
-        word = f"{first.pop()}."
-        prefix, tensors = prefix + word, {name.removeprefix(word): tensor for name, tensor in tensors.items()}
-    if first and first <= {"student", "teacher"}:
-        parts = {
-            part: {n.removeprefix(f"{part}."): x for n, x in tensors.items() if n.startswith(f"{part}.")}
-            for part in sorted(first)
-        }
-        return {
-            f"{prefix}{part}.{more}": state for part, inner in parts.items() for more, state in _bare(inner).items()
-        }
-    return {prefix: tensors}
+    ranks = [(fit.keys != main, AVERAGED.search(fit.place) is not None) for fit in fits]
+    first = [fit for fit, rank in zip(fits, ranks, strict=True) if rank == min(ranks)]
+    if len(first) > 1:
+        places = [fit.place or "the file's own names" for fit in first]
+        raise InputError(
+            f"holds several networks of this kind, under {', '.join(places)}; choose one, such as pretrained: {{file: "
+            f"..., key: {places[-1]}}}"
+        )
+    return first[0]
+
+
+def _bare(state: State) -> State:
+    """A state without the first words that all its names share."""
+    while all("." in name for name in state) and len({name.partition(".")[0] for name in state}) == 1:
+        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
+    return state
 
 
 def _by_order(file_state: State, model_state: State) -> State | None:
@@ -265,7 +302,7 @@ def _names(state: State) -> set[str]:
 
 
 def _without_counters(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTERS)}
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
@@ -290,16 +327,16 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
             f"it has {len(names)}, the data {len(classes)}",
         )
         raise InputError(
-            f"was trained for the classes {_few(names)}, the data's are {_few(classes)}, in this order: {differ}"
+            f"was trained for the classes {few(names)}, the data's are {few(classes)}, in this order: {differ}"
         )
 
 
 def _check_fit(state: State, model_state: State, name: str, classes: int) -> None:
-    lacks = [key for key in model_state if key not in state and not key.endswith(COUNTER)]
+    lacks = [key for key in model_state if key not in state and not key.endswith(COUNTERS)]
     more = [key for key in state if key not in model_state]
     if lacks or more:
-        faults = [f"lacks {_few(lacks)}"] if lacks else []
-        faults += [f"holds {_few(more)}, which the model does not have"] if more else []
+        faults = [f"lacks {few(lacks)}"] if lacks else []
+        faults += [f"holds {few(more)}, which the model does not have"] if more else []
         raise InputError(f"does not fit model {name!r}: it {' and '.join(faults)}")
     other = [key for key in state if state[key].shape != model_state[key].shape]
     for key in other:
@@ -316,9 +353,3 @@ def _check_fit(state: State, model_state: State, name: str, classes: int) -> Non
     for key, tensor in state.items():
         if not tensor.isfinite().all():
             raise InputError(f"holds values that are not finite, in {key}")
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + rest

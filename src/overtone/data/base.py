@@ -6,14 +6,16 @@ import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from overtone.data.image_files import ImageFiles
 from overtone.errors import InputError
+from overtone.files import expanded
 from overtone.tasks import Classification, Task
 
 CLASSES = Classification()
@@ -199,7 +201,8 @@ class Windows:
 
 
 class Source(BaseModel):
-    """A place that recordings come from. Fields are its settings in the recipe's ``data``.
+    """A place that recordings come from. Fields are its settings in the recipe's ``data``; in paths ``~`` and ``$VAR``
+    are expanded.
 
     Attributes:
         SOURCE: where the data come from and under which terms, for ``overtone list data``.
@@ -215,6 +218,11 @@ class Source(BaseModel):
     WINDOW: ClassVar[int | str | None] = None
     STRIDE: ClassVar[int | str | None] = None
     TASK: ClassVar[Task] = CLASSES
+
+    @field_validator("*")
+    @classmethod
+    def _expanded(cls, value: Any, info: ValidationInfo) -> Any:
+        return expanded(value, f"data.{info.field_name}") if isinstance(value, Path) else value
 
     @abstractmethod
     def load(self) -> Recordings | Windows:

@@ -203,7 +203,11 @@ def _reader(place: Path, inner: str, where: str) -> Callable[[str], dict[str, An
                 member = archive.extractfile(info)
                 content = b"" if member is None else member.read()
         except Exception as error:  # a damaged archive can fail in any way
-            raise InputError(f"{where}: {name} cannot be read from the archive ({error})") from error
+            why = f"{error}:".splitlines()[0].rstrip(":")  # tarfile says more for each way of packing
+            raise InputError(
+                f"{where}: {name} cannot be read from the archive ({why}); data.path is the archive, the folder that "
+                "it unpacks to, or a folder with one of them"
+            ) from error
         return read_plain(content, f"{where}: {name}")
 
     return read

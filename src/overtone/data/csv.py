@@ -15,6 +15,7 @@ from overtone.data.base import Recordings, Source
 from overtone.data.resample import Stream, regular
 from overtone.data.table import Table, TimeUnit, class_numbers, read_table
 from overtone.errors import InputError, nearest
+from overtone.files import no_folder
 
 
 class TableColumns(BaseModel):
@@ -234,7 +235,7 @@ class Folder(Text):
         """
         where = f"data 'folder': {self.path}"
         if not self.path.is_dir():
-            raise InputError(f"{where}: no such folder (looked from {Path.cwd()})")
+            raise InputError(f"{where} {no_folder(self.path)}")
         paths = sorted(path for path in self.path.glob(self.files) if path.is_file())
         if not paths:
             raise InputError(f"{where}: no file fits {self.files!r}")

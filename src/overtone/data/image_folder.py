@@ -19,6 +19,7 @@ from overtone.data.image_files import ImageFiles, check_torchvision, check_unpac
 from overtone.data.paths import VARIABLE, folders
 from overtone.data.subset import chosen_classes, some_of_each
 from overtone.errors import InputError, close, nearest
+from overtone.files import no_folder
 
 TRAIN = ("train", "training")
 VAL = ("val", "valid", "validation")
@@ -127,6 +128,8 @@ class ImageFolder(Source):
             )
         for place in places:
             check_unpacked(place, where, self.UNPACK)
+        if self.path is not None and self.path.is_file():
+            raise InputError(f"{where}: {self.path} {no_folder(self.path)}")
         raise InputError(
             f"{where}: no folder with a folder per class was found (looked: {', '.join(map(str, places))}); set "
             "data.path" + ("" if self.NAME == ImageFolder.NAME else f", or {VARIABLE} to the folder above {self.NAME}")

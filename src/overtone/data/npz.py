@@ -15,6 +15,7 @@ from overtone.data.base import Recordings, Source
 from overtone.data.items import WHOLE_BYTES, Member, open_items, read_member
 from overtone.data.lazy import map_npz
 from overtone.errors import InputError, nearest
+from overtone.files import no_file
 
 MAP_BYTES = 2**26
 BOMB_BYTES, BOMB_RATIO = 2**30, 200
@@ -110,7 +111,7 @@ def read_arrays(
         InputError: for a missing, cut or foreign file, a missing array (the nearest is named), or objects.
     """
     if not path.is_file():
-        raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
+        raise InputError(f"{where} {no_file(path)}")
     if path.stat().st_size == 0:
         raise InputError(f"{where}: the file is empty (0 bytes)")
     with path.open("rb") as file:

@@ -6,17 +6,22 @@ import os
 from pathlib import Path
 
 from overtone.errors import InputError
+from overtone.files import expanded
 
 VARIABLE = "OVERTONE_DATA"
+
+
+def _shared() -> Path | None:
+    """The folder of data sets that the environment names, if it does."""
+    return expanded(os.environ[VARIABLE], VARIABLE) if VARIABLE in os.environ else None
 
 
 def folders(path: Path | None, name: str) -> list[Path]:
     """Folders that may hold a data set: ``path`` and its folder ``name``, else these of ``OVERTONE_DATA``."""
     if path is not None:
         return [path, path / name]
-    if VARIABLE in os.environ:
-        return [Path(os.environ[VARIABLE]) / name, Path(os.environ[VARIABLE])]
-    return []
+    shared = _shared()
+    return [] if shared is None else [shared / name, shared]
 
 
 def find_file(path: Path | None, name: str, where: str) -> Path:
@@ -33,8 +38,8 @@ def find_file(path: Path | None, name: str, where: str) -> Path:
     places = []
     if path is not None:
         places += [path, path / name, path / Path(name).name]
-    elif VARIABLE in os.environ:
-        places.append(Path(os.environ[VARIABLE]) / name)
+    elif (shared := _shared()) is not None:
+        places.append(shared / name)
     for place in places:
         if place.is_file():
             return place

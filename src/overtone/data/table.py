@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.errors import InputError, nearest
+from overtone.files import no_file
 from overtone.sheets import unguarded
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -115,7 +116,7 @@ def read_blocks(path: Path, where: str, read: Callable[[int], None] = lambda don
             another length than the header (its row is named).
     """
     if not path.is_file():
-        raise InputError(f"{where}: no such file (looked from {Path.cwd()})")
+        raise InputError(f"{where} {no_file(path)}")
     with path.open(encoding=_encoding(path, where), newline="\n") as file:
         first = (file.readline().splitlines() or [""])[0]
         file.seek(0)

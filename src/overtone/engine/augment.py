@@ -53,20 +53,20 @@ class Augment:
     def _draw(self, channels: int, length: int, number: int, epoch: int) -> dict[str, Tensor]:
         """One sample's random numbers; only what is switched on is drawn."""
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, number, "augment"))
-        on, found = self.settings, {}
+        on, drawn = self.settings, {}
         if on.time_warp:
-            found["speed"] = torch.exp(on.time_warp * torch.randn(KNOTS, generator=generator))
+            drawn["speed"] = torch.exp(on.time_warp * torch.randn(KNOTS, generator=generator))
         if on.rotation:
             axis = torch.nn.functional.normalize(torch.randn(3, generator=generator), dim=0)
             angle = math.radians(on.rotation) * (2 * torch.rand(1, generator=generator) - 1)
-            found["rotation"] = _rotation(axis, angle)
+            drawn["rotation"] = _rotation(axis, angle)
         if on.scaling:
-            found["scale"] = 1 + on.scaling * torch.randn(channels, generator=generator)
+            drawn["scale"] = 1 + on.scaling * torch.randn(channels, generator=generator)
         if on.jitter:
-            found["noise"] = torch.randn(channels, length, generator=generator)
+            drawn["noise"] = torch.randn(channels, length, generator=generator)
         if on.channel_dropout:
-            found["keep"] = torch.rand(channels, generator=generator)
-        return found
+            drawn["keep"] = torch.rand(channels, generator=generator)
+        return drawn
 
     def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
         """Turn every triad of channels by the sample's rotation: (B, 3k, T), (B, 3, 3) -> (B, 3k, T)."""

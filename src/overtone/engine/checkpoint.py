@@ -62,9 +62,9 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     except Exception as error:  # torch.load raises nearly anything for a damaged file
         raise InputError(f"checkpoint {path} is damaged ({error}); delete it to train this cell anew") from error
     if not isinstance(value, dict) or value.get("key") != key:
-        found = value.get("key") if isinstance(value, dict) else None
+        cell = value.get("key") if isinstance(value, dict) else None
         raise InputError(
-            f"checkpoint {path} belongs to another recipe (cell {str(found)[:12]}, expected {key[:12]}); delete it or "
+            f"checkpoint {path} belongs to another recipe (cell {str(cell)[:12]}, expected {key[:12]}); delete it or "
             "choose another --out"
         )
     return value

@@ -88,30 +88,32 @@ def _given(batch: Batch, teachers: Mapping[str, Output]) -> str | None:
     return None
 
 
-def _bad_samples(held: Any) -> Tensor | None:
+def _bad_samples(batch: Any) -> Tensor | None:
     """Which samples of a batch, a tensor or a list of them, are not finite; None where all are."""
-    if isinstance(held, Tensor):
-        return _bad_rows(held)
-    rows = torch.tensor([not all(bool(torch.isfinite(x).all()) for x in tensors_in(own)) for own in _each(held)])
+    if isinstance(batch, Tensor):
+        return _bad_rows(batch)
+    rows = torch.tensor([not all(bool(torch.isfinite(x).all()) for x in tensors_in(sample)) for sample in _each(batch)])
     return rows if bool(rows.any()) else None
 
 
-def _each(held: Any) -> list[Any]:
+def _each(batch: Any) -> list[Any]:
     """What a list or a mapping holds; of anything else nothing is known."""
-    return list(held.values()) if isinstance(held, Mapping) else list(held) if isinstance(held, (list, tuple)) else []
+    return (
+        list(batch.values()) if isinstance(batch, Mapping) else list(batch) if isinstance(batch, (list, tuple)) else []
+    )
 
 
 def _first_layer(
     distillation: Distillation, batch: Batch, teachers: Mapping[str, Output], progress: Progress
 ) -> tuple[str | None, Tensor | None]:
     """The first module, in order of execution, with an output that is not finite, and the rows in question."""
-    found: list[tuple[str, Tensor | None]] = []
+    layers: list[tuple[str, Tensor | None]] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+            if not layers and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
                 whole_batch = output.dim() > 0 and output.shape[0] == len(batch.index)
-                found.append((name, _bad_rows(output) if whole_batch else None))
+                layers.append((name, _bad_rows(output) if whole_batch else None))
 
         return hook
 
@@ -122,7 +124,7 @@ def _first_layer(
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else (None, None)
+    return layers[0] if layers else (None, None)
 
 
 def _bad_rows(x: Tensor) -> Tensor | None:

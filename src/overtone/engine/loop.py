@@ -232,8 +232,8 @@ class _Run:
         means = {"total": step.total, **{f"term/{term}": value for term, value in step.terms.items()}}
         with torch.no_grad():
             scores = self.job.samples.task.training_scores(step.output, batch)
-        held = [value.detach().float() for value in (*means.values(), *scores.values())]
-        values = torch.stack(held).tolist()
+        means_and_scores = [value.detach().float() for value in (*means.values(), *scores.values())]
+        values = torch.stack(means_and_scores).tolist()
         samples = len(batch.index)
         sums = {"n": float(samples)}
         sums.update({name: value * samples for name, value in zip(means, values[: len(means)], strict=True)})
@@ -304,8 +304,8 @@ class _Run:
         if not len(job.fold.val):
             return {}
         val = torch.from_numpy(job.fold.val)
-        found = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
-        return job.samples.task.on_validation(found, job.samples.truth(val), job.samples.context(val))
+        predictions = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
+        return job.samples.task.on_validation(predictions, job.samples.truth(val), job.samples.context(val))
 
     def _student_state(self) -> StateDict:
         state = self.job.distillation.student.model.state_dict()
@@ -351,21 +351,21 @@ class _Run:
         checkpoint.save(self._file, value)
 
     def _resume(self) -> None:
-        held = checkpoint.load(self._file, self.job.key)
-        if held is None:
+        saved = checkpoint.load(self._file, self.job.key)
+        if saved is None:
             return
-        if any(epoch < held["epoch"] and epoch not in held["fitted"]["kept"] for epoch in self.job.keep):
+        if any(epoch < saved["epoch"] and epoch not in saved["fitted"]["kept"] for epoch in self.job.keep):
             return  # weights are wanted now of an epoch that has passed: train anew
-        self.epoch, self.step = held["epoch"], held["step"]
+        self.epoch, self.step = saved["epoch"], saved["step"]
         # Sums are held over all processes: the main one takes them, the others start from zero.
-        self.sums = {k: v * self.accelerator.is_main_process for k, v in held["sums"].items()}
-        self.generators = held["random"][self.accelerator.process_index % len(held["random"])]
-        self.job.distillation.load_state_dict(held["distillation"])
-        self.optimizer.load_state_dict(held["optimizer"])
+        self.sums = {k: v * self.accelerator.is_main_process for k, v in saved["sums"].items()}
+        self.generators = saved["random"][self.accelerator.process_index % len(saved["random"])]
+        self.job.distillation.load_state_dict(saved["distillation"])
+        self.optimizer.load_state_dict(saved["optimizer"])
         if self.scaler.is_enabled():
-            self.scaler.load_state_dict(held["scaler"])
-        rows = [EpochRow.model_validate(row) for row in held["fitted"]["rows"]]
-        self.fitted = Fitted(**{**held["fitted"], "rows": rows})
+            self.scaler.load_state_dict(saved["scaler"])
+        rows = [EpochRow.model_validate(row) for row in saved["fitted"]["rows"]]
+        self.fitted = Fitted(**{**saved["fitted"], "rows": rows})
 
 
 def compile_tap(tap: Tap, device: torch.device) -> None:

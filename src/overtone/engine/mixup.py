@@ -28,9 +28,9 @@ class Mixup:
     partner: Tensor
     proportion: float
 
-    def __call__(self, own: Tensor, other: Tensor) -> Tensor:
+    def __call__(self, samples: Tensor, partners: Tensor) -> Tensor:
         """The samples and their partners, (B, ...) each, mixed."""
-        return self.proportion * own + (1 - self.proportion) * other
+        return self.proportion * samples + (1 - self.proportion) * partners
 
 
 def draw(numbers: Tensor, alpha: float, seed: int, epoch: int, step: int) -> Mixup:

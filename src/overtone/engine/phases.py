@@ -21,7 +21,7 @@ def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
         InputError: for a pattern that fits no parameter; the nearest module is named.
     """
     names = [name for name, _ in model.named_parameters()]
-    found: set[str] = set()
+    trained_names: set[str] = set()
     for pattern in phase.trainable:
         fitting = {name for name in names if fnmatchcase(name, pattern)}
         if not fitting:
@@ -29,19 +29,19 @@ def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
             raise InputError(
                 f"phases: trainable {pattern!r} fits no parameter of the student; {nearest(pattern, tops)}"
             )
-        found |= fitting
-    return found
+        trained_names |= fitting
+    return trained_names
 
 
 def resting(distillation: Distillation, progress: Progress) -> list[nn.Parameter]:
     """Parameters of methods' parts whose term weighs nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
-    found: list[nn.Parameter] = []
+    parameters: list[nn.Parameter] = []
     for name, module in distillation.methods.items():
         method = cast(Method, module)
         for part, term in method.TRAINED_BY.items():
             if not distillation.weights[f"{name}.{term}"].at(progress.epoch, progress.epochs):
-                found += method.get_submodule(part).parameters()
-    return found
+                parameters += method.get_submodule(part).parameters()
+    return parameters
 
 
 def hold_still(model: nn.Module, names: set[str]) -> list[nn.Parameter]:
@@ -49,7 +49,7 @@ def hold_still(model: nn.Module, names: set[str]) -> list[nn.Parameter]:
     still = [parameter for name, parameter in model.named_parameters() if name not in names]
     kept = {id(parameter) for parameter in still}
     for module in model.modules():
-        own = list(module.parameters())
-        if own and all(id(parameter) in kept for parameter in own):
+        parameters = list(module.parameters())
+        if parameters and all(id(parameter) in kept for parameter in parameters):
             module.eval()
     return still

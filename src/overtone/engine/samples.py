@@ -99,8 +99,8 @@ class Samples:
         source: Stored = FromWindows(windows.x, standardise, device)
         fits = windows.x.nbytes <= budget
         if fits:
-            held = torch.from_numpy(np.asarray(windows.x[:])).to(device)
-            source = standardise(held) if held.is_floating_point() else FromBytes(held, standardise)
+            whole = torch.from_numpy(np.asarray(windows.x[:])).to(device)
+            source = standardise(whole) if whole.is_floating_point() else FromBytes(whole, standardise)
         few = torch.from_numpy(_spaced(fold.train, FIT_WINDOWS)).to(device)
         fitted = {}
         for name, view in views.items():
@@ -131,8 +131,8 @@ class Samples:
 
     def rendered(self, index: Tensor, views: Iterable[str]) -> Mapping[str, Tensor]:
         """The samples of some numbers in some views, as they are before the task collates them."""
-        found: Mapping[str, Tensor] = self._rendered(index.to(self.target.device), views, None, None).views
-        return found
+        rendered: Mapping[str, Tensor] = self._rendered(index.to(self.target.device), views, None, None).views
+        return rendered
 
     def batches(
         self,

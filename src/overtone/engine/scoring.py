@@ -36,23 +36,23 @@ def evaluate(
     training = tap.training
     tap.eval()
     with torch.no_grad():
-        own = joined(
+        predictions = joined(
             [
                 samples.task.predict(_output(tap, batch.input(view), part))
                 for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view), targets=False)
             ]
         )
     tap.train(training)
-    return {name: _gathered(held, accelerator)[: len(index)] for name, held in own.items()}
+    return {name: _gathered(values, accelerator)[: len(index)] for name, values in predictions.items()}
 
 
-def _gathered(held: Any, accelerator: Accelerator) -> Any:
+def _gathered(values: Any, accelerator: Accelerator) -> Any:
     """One named prediction of every process, on the CPU."""
-    if isinstance(held, Tensor):
-        gathered: Tensor = accelerator.gather(held)
+    if isinstance(values, Tensor):
+        gathered: Tensor = accelerator.gather(values)
         return gathered.cpu()
-    own = [x.cpu() for x in held]
-    return gather_object(own) if accelerator.num_processes > 1 else own
+    samples = [x.cpu() for x in values]
+    return gather_object(samples) if accelerator.num_processes > 1 else samples
 
 
 WITHOUT = "without "
@@ -79,4 +79,4 @@ def _output(tap: Tap, x: Input, part: str | None) -> Output:
 def without(tap: Tap, x: Input, part: str) -> tuple[Tensor | None, ...]:
     """A two-branch model's inputs with the one missing that the part's name says: ``without image``."""
     missing = part.removeprefix(WITHOUT)
-    return tuple(None if name == missing else own for name, own in zip(tap.branches, x, strict=True))
+    return tuple(None if name == missing else tensor for name, tensor in zip(tap.branches, x, strict=True))

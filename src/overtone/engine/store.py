@@ -88,7 +88,7 @@ class FromDisk:
             return self._tensor(self.values[numbers])
         each = self.parts.numel()
         bounds = self.offsets[numbers[:, None] * each + np.arange(each + 1)]  # (B, parts + 1)
-        rows = np.concatenate([self.values[own[0] : own[-1]] for own in bounds])
+        rows = np.concatenate([self.values[ends[0] : ends[-1]] for ends in bounds])
         counts = torch.from_numpy(np.diff(bounds)).view(-1, *self.parts)
         return self.codec.unpack(self._tensor(rows), counts.to(self.device))
 
@@ -133,8 +133,8 @@ def _write(part: Path, chunks: Iterator[Tensor], codec: Codec | None) -> None:
         for chunk in chunks:
             rows = chunk
             if codec is not None:
-                rows, own = codec.pack(chunk)
-                counts.append(own.flatten().cpu().numpy())
+                rows, counted = codec.pack(chunk)
+                counts.append(counted.flatten().cpu().numpy())
             file.write(rows.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     if codec is not None:
         np.save(part / OFFSETS, np.concatenate(counts).cumsum())
@@ -148,8 +148,8 @@ def check_stored(folder: Path) -> None:
     Raises:
         DamagedError: if a file is missing or not what was written.
     """
-    held, verified = read_sealed(folder / MANIFEST)
-    files = {name: digest for name, digest in held.items() if name != SEAL}
+    manifest, verified = read_sealed(folder / MANIFEST)
+    files = {name: digest for name, digest in manifest.items() if name != SEAL}
     if not verified or not files:
         raise DamagedError(f"{MANIFEST} is not what was written")
     check_digests(folder, files)

@@ -9,10 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, few, nearest
+from overtone.files import expanded
 from overtone.recipe.messages import quoted, validation_message
 from overtone.recipe.schema import Recipe
 from overtone.recipe.text import DEEPEST, LONGEST, YAML_ERRORS, TooMuch, parse
+
+SUFFIXES = (".yaml", ".yml")
 
 
 def shipped() -> dict[str, Path]:
@@ -30,17 +33,24 @@ def find(name: str) -> Path:
     recipes = shipped()
     if name in recipes:
         return recipes[name]
-    path = Path(name)
+    path = expanded(name, "recipe")
     try:
         path.exists()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise InputError(f"recipe {name[:60]!r}: {error}") from error
     if path.is_dir():
-        raise InputError(f"recipe {name!r} is a folder; give the YAML file in it")
+        inside = sorted(file.name for kind in SUFFIXES for file in path.glob(f"*{kind}"))
+        raise InputError(
+            f"recipe {name!r} is a folder; give the YAML file in it ({few(inside)})"
+            if inside
+            else f"recipe {name!r} is a folder without a YAML file; give a recipe's file or name: {', '.join(recipes)}"
+        )
     if path.exists():
         return path
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise InputError(f"recipe file {name!r} does not exist (looked in {Path.cwd()}); shipped: {', '.join(recipes)}")
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        raise InputError(
+            f"recipe file {str(path)!r} does not exist (looked in {Path.cwd()}); shipped: {', '.join(recipes)}"
+        )
     raise InputError(f"unknown recipe {name!r}; {nearest(name, recipes)}; or give a YAML file")
 
 
@@ -60,7 +70,7 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
             content = file.read(4 * LONGEST + 1)  # whatever it is: a device has no end
         text = content.decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from error
+        raise InputError(f"{path}: a recipe is a text file of YAML; this cannot be read as text: {error}") from error
     try:
         value = parse(text)
     except YAML_ERRORS as error:

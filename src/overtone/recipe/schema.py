@@ -353,6 +353,18 @@ class MethodSettings(_OpenSection):
         return value
 
 
+class PretrainedSettings(Section):
+    """Weights that were trained elsewhere; a plain string is the file.
+
+    Attributes:
+        file: of weights.
+        key: which of several networks in the file is meant, such as ``state_dict_ema``.
+    """
+
+    file: Annotated[str, Said("a file of weights (resnet34.pth)")]
+    key: Annotated[str, Field(min_length=1), Said("a key of the file (state_dict_ema)")] | None = None
+
+
 class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names.
 
@@ -367,7 +379,7 @@ class TeacherSettings(ModelSettings):
     seed: int | None = Field(default=None, ge=0)
     reference: ReferenceSettings | None = None
     method: Annotated[MethodSettings, _as_mapping("name")] | None = None
-    pretrained: Annotated[str | None, Said("a file of weights (resnet34.pth)")] = None
+    pretrained: Annotated[PretrainedSettings, _as_mapping("file")] | None = None
 
     @model_validator(mode="after")
     def _given(self) -> TeacherSettings:

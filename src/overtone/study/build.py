@@ -151,10 +151,10 @@ class StudyContext:
 
 def _makers(plan: Plan, cell: Cell) -> dict[str, Cell]:
     """The cells that made a cell's teachers, and those of teachers that are distilled themselves."""
-    found: dict[str, Cell] = {}
+    makers: dict[str, Cell] = {}
     for link in cell.teachers.values():
-        found |= {link.key: plan.cells[link.key], **_makers(plan, plan.cells[link.key])}
-    return found
+        makers |= {link.key: plan.cells[link.key], **_makers(plan, plan.cells[link.key])}
+    return makers
 
 
 EXAMPLES = 3
@@ -166,8 +166,8 @@ def example_numbers(plan: Plan) -> tuple[int, ...]:
     strata = plan.windows.strata[fold.test]
     if len(np.unique(strata)) == 1:  # nothing but order tells them apart
         return tuple(int(part[len(part) // 2]) for part in np.array_split(fold.test, EXAMPLES) if len(part))
-    found = [fold.test[strata == label] for label in np.unique(strata)[:EXAMPLES]]
-    return tuple(int(own[len(own) // 2]) for own in found)
+    by_stratum = [fold.test[strata == label] for label in np.unique(strata)[:EXAMPLES]]
+    return tuple(int(numbers[len(numbers) // 2]) for numbers in by_stratum)
 
 
 @dataclass(frozen=True)

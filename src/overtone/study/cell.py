@@ -79,10 +79,10 @@ def _given(inputs: CellInputs, cell: Cell, built: Built) -> Fitted:
     state = {name: tensor.detach().cpu().clone() for name, tensor in student.model.state_dict().items()}
     if not len(val):
         return Fitted(last=state)
-    found = samples.task.on_validation(
+    scores = samples.task.on_validation(
         evaluate(student, samples, val, cell.view, inputs.accelerator), samples.truth(val), samples.context(val)
     )
-    return Fitted(best=state, best_value=found[samples.task.watched.key], last=state)
+    return Fitted(best=state, best_value=scores[samples.task.watched.key], last=state)
 
 
 def _tested(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> dict[str, Predictions]:
@@ -92,18 +92,18 @@ def _tested(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> dic
     """
     samples, test = inputs.samples, torch.from_numpy(inputs.fold.test)
     student = built.distillation.student
-    found: dict[str, Predictions] = {}
+    predictions: dict[str, Predictions] = {}
     states = {"last": fitted.last} if cell.given is not None else {"best": fitted.best, "last": fitted.last}
     for name, state in states.items():
         if not state:
             continue
         student.model.load_state_dict(state)
-        found[name] = evaluate(student, samples, test, cell.view, inputs.accelerator)
+        predictions[name] = evaluate(student, samples, test, cell.view, inputs.accelerator)
         for part in parts_of(student):
-            found[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, inputs.accelerator, part)
+            predictions[f"{part}.{name}"] = evaluate(student, samples, test, cell.view, inputs.accelerator, part)
     if cell.given is not None and fitted.best:
-        found |= {f"{name.removesuffix('last')}best": held for name, held in found.items()}
-    return found
+        predictions |= {f"{name.removesuffix('last')}best": values for name, values in predictions.items()}
+    return predictions
 
 
 def _trained(inputs: CellInputs, cell: Cell, built: Built, callback: Callback, room: Path) -> Fitted:

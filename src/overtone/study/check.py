@@ -109,6 +109,6 @@ def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> Mod
     seen = ", ".join(names_of(cell.view))
     given = ""
     if cell.given is not None:
-        told = cell.given.told(model, cell.model, classes)
-        given = cell.given.said + (f": {told}" if told else "")
+        mapped = cell.given.told(model, cell.model, classes)
+        given = cell.given.said + (f": {mapped}" if mapped else "")
     return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given)

@@ -58,9 +58,9 @@ class Estimate:
         """From values by fold, one per seed; None without values."""
         if not values:
             return None
-        found = apart(values)
-        std = statistics.stdev(found) if len(found) > 1 else None
-        return cls(statistics.fmean(found), std, len(values), max(map(len, values.values())))
+        numbers = apart(values)
+        std = statistics.stdev(numbers) if len(numbers) > 1 else None
+        return cls(statistics.fmean(numbers), std, len(values), max(map(len, values.values())))
 
     def text(self, metric: Metric) -> str:
         """As the metric is shown: ``81.2 ± 3.4``."""
@@ -81,7 +81,9 @@ class Estimate:
 
 def apart(values: Mapping[int, list[float]]) -> list[float]:
     """Of values by fold those that a deviation is of: each fold's mean, or each of a single fold's values."""
-    return next(iter(values.values())) if len(values) == 1 else [statistics.fmean(own) for own in values.values()]
+    return (
+        next(iter(values.values())) if len(values) == 1 else [statistics.fmean(in_fold) for in_fold in values.values()]
+    )
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ class RowValue(Counted):
 
 def by_fold(values: Iterable[V], number: Callable[[V], float]) -> dict[int, list[float]]:
     """A number of each of a row's values, by fold; seeds that share their cells (given weights) are one value."""
-    found: dict[int, dict[str, float]] = {}
+    numbers: dict[int, dict[str, float]] = {}
     for value in values:
-        found.setdefault(value.fold, {})["+".join(value.cells)] = number(value)
-    return {fold: list(own.values()) for fold, own in found.items()}
+        numbers.setdefault(value.fold, {})["+".join(value.cells)] = number(value)
+    return {fold: list(by_cells.values()) for fold, by_cells in numbers.items()}
 
 
 @dataclass(frozen=True)
@@ -243,27 +245,27 @@ class _Table:
         if self.task is None:
             return {}
         task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
-        held = [read_predictions(folder) for folder in folders]
-        truth, context = torch.from_numpy(held[0]["target"]), context_of(held[0])
-        found: Scores = {}
+        files = [read_predictions(folder) for folder in folders]
+        truth, context = torch.from_numpy(files[0]["target"]), context_of(files[0])
+        scores: Scores = {}
         for which in CHECKPOINTS:
-            several = [own for arrays in held if (own := from_arrays(arrays, which))]
-            if len(several) == len(held):
-                found[which] = task.scores(task.ensemble(several), truth, context)
-        return found
+            several = [predictions for arrays in files if (predictions := from_arrays(arrays, which))]
+            if len(several) == len(files):
+                scores[which] = task.scores(task.ensemble(several), truth, context)
+        return scores
 
 
 def _estimate(values: Sequence[RowValue], which: Checkpoint, metric: str) -> Estimate | None:
     """Over the folds and seeds that have the checkpoint."""
-    held = [value for value in values if which in value.scores]
-    return Estimate.of(by_fold(held, lambda value: value.scores[which][metric]))
+    scored = [value for value in values if which in value.scores]
+    return Estimate.of(by_fold(scored, lambda value: value.scores[which][metric]))
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
     """The sum, unknown where one of them is."""
-    held = list(numbers)
-    known = [number for number in held if number is not None]
-    return sum(known) if len(known) == len(held) else None
+    listed = list(numbers)
+    known = [number for number in listed if number is not None]
+    return sum(known) if len(known) == len(listed) else None
 
 
 def _once(entries: Sequence[RowCells]) -> list[RowCells]:
@@ -322,8 +324,8 @@ def _cell_lines(rows: list[TableRow], metrics: Sequence[tuple[str, Checkpoint]])
     lines: list[list[Any]] = [list(head)]
     for row in rows:
         for value in row.values:
-            told = [f"{value.scores[which][m]:.6f}" if which in value.scores else "" for m, which in metrics]
-            lines.append([*_named(row), value.fold, value.seed, *told, "+".join(value.cells)])
+            texts = [f"{value.scores[which][m]:.6f}" if which in value.scores else "" for m, which in metrics]
+            lines.append([*_named(row), value.fold, value.seed, *texts, "+".join(value.cells)])
     return lines
 
 
@@ -349,12 +351,12 @@ def timing(out: Path, damaged: Container[str] = ()) -> dict[str, Any]:
 def mixed_environments(out: Path, damaged: Container[str] = ()) -> list[str]:
     """Warnings where cells of one study ran under different torch versions, devices, processors or threads."""
     cells = timing(out, damaged)["cells"].values()
-    found = []
+    warnings = []
     for name in ("torch", "scikit-learn", "device", "instructions", "threads", "processes"):
         values = sorted({json.dumps(cell[name]) for cell in cells if name in cell})
         if len(values) > 1:
             listed = ", ".join(values)
-            found.append(
+            warnings.append(
                 f"cells of this study ran with different {name}: {listed}; small differences may come from that"
             )
-    return found
+    return warnings

@@ -35,10 +35,10 @@ def cost_of(context: StudyContext, measured: Mapping[str, Measured]) -> Cost:
         if cell.baseline is not None:
             disk += len(plan.folds[cell.fold].test) * plan.windows.task.outputs * 8
             continue
-        found = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
+        of_kind = measured.get(kind_of(cell), least)  # a warm-start twin has no row of its own
         steps = steps_in(len(plan.folds[cell.fold].train), cell.train)
-        seconds += found.step * steps * cell.epochs
-        disk += found.file * (2 + len(plan.keep.get(cell.key, ())))
+        seconds += of_kind.step * steps * cell.epochs
+        disk += of_kind.file * (2 + len(plan.keep.get(cell.key, ())))
         disk += len(plan.folds[cell.fold].test) * plan.windows.task.outputs * 8
     samples = context.samples(next(iter(plan.folds)))
     kept = [view.stored for view in samples.views.values() if not view.view.FOLLOWS]

@@ -21,10 +21,10 @@ OVERHEAD_MACS = 200_000
 def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
     """Relative cost of training each cell for one epoch, by key: samples times multiply-accumulates."""
     per_sample: dict[tuple[str, Seen], int] = {}
-    found = {}
+    costs_by_key = {}
     for cell in cells:
         if cell.baseline is not None:
-            found[cell.key] = 0.0  # seconds at most, which no epoch measures
+            costs_by_key[cell.key] = 0.0  # seconds at most, which no epoch measures
             continue
         kind = (cell.model, cell.view)
         if kind not in per_sample:
@@ -35,8 +35,8 @@ def costs(context: StudyContext, cells: list[Cell]) -> dict[str, float]:
             model = model.to(samples.target.device)
             per_sample[kind] = macs(model, example)
         train = len(context.plan.folds[cell.fold].train)
-        found[cell.key] = float(train * (per_sample[kind] + OVERHEAD_MACS))
-    return found
+        costs_by_key[cell.key] = float(train * (per_sample[kind] + OVERHEAD_MACS))
+    return costs_by_key
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,5 @@ def measure(context: StudyContext, cell: Cell, built: Built, steps: int = 3) -> 
         optimizer.step()
         taken.append(time.perf_counter() - started)
     remembered = built.teachers if samples.task.REMEMBERED and not cell.train.augment.active else {}
-    held = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in remembered)
-    return Measured(min(taken), file, held)
+    outputs_bytes = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in remembered)
+    return Measured(min(taken), file, outputs_bytes)

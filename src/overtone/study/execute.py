@@ -166,10 +166,10 @@ def claim(out: Path, name: str) -> None:
         raise InputError(f"--out {str(out)!a} is no UTF-8, so no page could name it; choose another") from None
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    held = name_of_study(out)
-    if held is not None and held != name:
-        raise InputError(f"{out} holds the study {held!r}, not {name!r}; choose another --out")
-    others = [path.name for path in (out.iterdir() if held is None and out.exists() else ()) if not _ours(path)]
+    name_there = name_of_study(out)
+    if name_there is not None and name_there != name:
+        raise InputError(f"{out} holds the study {name_there!r}, not {name!r}; choose another --out")
+    others = [path.name for path in (out.iterdir() if name_there is None and out.exists() else ()) if not _ours(path)]
     if others and not any(CELL.fullmatch(path.name) for path in out.glob("cells/*")):
         raise InputError(f"{out} is not empty and holds no study; choose another --out")
 
@@ -221,6 +221,6 @@ def _agreed(accelerator: Accelerator, wanted: list[Cell], context: StudyContext)
     done = {cell.key for cell in wanted if context.done(cell.key)} if accelerator.is_main_process else set()
     if accelerator.num_processes == 1:
         return done
-    held = [json.dumps(sorted(done))]
-    broadcast_object_list(held)
-    return set(json.loads(held[0]))
+    message = [json.dumps(sorted(done))]
+    broadcast_object_list(message)
+    return set(json.loads(message[0]))

@@ -105,11 +105,11 @@ def _features(inputs: CellInputs, baseline: Baseline, index: IntArray) -> Array:
         FitError: for one that is not finite.
     """
     chunks = torch.from_numpy(index).split(EVAL_BATCH)
-    held = [baseline.of(batch.views[baseline.view]) for batch in inputs.samples.batches(chunks, [baseline.view])]
-    found = np.concatenate(held)
-    if not np.isfinite(found).all():
+    batches = [baseline.of(batch.views[baseline.view]) for batch in inputs.samples.batches(chunks, [baseline.view])]
+    features = np.concatenate(batches)
+    if not np.isfinite(features).all():
         raise FitError(f"features of view {baseline.view!r} are not finite")
-    return found
+    return features
 
 
 def _predicted(inputs: CellInputs, cell: Cell, baseline: Baseline, estimator: object, features: Array) -> Predictions:
@@ -126,11 +126,11 @@ def _predicted(inputs: CellInputs, cell: Cell, baseline: Baseline, estimator: ob
         task.check_output(output, len(features))
     except Exception as error:
         raise FitError(f"{baseline.title} does not predict: {_said(error)}") from error
-    found = task.predict(output)
-    for name, held in found.items():
-        if not all(bool(x.isfinite().all()) for x in ([held] if isinstance(held, Tensor) else held)):
+    predictions = task.predict(output)
+    for name, values in predictions.items():
+        if not all(bool(x.isfinite().all()) for x in ([values] if isinstance(values, Tensor) else values)):
             raise FitError(f"{baseline.title}: predictions ({name}) are not finite")
-    return found
+    return predictions
 
 
 def _said(error: Exception) -> str:

@@ -35,19 +35,19 @@ def checked_result(folder: Path) -> tuple[CellResult, bool] | None:
     """
     if not is_done(folder):
         return None
-    held, verified = checked_record(folder / RESULT, CellResult)
-    if held.key != folder.name:
+    result, verified = checked_record(folder / RESULT, CellResult)
+    if result.key != folder.name:
         raise DamagedError(f"{RESULT} belongs to another cell")
     ran, _ = checked_record(folder / RUN, CellRun)
     if verified:
         if ran.key != folder.name:
             raise DamagedError(f"{RUN} belongs to another cell")
-        check_digests(folder, held.files)
-    elif held.files:
+        check_digests(folder, result.files)
+    elif result.files:
         raise DamagedError(f"{RESULT} is not what was written")
     else:
         _look(folder)
-    return held, verified
+    return result, verified
 
 
 def _look(folder: Path) -> None:
@@ -74,11 +74,11 @@ def damaged_cells(out: Path, keys: Iterable[str]) -> tuple[dict[str, str], list[
     damaged, old = {}, []
     for key in keys:
         try:
-            found = checked_result(out / "cells" / key)
+            result = checked_result(out / "cells" / key)
         except DamagedError as error:
             damaged[key] = str(error)
         else:
-            old += [key] if found is not None and not found[1] else []
+            old += [key] if result is not None and not result[1] else []
     return damaged, old
 
 
@@ -107,15 +107,15 @@ def mend(context: StudyContext) -> list[str]:
 
 def _without_weights(context: StudyContext, damaged: Mapping[str, str]) -> dict[str, str]:
     """Done cells whose weights are gone, where no hash tells."""
-    found = {}
+    missing = {}
     for key in context.plan.cells:
         if context.plan.cells[key].baseline is not None:
             continue  # it has none
         files = [context.paths.weights(key, checkpoint) for checkpoint in ("best", "last")]
         if key not in damaged and is_done(context.paths.cell(key)):
-            gone = [path.name for path in files if not path.exists()]
-            found.update({key: f"{gone[0]} is missing"} if gone else {})
-    return found
+            absent = [path.name for path in files if not path.exists()]
+            missing.update({key: f"{absent[0]} is missing"} if absent else {})
+    return missing
 
 
 def _mend_checkpoint(context: StudyContext, key: str) -> list[str]:

@@ -67,7 +67,7 @@ class _Planner:
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
         self.given = {
-            name: GivenWeights.find(teacher.pretrained, f"teachers.{name}.pretrained")
+            name: GivenWeights.find(teacher.pretrained.file, f"teachers.{name}.pretrained", teacher.pretrained.key)
             for name, teacher in recipe.teachers.items()
             if teacher.pretrained is not None
         }
@@ -261,7 +261,7 @@ class _Planner:
         what |= self._task_facts()
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model", "task")
-            what = {**{part: what[part] for part in decides if part in what}, "given": given.content}
+            what = {**{part: what[part] for part in decides if part in what}, "given": given.decides}
         key = _hash(what)
         if key not in self.cells:
             self.cells[key] = Cell(
@@ -349,10 +349,10 @@ class _Planner:
                 settings["channels"] = self._channels(given.channels, f"views.{name}.channels")
             view = make_view(kind, settings, f"views.{name}")
             if len(self.windows.size) != view.DIMS:
-                made, held = ("signals", "images") if view.DIMS == 1 else ("images", "signals")
+                made, present = ("signals", "images") if view.DIMS == 1 else ("images", "signals")
                 raise InputError(
-                    f"view {name!r} is made from {made}, but {self.windows.where} holds {held}; use view: "
-                    f"{'image' if held == 'images' else 'signal'}"
+                    f"view {name!r} is made from {made}, but {self.windows.where} holds {present}; use view: "
+                    f"{'image' if present == 'images' else 'signal'}"
                 )
             self.views[name] = view
         return self.views[name]

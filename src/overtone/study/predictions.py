@@ -23,7 +23,7 @@ def write_predictions(
 
     Where they come from is written for a task that needs it, whose ensembles are scored from these files alone.
     """
-    arrays = {name: x for which, own in predictions.items() for name, x in to_arrays(own, which).items()}
+    arrays = {name: x for which, values in predictions.items() for name, x in to_arrays(values, which).items()}
     origin = {} if context is None else {"recording": context.recording, "start": context.start}
     write_npz(folder / FILE, {"index": np.asarray(index), "target": np.asarray(target), **origin, **arrays})
 

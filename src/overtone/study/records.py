@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overtone.data.base import SIGNALS, Material
 from overtone.errors import InputError
-from overtone.files import read_json, write_json
+from overtone.files import no_folder, read_json, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
 from overtone.tasks import Metric, Task
 from overtone.tasks import find as find_task
@@ -101,9 +101,9 @@ class CellResult(Scored):
         """The whole's scores (no name), or a part's, with the whole's size where it has none of its own."""
         if not name:
             return self
-        own = self.parts[name]
-        sizes = {"parameters": own.parameters or self.parameters, "macs": own.macs or self.macs}
-        return own.model_copy(update=sizes)
+        scored = self.parts[name]
+        sizes = {"parameters": scored.parameters or self.parameters, "macs": scored.macs or self.macs}
+        return scored.model_copy(update=sizes)
 
 
 class CellRun(Record):
@@ -189,8 +189,8 @@ class FoldDescription(Record):
 
     def side(self, name: str) -> Side:
         """By name."""
-        found: Side = getattr(self, name)
-        return found
+        side: Side = getattr(self, name)
+        return side
 
 
 class RowCells(Record):
@@ -264,7 +264,7 @@ def read_study(out: Path) -> StudyDescription:
         InputError: if the folder holds no study, it is damaged, or an earlier version wrote it.
     """
     if not (out / STUDY).exists():
-        raise InputError(f"{out} holds no study (there is no {STUDY} in it); give the folder of an overtone run")
+        raise InputError(_no_study(out))
     try:
         value = read_sealed(out / STUDY)[0]
     except DamagedError as error:
@@ -279,6 +279,14 @@ def read_study(out: Path) -> StudyDescription:
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{out / STUDY} is no study's ({place}); run the study again") from error
+
+
+def _no_study(out: Path) -> str:
+    above = next((folder for folder in out.parents if (folder / STUDY).exists()), None)
+    give = "give the folder of an overtone run" if above is None else f"did you mean {above}, the study it lies in?"
+    if out.is_dir():
+        return f"{out} holds no study (there is no {STUDY} in it); {give}"
+    return f"{out} is a file; {give}" if out.is_file() else f"{out} {no_folder(out)}"
 
 
 def write_study(out: Path, study: StudyDescription) -> None:

@@ -55,7 +55,9 @@ def resolve_row(row: MethodSettings, teachers: list[str], task: Task) -> RowSett
         label = label or " + ".join([preset, *(_short(name) for name in named[1:])])
         row = _expanded(row)
     parts = _parts(row, named)
-    methods = {name: configure(name, own, ROW_KEYS if name == row.name else ()) for name, own in parts.items()}
+    methods = {
+        name: configure(name, settings, ROW_KEYS if name == row.name else ()) for name, settings in parts.items()
+    }
     chosen = list(row.teachers) if isinstance(row.teachers, list) else teachers
     for name, config in methods.items():
         _check_count(name, chosen, preset if name == row.name else None)
@@ -110,25 +112,25 @@ def _parts(row: MethodSettings, named: list[str]) -> dict[str, dict[str, Any]]:
         raise InputError("extras: 'none' is no method but the student alone; leave it out")
     if len({_short(name) for name in names}) < len(names):
         raise InputError(f"a method stands twice in one row: {', '.join(names)}")
-    own = {extra.name: extra.settings for extra in row.extras}
+    extras = {extra.name: extra.settings for extra in row.extras}
     if row.name == "none":
-        if row.teachers and not own:
+        if row.teachers and not extras:
             raise InputError(f"method 'none' has no teachers, got {row.teachers}")
         if settings:
             raise InputError(f"method 'none' has no setting {next(iter(settings))!r}")
-        return own
+        return extras
     _check_owner((row.name, settings), named)
-    return {row.name: settings, **own}
+    return {row.name: settings, **extras}
 
 
 def _check_preset(name: str, given: Mapping[str, Any]) -> None:
     """A preset stands for certain settings; others under its name would mislead."""
     method = PRESETS[name][0]["name"]
     for key in ("checkpoint", "warm_start"):
-        held = PRESETS[name][0].get(key, given.get(key))
-        if key in given and given[key] != held:
+        preset = PRESETS[name][0].get(key, given.get(key))
+        if key in given and given[key] != preset:
             raise InputError(
-                f"preset {name!r} is {method} with {key}: {str(held).lower()}, got {str(given[key]).lower()}; use "
+                f"preset {name!r} is {method} with {key}: {str(preset).lower()}, got {str(given[key]).lower()}; use "
                 f"name: {method}, and a label if you like"
             )
 
@@ -156,15 +158,15 @@ def _check_owner(part: tuple[str, dict[str, Any]], named: list[str]) -> None:
     for key in settings:
         if key in keys[first] or FORMER.get(key) in keys[first]:
             continue
-        found = close(key, [*keys[first], *ROW_KEYS, *(k for name in others for k in keys[name])])
-        owner = next((name for name in others if found in keys[name]), None)
+        closest = close(key, [*keys[first], *ROW_KEYS, *(k for name in others for k in keys[name])])
+        owner = next((name for name in others if closest in keys[name]), None)
         meant = ""
-        if found in keys[first] or found in ROW_KEYS:
-            meant = f"did you mean {found!r}? "
+        if closest in keys[first] or closest in ROW_KEYS:
+            meant = f"did you mean {closest!r}? "
         elif owner is not None:
             meant = (
-                f"did you mean {found!r} of {owner}? write "
-                f"{{name: {name_given}, extras: [{{name: {owner}, {found}: ...}}]}}; "
+                f"did you mean {closest!r} of {owner}? write "
+                f"{{name: {name_given}, extras: [{{name: {owner}, {closest}: ...}}]}}; "
             )
         raise InputError(
             f"method {first!r}: {key}: unknown key {key!r} of {first}; settings beside several names belong to the "
@@ -187,9 +189,11 @@ def distinct_labels(rows: list[RowSettings], given: list[MethodSettings]) -> lis
         if looks.count((row.label, row.teachers)) == 1 or settings.label:
             labels.append(row.label)
             continue
-        own = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
-        own.update({f"{e.name} {key}": value for e in settings.extras for key, value in e.settings.items()})
-        own.update({name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)})
-        said = ", ".join(f"{name} {value}" for name, value in own.items())
-        labels.append(f"{row.label} ({said})" if said else row.label)
+        differing = {**settings.settings, **{f"weight of {term}": w.value for term, w in settings.weights.items()}}
+        differing.update({f"{e.name} {key}": value for e in settings.extras for key, value in e.settings.items()})
+        differing.update(
+            {name: getattr(settings, name) for name in ("checkpoint", "warm_start") if getattr(settings, name)}
+        )
+        listed = ", ".join(f"{name} {value}" for name, value in differing.items())
+        labels.append(f"{row.label} ({listed})" if listed else row.label)
     return labels

@@ -61,6 +61,6 @@ def large(recipe: Recipe, windows: Windows) -> Size | None:
     return Size(one, len(folds), len(seeds))
 
 
-def _batch(recipe: Recipe, own: dict[str, object]) -> int:
-    given = own.get("batch")
-    return given if isinstance(given, int) and given > 0 else recipe.train.batch
+def _batch(recipe: Recipe, train: dict[str, object]) -> int:
+    batch = train.get("batch")
+    return batch if isinstance(batch, int) and batch > 0 else recipe.train.batch

@@ -62,17 +62,17 @@ def write_visualisations(inputs: CellInputs, cell: Cell, built: Built, fitted: F
     teachers = {name: teacher(batch).float() for name, teacher in built.teachers.items()}
     with torch.no_grad():
         student = distillation.student(batch.input(cell.view)).float()
-        found: dict[str, Shown] = {}
+        all_shown: dict[str, Shown] = {}
         meaning: dict[str, tuple[str, ...]] = {}
         for name, module in distillation.methods.items():
             method = cast(Method, module)
             part = student.branches[method.branch] if method.branch else student
             shown = method.visualisations(*distillation.compared(part, teachers, batch))
-            found |= {f"{name}.{key}": one for key, one in shown.items()}
+            all_shown |= {f"{name}.{key}": one for key, one in shown.items()}
             meaning[name] = method.SHOWS if shown else ()
-    if found:
-        told, arrays = to_file(found)
-        about = np.asarray(json.dumps({"shown": told, "meaning": meaning}))
+    if all_shown:
+        described, arrays = to_file(all_shown)
+        about = np.asarray(json.dumps({"shown": described, "meaning": meaning}))
         index = batch.index.cpu().numpy()
         write_npz(inputs.paths.cell(cell.key) / VISUALISATIONS, {"about": about, "index": index, **arrays})
 
@@ -139,24 +139,24 @@ class Estimates:
     told: str | None = None
 
 
-def write_baseline(inputs: CellInputs, cell: Cell, found: Estimates) -> None:
+def write_baseline(inputs: CellInputs, cell: Cell, estimates: Estimates) -> None:
     """Predictions, environment, and last the result; the same stands at best, where a validation side is, and last."""
     folder, test, task = inputs.paths.cell(cell.key), inputs.fold.test, inputs.samples.task
     truth, context = inputs.samples.truth(torch.from_numpy(test)), inputs.samples.context(torch.from_numpy(test))
-    which = CHECKPOINTS if found.val is not None else CHECKPOINTS[1:]
-    predictions: dict[str, Predictions] = dict.fromkeys(which, found.test)
+    which = CHECKPOINTS if estimates.val is not None else CHECKPOINTS[1:]
+    predictions: dict[str, Predictions] = dict.fromkeys(which, estimates.test)
     write_predictions(folder, test, inputs.windows.y[test], predictions, context)
     ran = {**environment(cell, inputs.accelerator), "scikit-learn": metadata.version("scikit-learn")}
-    write_run(folder, CellRun(key=cell.key, seconds=round(found.seconds, 2), **ran))
+    write_run(folder, CellRun(key=cell.key, seconds=round(estimates.seconds, 2), **ran))
     result = CellResult(
         key=cell.key,
         title=cell.title,
         fold=cell.fold,
         seed=cell.seed,
         epochs=0,
-        best_epoch=None if found.val is None else 0,
-        told=found.told,
-        val=None if found.val is None else dict.fromkeys(CHECKPOINTS, found.val),
+        best_epoch=None if estimates.val is None else 0,
+        told=estimates.told,
+        val=None if estimates.val is None else dict.fromkeys(CHECKPOINTS, estimates.val),
         **_scores(task, predictions, truth, context),
         adapters=0,
         facts=_facts(task, inputs.windows),
@@ -182,9 +182,9 @@ def _write_students(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted
         save_student(path, state, header)
         names.append(path.name)
         for number, branch in enumerate(built.distillation.student.branches):
-            own = {k.removeprefix(f"{branch}."): v for k, v in state.items() if k.startswith(f"{branch}.")}
+            branch_state = {k.removeprefix(f"{branch}."): v for k, v in state.items() if k.startswith(f"{branch}.")}
             beside = path.with_stem(f"{path.stem}-{branch}")
-            save_student(beside, own, branch_header(header, number))
+            save_student(beside, branch_state, branch_header(header, number))
             names.append(beside.name)
     return names
 
@@ -193,10 +193,10 @@ def _scores(
     task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context | None
 ) -> dict[str, Any]:
     """Test scores and details at best, if there is one, and last."""
-    held: dict[str, Predictions] = {name: predictions[name] for name in CHECKPOINTS if name in predictions}
+    by_checkpoint: dict[str, Predictions] = {name: predictions[name] for name in CHECKPOINTS if name in predictions}
     return {
-        "test": {name: task.scores(own, truth, context) for name, own in held.items()},
-        "details": {name: task.details(own, truth, context) for name, own in held.items()},
+        "test": {name: task.scores(values, truth, context) for name, values in by_checkpoint.items()},
+        "details": {name: task.details(values, truth, context) for name, values in by_checkpoint.items()},
     }
 
 
@@ -205,10 +205,10 @@ def _parts(
 ) -> dict[str, Scored]:
     """The same for every part of a two-branch student, with the size of the branches."""
     student = built.distillation.student
-    found: dict[str, Scored] = {}
+    scored: dict[str, Scored] = {}
     inputs = dict(zip(student.branches, built.example, strict=True))
     for part in parts_of(student):
-        own: dict[str, Predictions] = {
+        by_checkpoint: dict[str, Predictions] = {
             name: predictions[f"{part}.{name}"] for name in CHECKPOINTS if f"{part}.{name}" in predictions
         }
         if part in student.branches:
@@ -216,8 +216,8 @@ def _parts(
             sizes = {"parameters": parameters(branch), "macs": macs(branch, inputs[part])}
         else:
             sizes = {"macs": macs(student.model, without(student, built.example, part))}
-        found[part] = Scored(**_scores(task, own, truth, context), **sizes)
-    return found
+        scored[part] = Scored(**_scores(task, by_checkpoint, truth, context), **sizes)
+    return scored
 
 
 def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
@@ -234,7 +234,10 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
         mean=samples.standardise.mean,
         std=samples.standardise.std,
         views=tuple(
-            SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
+            SeenView(
+                type=view_type(fitted_view.view), settings=view_settings(fitted_view.view), state=fitted_view.state
+            )
+            for fitted_view in fitted
         ),
         columns=inputs.columns,
         kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,

@@ -25,8 +25,8 @@ def find(name: str) -> type[Task]:
         InputError: for an unknown name; the nearest is given.
     """
     if ":" in name:
-        own: type[Task] = import_class(name, Task, "data.task")
-        return own
+        kind: type[Task] = import_class(name, Task, "data.task")
+        return kind
     if name not in TASKS:
         raise InputError(f"data.task: unknown task {name!r}; {nearest(name, [*TASKS, 'package.module:Class'])}")
     return TASKS[name]

@@ -308,7 +308,7 @@ class Task(BaseModel):
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """Several models' predictions of the same samples as one; their mean by default."""
-        return {name: sum(found[name] for found in several) / len(several) for name in several[0]}
+        return {name: sum(predictions[name] for predictions in several) / len(several) for name in several[0]}
 
     def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         """What is kept of the test side beside scores: plain values, such as errors by target."""

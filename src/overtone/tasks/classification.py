@@ -112,10 +112,10 @@ class Classification(Task):
         if sizes.all():
             return replace(windows, task=self.model_copy(update={"classes": windows.classes}))
         left = np.flatnonzero(sizes)
-        gone = ", ".join(name for name, size in zip(windows.classes, sizes, strict=True) if not size)
+        missing = ", ".join(name for name, size in zip(windows.classes, sizes, strict=True) if not size)
         if len(left) < 2:
             why = "use shorter windows" if windows.noun == "window" else "add some"
-            raise InputError(f"{windows.where}: no {windows.noun} is left of class {gone}; {why}")
+            raise InputError(f"{windows.where}: no {windows.noun} is left of class {missing}; {why}")
         number = np.full(len(sizes), -1)
         number[left] = np.arange(len(left))
         classes = tuple(windows.classes[c] for c in left)
@@ -123,7 +123,7 @@ class Classification(Task):
             windows,
             y=number[windows.y],
             classes=classes,
-            notes=(*windows.notes, f"class {gone} has no window left and was left out"),
+            notes=(*windows.notes, f"class {missing} has no window left and was left out"),
             task=self.model_copy(update={"classes": classes}),
         )
 
@@ -133,10 +133,11 @@ class Classification(Task):
         Raises:
             InputError: names the fold, the classes and who has them.
         """
-        held = [self.classes[c] for c in np.unique(windows.y)]
-        if len(held) < 2:
+        present = [self.classes[c] for c in np.unique(windows.y)]
+        if len(present) < 2:
             raise InputError(
-                f"{windows.where}: a classifier needs at least two classes, got {held}; add {windows.noun}s of another"
+                f"{windows.where}: a classifier needs at least two classes, got {present}; "
+                f"add {windows.noun}s of another"
             )
         for fold in folds:
             known = np.unique(windows.y[fold.train])
@@ -158,17 +159,17 @@ class Classification(Task):
 
     def doubts(self, windows: Windows, sides: Mapping[str, Mapping[int, tuple[Fold, Array]]]) -> list[str]:
         """Classes that are trained and not on a side."""
-        found = []
+        sentences = []
         for side, by_fold in sides.items():
-            gone = []
+            folds = []
             for number, (fold, index) in by_fold.items():
                 missing = np.setdiff1d(windows.y[fold.train], windows.y[index])
                 if len(missing):
-                    gone.append(f"fold {number} ({_listed([self.classes[c] for c in missing])})")
-            if gone:
-                shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more folds" if len(gone) > 5 else "")
-                found.append(f"{side} has no {windows.noun} of some classes that are trained, in {shown}")
-        return found
+                    folds.append(f"fold {number} ({_listed([self.classes[c] for c in missing])})")
+            if folds:
+                shown = ", ".join(folds[:5]) + (f" and {len(folds) - 5} more folds" if len(folds) > 5 else "")
+                sentences.append(f"{side} has no {windows.noun} of some classes that are trained, in {shown}")
+        return sentences
 
     def warnings(self, windows: Windows) -> list[str]:
         """Classes of very different size, over all windows."""
@@ -242,20 +243,21 @@ class Classification(Task):
         """
         known = np.asarray(getattr(estimator, "classes_", np.arange(self.outputs)))
         if hasattr(estimator, "predict_proba"):
-            found = np.asarray(estimator.predict_proba(features), dtype=np.float64)  # (N, classes of the training side)
+            # (N, classes of the training side)
+            probabilities = np.asarray(estimator.predict_proba(features), dtype=np.float64)
         else:
             named = np.asarray(estimator.predict(features))
-            found = (named.reshape(len(features), 1) == known).astype(np.float64)
-            if not found.any(1).all():
-                odd = named[~found.any(1)][0]
+            probabilities = (named.reshape(len(features), 1) == known).astype(np.float64)
+            if not probabilities.any(1).all():
+                odd = named[~probabilities.any(1)][0]
                 raise InputError(f"it says {odd}, which is none of the classes 0 to {self.outputs - 1}")
-        if found.shape != (len(features), len(known)):
+        if probabilities.shape != (len(features), len(known)):
             raise InputError(
-                f"it gives probabilities {found.shape} for {len(features)} samples and {len(known)} classes"
+                f"it gives probabilities {probabilities.shape} for {len(features)} samples and {len(known)} classes"
             )
-        probabilities = np.zeros((len(features), self.outputs))
-        probabilities[:, known] = found
-        return Output.of(torch.from_numpy(np.log(probabilities.clip(LEAST)).astype(np.float32)))
+        every = np.zeros((len(features), self.outputs))
+        every[:, known] = probabilities
+        return Output.of(torch.from_numpy(np.log(every.clip(LEAST)).astype(np.float32)))
 
     # --- predictions
 
@@ -275,7 +277,7 @@ class Classification(Task):
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """The mean of the models' probabilities, whose largest is what scores look at."""
-        return {"logits": torch.stack([found["logits"].softmax(1) for found in several]).mean(0)}
+        return {"logits": torch.stack([predictions["logits"].softmax(1) for predictions in several]).mean(0)}
 
     def details(self, predictions: Predictions, truth: Tensor, context: Context | None = None) -> dict[str, Any]:
         """The confusion (C, C), true class x predicted class."""
@@ -286,7 +288,7 @@ class Classification(Task):
         """The sum of the confusions."""
         if not details:
             return {}
-        counts = sum(np.asarray(own["confusion"], dtype=np.int64) for own in details)
+        counts = sum(np.asarray(detail["confusion"], dtype=np.int64) for detail in details)
         matrix = Matrix(
             "Confusion matrices",
             "Rows are true classes, columns predicted ones. The colour is the share of the row; the diagonal is right.",

@@ -20,7 +20,7 @@ def joined(batches: Sequence[Predictions]) -> Predictions:
     return {
         name: torch.cat([batch[name] for batch in batches])
         if isinstance(first, Tensor)
-        else [own for batch in batches for own in batch[name]]
+        else [sample for batch in batches for sample in batch[name]]
         for name, first in batches[0].items()
     }
 
@@ -32,30 +32,30 @@ def count(predictions: Predictions) -> int:
 
 def picked(predictions: Predictions, first: int) -> Predictions:
     """Those of the first samples."""
-    return {name: held[:first] for name, held in predictions.items()}
+    return {name: values[:first] for name, values in predictions.items()}
 
 
 def to_arrays(predictions: Predictions, prefix: str) -> dict[str, Array]:
     """As named arrays; lists as one array of all rows, with the samples' lengths beside it."""
-    found: dict[str, Array] = {}
-    for name, held in predictions.items():
-        if isinstance(held, Tensor):
-            found[f"{prefix}.{name}"] = held.cpu().numpy()
+    arrays: dict[str, Array] = {}
+    for name, values in predictions.items():
+        if isinstance(values, Tensor):
+            arrays[f"{prefix}.{name}"] = values.cpu().numpy()
             continue
-        found[f"{prefix}.{name}"] = torch.cat([own.cpu() for own in held]).numpy()
-        found[f"{prefix}.{LENGTHS}{name}"] = np.asarray([len(own) for own in held], dtype=np.int64)
-    return found
+        arrays[f"{prefix}.{name}"] = torch.cat([sample.cpu() for sample in values]).numpy()
+        arrays[f"{prefix}.{LENGTHS}{name}"] = np.asarray([len(sample) for sample in values], dtype=np.int64)
+    return arrays
 
 
 def from_arrays(arrays: Mapping[str, Any], prefix: str) -> Predictions:
     """What :func:`to_arrays` was given, from all of a file's arrays."""
-    held = {
+    tensors = {
         name.removeprefix(f"{prefix}."): torch.from_numpy(np.asarray(x))
         for name, x in arrays.items()
         if name.startswith(f"{prefix}.")
     }
     return {
-        name: list(x.split(held[LENGTHS + name].tolist())) if LENGTHS + name in held else x
-        for name, x in held.items()
+        name: list(x.split(tensors[LENGTHS + name].tolist())) if LENGTHS + name in tensors else x
+        for name, x in tensors.items()
         if not name.startswith(LENGTHS)
     }

@@ -114,7 +114,7 @@ class Regression(Task):
         """
         if not target:
             return self, from_labels(recordings)
-        named = {"targets": tuple(target), "units": tuple(own.unit for own in target.values())}
+        named = {"targets": tuple(target), "units": tuple(settings.unit for settings in target.values())}
         return self.model_copy(update=named), from_channels(recordings, target)
 
     def window_targets(self, labels: Array, start: Array, size: int) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -166,10 +166,10 @@ class Regression(Task):
         Raises:
             InputError: for a target that is always the same.
         """
-        own = target.double().reshape(len(target), -1)
-        mean, std = own.mean(0).tolist(), own.std(0, correction=0).tolist()
+        values = target.double().reshape(len(target), -1)
+        mean, std = values.mean(0).tolist(), values.std(0, correction=0).tolist()
         if not all(std):
-            raise InputError(f"target {self.targets[std.index(0)]!r} is the same in all {len(own)} training samples")
+            raise InputError(f"target {self.targets[std.index(0)]!r} is the same in all {len(values)} training samples")
         return self.model_copy(update={"mean": tuple(mean), "std": tuple(std)})
 
     def summary(self, target: Array, group: Array, groups: int) -> Summary:
@@ -299,7 +299,7 @@ class Regression(Task):
             f"{self.targets[0]} of test samples, all folds and seeds; a right prediction lies on the diagonal.",
             f"truth{unit}",
             f"prediction{unit}",
-            np.asarray([pair for own in details for pair in own["points"]], dtype=np.float64),
+            np.asarray([pair for detail in details for pair in detail["points"]], dtype=np.float64),
         )
         return {"predictions": points}
 
@@ -337,8 +337,8 @@ class Regression(Task):
 
     def _text(self, values: Sequence[float]) -> str:
         units = self.units or ("",) * self.outputs
-        told = [f"{value:.3g} {unit}".rstrip() for value, unit in zip(values, units, strict=True)]
-        return told[0] if len(told) == 1 else ", ".join(f"{n} {t}" for n, t in zip(self.targets, told, strict=True))
+        texts = [f"{value:.3g} {unit}".rstrip() for value, unit in zip(values, units, strict=True)]
+        return texts[0] if len(texts) == 1 else ", ".join(f"{n} {t}" for n, t in zip(self.targets, texts, strict=True))
 
 
 def _spread(target: Array) -> tuple[Any, ...]:

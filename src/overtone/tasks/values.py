@@ -23,7 +23,7 @@ def from_channels(recordings: Recordings, target: Mapping[str, TargetSettings]) 
     Raises:
         InputError: for a channel that is not there, or where none is left to learn from.
     """
-    chosen = {name: _channels(recordings, own.channels or [name], name) for name, own in target.items()}
+    chosen = {name: _channels(recordings, settings.channels or [name], name) for name, settings in target.items()}
     taken = {number for numbers in chosen.values() for number in numbers}
     left = [number for number in range(len(recordings.channels)) if number not in taken]
     if not left:
@@ -62,10 +62,12 @@ def from_labels(recordings: Recordings) -> Recordings:
         InputError: for a class whose name is no finite number.
     """
     if not recordings.classes:
-        labels = [np.atleast_1d(np.asarray(own, dtype=np.float64)) for own in recordings.labels]
+        labels = [np.atleast_1d(np.asarray(label, dtype=np.float64)) for label in recordings.labels]
         return replace(recordings, labels=labels)
     values = np.asarray([_number(name, recordings.where) for name in recordings.classes])
-    labels = [values[np.asarray(own)].reshape(-1, 1) if np.ndim(own) else values[[own]] for own in recordings.labels]
+    labels = [
+        values[np.asarray(label)].reshape(-1, 1) if np.ndim(label) else values[[label]] for label in recordings.labels
+    ]
     return replace(recordings, labels=labels, classes=())
 
 

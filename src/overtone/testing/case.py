@@ -39,9 +39,9 @@ class Case:
     @property
     def method(self) -> Method:
         """The method's module."""
-        found = self.distillation.methods[self.kind.NAME]
-        assert isinstance(found, Method)
-        return found
+        module = self.distillation.methods[self.kind.NAME]
+        assert isinstance(module, Method)
+        return module
 
     def outputs(self, batch: Batch) -> dict[str, Output]:
         """Every teacher's."""

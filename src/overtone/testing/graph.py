@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 def leaves(value: Tensor) -> list[Tensor]:
     """Every tensor that would get a gradient by ``value.backward()``, each once."""
-    found: dict[int, Tensor] = {}
+    by_id: dict[int, Tensor] = {}
     seen, todo = set(), [value.grad_fn]
     while todo:
         node = todo.pop()
@@ -18,9 +18,9 @@ def leaves(value: Tensor) -> list[Tensor]:
         seen.add(node)
         leaf = getattr(node, "variable", None)  # of the node that adds to a leaf's gradient
         if leaf is not None:
-            found[id(leaf)] = leaf
+            by_id[id(leaf)] = leaf
         todo += [before for before, _ in node.next_functions]
-    return list(found.values())
+    return list(by_id.values())
 
 
 def unseen(values: Iterable[Tensor], module: nn.Module) -> list[tuple[int, ...]]:

@@ -85,19 +85,21 @@ def _terms(case: Case, batch: Batch) -> None:
         isinstance(declared, tuple) and bool(declared) and len(set(declared)) == len(declared),
         f"{name} must set terms, a tuple of its terms' names, each once, on the class or in __init__; got {declared!r}",
     )
-    found = _values(copy.deepcopy(case), batch)
-    got: Any = tuple(found) if isinstance(found, Mapping) else type(found).__name__
+    terms = _values(copy.deepcopy(case), batch)
+    received: Any = tuple(terms) if isinstance(terms, Mapping) else type(terms).__name__
     require(
-        got == declared,
-        f"{name}.forward must return one value for each of its terms, in this order, {declared}; got {got}",
+        received == declared,
+        f"{name}.forward must return one value for each of its terms, in this order, {declared}; got {received}",
     )
-    for term, value in found.items():
+    for term, value in terms.items():
         is_scalar = isinstance(value, Tensor) and value.dim() == 0 and value.is_floating_point()
-        got = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        require(is_scalar, f"{name}: the term {term} must be a tensor of one real number, such as a mean; got {got}")
+        received = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        require(
+            is_scalar, f"{name}: the term {term} must be a tensor of one real number, such as a mean; got {received}"
+        )
         require(bool(torch.isfinite(value)), f"{name}: the term {term} is {float(value)} on random windows")
     weights = case.kind.default_weights(case.config)
-    for term in found:
+    for term in terms:
         require(
             any(term == key or term.startswith(f"{key}.") for key in weights),
             f"{name}: the term {term} has no default weight; WEIGHTS must hold it or the beginning of its name",
@@ -179,12 +181,12 @@ def _finite_gradients(case: Case, where: str) -> None:
 def _teachers_apart(case: Case, batch: Batch) -> None:
     name = case.kind.__name__
     case.distillation(batch, case.outputs(batch), PROGRESS)  # modules may be kept in forward
-    held = {id(p) for p in case.distillation.parameters()}
-    kept = {x.data_ptr() for x in case.distillation.state_dict().values()}
+    parameters = {id(p) for p in case.distillation.parameters()}
+    storages = {x.data_ptr() for x in case.distillation.state_dict().values()}
     for teacher in case.teachers.values():
         for key, parameter in teacher.tap.named_parameters():
             require(
-                id(parameter) not in held and parameter.data_ptr() not in kept,
+                id(parameter) not in parameters and parameter.data_ptr() not in storages,
                 f"{name} holds the parameter {key} of teacher {teacher.name!r}, which would be trained and saved with "
                 "it; use a teacher's output, and keep no module of a teacher as an attribute",
             )
@@ -248,10 +250,10 @@ def _zero_when_equal(case: Case, batch: Batch) -> None:
     with torch.no_grad():
         output = tap(batch.views["signal"])
     for term, value in case.method(output, dict.fromkeys(case.teachers, output), batch, PROGRESS).items():
-        held = float(value.detach())
+        number = float(value.detach())
         require(
-            abs(held) <= SMALL,
-            f"{case.kind.__name__}: the term {term} is {held:.3g} for a student that gives what its teachers "
+            abs(number) <= SMALL,
+            f"{case.kind.__name__}: the term {term} is {number:.3g} for a student that gives what its teachers "
             "give; say zero_when_equal = False if that is meant",
         )
 

@@ -43,45 +43,45 @@ def check_source(kind: type[Source], settings: Mapping[str, Any] | None = None) 
 
 
 def _windows(source: Source) -> Windows:
-    name, found = type(source).__name__, source.load()
-    if isinstance(found, Windows):
-        return found
+    name, data = type(source).__name__, source.load()
+    if isinstance(data, Windows):
+        return data
     require(
-        isinstance(found, Recordings),
-        f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(found).__name__}",
+        isinstance(data, Recordings),
+        f"{name}.load must return Recordings, or Windows of what is not cut any further; got {type(data).__name__}",
     )
-    _recordings(name, found)
+    _recordings(name, data)
     kind = type(source)
     try:
-        found.check()
-        lengths = {signal.shape[1] for signal in found.signals}
+        data.check()
+        lengths = {signal.shape[1] for signal in data.signals}
         if kind.WINDOW is None and len(lengths) > 1:  # a recipe must name one
-            return cut(found, min(lengths), None)
-        return cut(found, kind.WINDOW, kind.STRIDE)
+            return cut(data, min(lengths), None)
+        return cut(data, kind.WINDOW, kind.STRIDE)
     except InputError as error:
         raise AssertionError(f"{name}: {error}") from error
 
 
-def _recordings(name: str, found: Recordings) -> None:
-    count = len(found.signals)
+def _recordings(name: str, recordings: Recordings) -> None:
+    count = len(recordings.signals)
     lists: dict[str, Sized | None] = {
-        "labels": found.labels,
-        "groups": found.groups,
-        "official_test": found.official_test,
-        "origin": found.origin,
-        "offset": found.offset,
+        "labels": recordings.labels,
+        "groups": recordings.groups,
+        "official_test": recordings.official_test,
+        "origin": recordings.origin,
+        "offset": recordings.offset,
     }
-    for what, held in lists.items():
+    for what, values in lists.items():
         require(
-            held is None or len(held) == count,
-            f"{name}: {count} recordings, but {0 if held is None else len(held)} in {what}; there is one for each",
+            values is None or len(values) == count,
+            f"{name}: {count} recordings, but {0 if values is None else len(values)} in {what}; there is one for each",
         )
-    for number, signal in enumerate(found.signals):
+    for number, signal in enumerate(recordings.signals):
         shape = np.shape(signal)
         require(
-            len(shape) == 2 and shape[0] == len(found.channels),
-            f"{name}: recording {number} must be (channels, samples), with {len(found.channels)} channels as named; "
-            f"got {shape}",
+            len(shape) == 2 and shape[0] == len(recordings.channels),
+            f"{name}: recording {number} must be (channels, samples), with {len(recordings.channels)} channels as "
+            f"named; got {shape}",
         )
 
 

@@ -42,7 +42,7 @@ def example() -> Recordings:
     """36 recordings of three people, whose labels 0, 1 and 2 may be read as classes or as numbers."""
     generator, time = np.random.default_rng(0), np.arange(32)
     labels = np.arange(36) % 3
-    waves = [np.sin(time * (0.2 + 0.3 * own)) + 0.3 * generator.normal(size=(2, 32)) for own in labels]
+    waves = [np.sin(time * (0.2 + 0.3 * label)) + 0.3 * generator.normal(size=(2, 32)) for label in labels]
     signals, people = [wave.astype(np.float32) for wave in waves], [f"p{n // 12}" for n in range(36)]
     return Recordings(signals, labels, people, ("0", "1", "2"), ("x", "y"), 10.0, "the example")
 
@@ -102,8 +102,8 @@ class _Case:
 
     def labelled(self, recordings: Recordings) -> Windows:
         """As a study has them."""
-        task, found = self.given.labelled(recordings, {})
-        windows = task.take(cut(found, None, None, task))
+        task, recordings_with_labels = self.given.labelled(recordings, {})
+        windows = task.take(cut(recordings_with_labels, None, None, task))
         require(
             type(windows.task) is type(self.given),
             f"{self.name}.take must return the windows with the task in them, dataclasses.replace(windows, task=...); "
@@ -151,7 +151,7 @@ def _declared(kind: type[Task]) -> None:
     called = getattr(kind, "NAME", None)
     require(isinstance(called, str) and bool(called), f"{name} needs a NAME for messages; got {called!r}")
     require(
-        isinstance(metrics, tuple) and bool(metrics) and all(isinstance(own, Metric) for own in metrics),
+        isinstance(metrics, tuple) and bool(metrics) and all(isinstance(metric, Metric) for metric in metrics),
         f"{name}.METRICS must be a tuple of Metric, of which the first heads the table; got {metrics!r}",
     )
 
@@ -168,9 +168,9 @@ def _header(case: _Case) -> None:
             f"{case.name} is {back!r} after a student file's header and was {task!r}; keep what it knows in fields "
             "that JSON can hold, such as tuples of numbers and text",
         )
-    keys = [own.key for own in case.task.metrics]
+    keys = [metric.key for metric in case.task.metrics]
     require(
-        len(set(keys)) == len(keys) and {own.key for own in type(case.task).METRICS} <= set(keys),
+        len(set(keys)) == len(keys) and {metric.key for metric in type(case.task).METRICS} <= set(keys),
         f"{case.name}.metrics must hold those of METRICS, each key once; got {', '.join(keys)}",
     )
 
@@ -200,8 +200,8 @@ def _losses(case: _Case) -> None:
     )
     for term, value in terms.items():
         fits = isinstance(value, Tensor) and value.dim() == 0 and value.dtype == torch.float32
-        got = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        require(fits, f"{name}: the term {term} must be one number in float32, such as a mean; got {got}")
+        received = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        require(fits, f"{name}: the term {term} must be one number in float32, such as a mean; got {received}")
         require(bool(torch.isfinite(value)), f"{name}: the term {term} is {float(value.detach())} on the example")
         gradients = (
             torch.autograd.grad(value, list(case.tap.parameters()), retain_graph=True, allow_unused=True)
@@ -214,7 +214,7 @@ def _losses(case: _Case) -> None:
         )
     _parts(case, output)
     scores = case.task.training_scores(output.map(Tensor.detach), case.batch)
-    unknown = sorted(scores.keys() - {own.key for own in case.task.metrics})
+    unknown = sorted(scores.keys() - {metric.key for metric in case.task.metrics})
     require(not unknown, f"{name}.training_scores gives {', '.join(unknown)}, which is none of its metrics")
 
 
@@ -236,9 +236,9 @@ def _predicted(case: _Case) -> Predictions:
     output, whole = case.asked(case.test)
     task.check_output(output, len(case.test))
     require(
-        bool(whole) and {len(held) for held in whole.values()} == {len(case.test)},
+        bool(whole) and {len(values) for values in whole.values()} == {len(case.test)},
         f"{name}.predict must name tensors with a row, or lists with an element, for each of {len(case.test)} samples; "
-        f"got { ({key: len(held) for key, held in whole.items()}) }",
+        f"got { ({key: len(values) for key, values in whole.items()}) }",
     )
     parts = joined([case.asked(part)[1] for part in case.test.split(max(1, len(case.test) // 2))])
     require(
@@ -251,19 +251,19 @@ def _predicted(case: _Case) -> Predictions:
 
 def _alike(first: Predictions, second: Predictions) -> bool:
     """Whether two predictions hold the same numbers up to rounding."""
-    pairs = [(held, second[name]) for name, held in first.items()]
+    pairs = [(values, second[name]) for name, values in first.items()]
     return all(same(one, other) if isinstance(one, Tensor) else all(map(same, one, other)) for one, other in pairs)
 
 
 def _scored(case: _Case, predictions: Predictions) -> None:
     name, task = case.name, case.task
-    truth, found = _scores(case, predictions)
-    keys = [own.key for own in task.metrics]
+    truth, scores = _scores(case, predictions)
+    keys = [metric.key for metric in task.metrics]
     require(
-        list(found) == keys,
-        f"{name}.scores must give every one of its metrics, {', '.join(keys)}, and no other; got {', '.join(found)}",
+        list(scores) == keys,
+        f"{name}.scores must give every one of its metrics, {', '.join(keys)}, and no other; got {', '.join(scores)}",
     )
-    _finite(name, "scores", found)
+    _finite(name, "scores", scores)
     val = torch.from_numpy(case.fold.val)
     require(
         task.watched in (LOSS, *task.metrics),
@@ -305,8 +305,8 @@ def _scores(case: _Case, predictions: Predictions) -> tuple[Any, dict[str, float
         raise
 
 
-def _finite(name: str, what: str, found: Mapping[str, float]) -> None:
-    for key, value in found.items():
+def _finite(name: str, what: str, numbers: Mapping[str, float]) -> None:
+    for key, value in numbers.items():
         fits = isinstance(value, (float, int)) and bool(np.isfinite(value))
         require(fits, f"{name}.{what} must give finite numbers of Python; {key} is {value!r}")
 
@@ -316,9 +316,9 @@ def _same_scores(case: _Case, predictions: Predictions) -> None:
     expected = _scores(case, predictions)[1]
 
     def equal(other: Predictions) -> bool:
-        found = _scores(case, other)[1]
-        return found.keys() == expected.keys() and all(
-            abs(value - expected[key]) <= CLOSE * max(1.0, abs(expected[key])) for key, value in found.items()
+        scores = _scores(case, other)[1]
+        return scores.keys() == expected.keys() and all(
+            abs(value - expected[key]) <= CLOSE * max(1.0, abs(expected[key])) for key, value in scores.items()
         )
 
     require(

@@ -70,10 +70,10 @@ def _fitted(view: View, windows: Tensor) -> tuple[Tensor, State]:
 def _rendered(view: View, stored: Tensor, state: State) -> Tensor:
     name = type(view).__name__
     rendered = view.render(stored, state)
-    got = tuple(rendered.shape) if isinstance(rendered, Tensor) else type(rendered).__name__
+    received = tuple(rendered.shape) if isinstance(rendered, Tensor) else type(rendered).__name__
     require(
         isinstance(rendered, Tensor) and rendered.dim() in (3, 4) and len(rendered) == len(stored),
-        f"{name}.render must return signals (B, C, T) or images (B, C, H, W), one for each window; got {got}",
+        f"{name}.render must return signals (B, C, T) or images (B, C, H, W), one for each window; got {received}",
     )
     require(bool(rendered.isfinite().all()), f"{name}.render gives values that are not finite for random windows")
     return rendered
@@ -123,9 +123,10 @@ def _types(view: View, windows: Tensor) -> None:
 def _facts(view: View, windows: Tensor, stored: Tensor, state: State, rendered: Tensor) -> None:
     kind, size = type(view), tuple(rendered.shape[2:])
     name = kind.__name__
-    told = view.shape(tuple(windows.shape[2:]))
+    declared = view.shape(tuple(windows.shape[2:]))
     require(
-        told in (None, size), f"{name}.shape says {told}, but render gives {size}; say None where only running tells"
+        declared in (None, size),
+        f"{name}.shape says {declared}, but render gives {size}; say None where only running tells",
     )
     require(
         len(kind.AXES) in (0, len(size)),
