@@ -17,8 +17,8 @@ from pathlib import Path
 
 from overtone import data, recipe
 from overtone.data import Windows
-from overtone.files import read_json
 from overtone.study import execute, make_plan
+from overtone.study.records import read_result
 
 RANGES = ("quantiles", "extremes")
 
@@ -72,8 +72,8 @@ def _accuracies(
         assert not failed, failed
         for fold in plan.folds:
             cells = [key for key, cell in plan.cells.items() if cell.fold == fold]
-            results = [read_json(out / "cells" / key / "result.json") for key in cells]
-            yield f"fold {fold}", statistics.fmean(result["val"]["last"] for result in results)
+            results = [read_result(out / "cells" / key) for key in cells]
+            yield f"fold {fold}", statistics.fmean((result.val or {})["last"] for result in results)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ COLOURS = ("#2563eb", "#d97706", "#059669")
 WINDOW, CHANNEL = 654, 1
 """Of the test windows of the first fold; the channel that the images show."""
 CORNER = 20
-"""Pixels a side of the persistence image that are shown; the rest is empty here."""
+"""Pixels per side of the persistence image that are shown; the rest is empty here."""
 HIDDEN = (
     "nav, .headline, .about, .note, #results, #cells, #curves details:not([open]), #curves details:first-of-type, "
     "#curves figure:nth-of-type(n+3)"

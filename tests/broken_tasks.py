@@ -26,7 +26,9 @@ class Metricless(Regression):
 
 
 class Blind(Regression):
-    WATCHED: ClassVar[Metric] = Metric("other", "other")
+    @property
+    def watched(self) -> Metric:
+        return Metric("other", "other")
 
 
 class Odd(Regression):
@@ -116,14 +118,22 @@ class Lost(Regression):
 
 
 class Unwatched(Regression):
-    WATCHED: ClassVar[Metric] = LOSS
+    @property
+    def watched(self) -> Metric:
+        return LOSS
 
-    def on_validation(self, predictions: Predictions, truth: Any) -> dict[str, float]:
+    def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
         return self.scores(predictions, truth)
 
 
+class Lineless(Regression):
+    def scores(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
+        assert len(context.start) == len(truth)  # type: ignore[union-attr]
+        return super().scores(predictions, truth)
+
+
 class Heavy(Regression):
-    def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         return {"values": predictions["values"]}
 
 
@@ -158,11 +168,11 @@ class Listed(Regression):
     def loss(self, predictions: Predictions, truth: Any) -> float:
         return super().loss({"values": torch.stack(predictions["values"])}, truth)
 
-    def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         return {}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> None:
-        return None
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {}
 
 
 class Doubled(Regression):

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
-from overtone.tasks import LOSS, Context, Metric, Predictions, Task
-from overtone.types import Batch, Output
+from overtone.methods import Method
+from overtone.shown import Axis, Curve
+from overtone.tasks import LOSS, Classification, Context, Metric, Predictions, Task
+from overtone.types import Batch, DataInfo, Output
 
 MOST = 2
 """Events in a window; rows of fewer are NaN."""
@@ -36,9 +38,8 @@ class Boxes(Task):
 
     NAME = "boxes"
     METRICS: ClassVar[tuple[Metric, ...]] = (AP, HITS)
-    WATCHED: ClassVar[Metric] = AP
     TERMS = ("place", "score")
-    DISTILLABLE = frozenset({"logits", "outputs"})
+    DISTILLABLE = frozenset({"logits", "outputs", "regions"})
     REMEMBERED = False
     PLACED = True
 
@@ -49,11 +50,8 @@ class Boxes(Task):
     def outputs(self) -> int:
         return 1
 
-    def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
-        return np.tile(np.asarray(labels, dtype=np.float32), (len(start), 1, 1)), np.ones(len(start), dtype=bool)
-
     def take(self, windows: Any) -> Any:
-        return replace(windows, classes=(), task=self)
+        return replace(windows, y=windows.y.astype(np.float32), classes=(), task=self)
 
     def check(self, windows: Any, folds: Sequence[Any] = ()) -> None:
         if windows.y.shape[1:] != (MOST, 2):
@@ -119,7 +117,24 @@ class Boxes(Task):
 
 
 def student_with(output: Output, scores: Tensor) -> Output:
-    return replace(output, prediction={**output.prediction, "logits": scores})
+    return replace(output, prediction={**output.prediction, "logits": scores, "regions": scores.sigmoid()})
+
+
+class Regions(Method):
+    """Compares what both say of the student's places, where the task has such a thing."""
+
+    NAME = "regions"
+    READS = "regions"
+    WEIGHTS: ClassVar[Mapping[str, float]] = {"apart": 1.0}
+    terms = ("apart",)
+
+    def __init__(self, config: Any, student: Any, teachers: Any, data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        self.least = data.facts["least"]
+
+    def forward(self, student: Any, teachers: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
+        theirs = next(iter(teachers.values())).prediction["regions"]
+        return {"apart": self.least * (student.prediction["regions"] - theirs).square().mean()}
 
 
 def shared(one: Tensor, other: Tensor) -> float:
@@ -169,6 +184,33 @@ class Finder(nn.Module):
         return {"place": place, "score": F.binary_cross_entropy_with_logits(maps[:, 0], inside) + 0.1 * ranked}
 
 
+# --- a class for each time step
+
+
+class Steps(Classification):
+    """Which class each time step is of: targets (N, T) int64, outputs logits (B, C, T)."""
+
+    NAME = "steps"
+    DISTILLABLE = frozenset({"outputs", "maps"})
+    ONE_CLASS = False
+
+    def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
+        steps = np.asarray(labels, dtype=np.int64)
+        return np.stack([steps[first : first + size] for first in start]), np.ones(len(start), dtype=bool)
+
+    def strata(self, target: Any) -> Any:
+        """The most frequent class."""
+        return np.asarray([np.bincount(steps).argmax() for steps in target])
+
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        first, second = (F.one_hot(target, self.outputs).float().transpose(1, 2) for target in (own, other))
+        return proportion * first + (1 - proportion) * second
+
+    def check_output(self, output: Output, samples: int) -> None:
+        if output.logits.dim() != 3:
+            raise InputError(f"logits (B, C, T) are needed, got {tuple(output.logits.shape)}")
+
+
 # --- odd samples
 
 
@@ -177,9 +219,10 @@ class Odd(Task):
 
     NAME = "odd"
     METRICS: ClassVar[tuple[Metric, ...]] = (AUC,)
-    WATCHED: ClassVar[Metric] = LOSS
     TERMS = ("rebuilt",)
     DISTILLABLE = frozenset({"outputs", "embedding", "maps"})
+    CONTEXT = True
+    ASKED = "the errors at odd time steps"
     PLACED = True
 
     channels: int = 0
@@ -193,6 +236,10 @@ class Odd(Task):
     @property
     def names(self) -> tuple[str, ...]:
         return ("worst", "where")
+
+    @property
+    def watched(self) -> Metric:
+        return LOSS
 
     def window_targets(self, labels: Any, start: Any, size: int) -> tuple[Any, Any]:
         own = np.asarray(labels, dtype=np.float32)
@@ -221,7 +268,7 @@ class Odd(Task):
         return {"errors": output.logits.float()}
 
     def scores(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
-        errors, odd = predictions["errors"].flatten(), torch.as_tensor(truth).flatten() > 0.5
+        errors, odd = along(predictions["errors"], context), along(torch.as_tensor(truth), context) > 0.5
         rank = errors.double().argsort().argsort().double() + 1
         count, rest = int(odd.sum()), int((~odd).sum())
         return {AUC.key: float((rank[odd].sum() - count * (count + 1) / 2) / (count * rest))}
@@ -229,8 +276,20 @@ class Odd(Task):
     def loss(self, predictions: Predictions, truth: Any) -> float:
         return float(predictions["errors"].mean())
 
-    def on_validation(self, predictions: Predictions, truth: Any) -> dict[str, float]:
+    def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
         return {LOSS.key: self.loss(predictions, None)}
+
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
+        """The first windows of the first recording's time line."""
+        lines = {"errors": predictions["errors"], "odd": torch.as_tensor(truth).float()}
+        return {name: along(values, context)[: 2 * values.shape[1]].tolist() for name, values in lines.items()}
+
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Curve]:
+        if not details:
+            return {}
+        lines = {name: np.asarray([own[name] for own in details]) for name in ("errors", "odd")}
+        x = Axis("time step", (0, len(lines["odd"][0]) - 1))
+        return {"timeline": Curve("Errors over time", lines, x, "error", dashed=["odd"])}
 
     def asked(self, output: Output, target: Tensor) -> Tensor:
         return (output.logits * target.nan_to_num()).sum()
@@ -243,6 +302,20 @@ class Odd(Task):
 
     def cells(self, answer: Sequence[float]) -> list[str]:
         return [f"{max(answer):.6g}", str(int(np.argmax(answer)))]
+
+
+def along(windows: Tensor, context: Context | None) -> Tensor:
+    """Values (N, T) of windows as one line per recording, all of them behind one another; overlaps are averaged."""
+    assert context is not None
+    lines = []
+    for recording in np.unique(context.recording):
+        here = context.recording == recording
+        steps = torch.from_numpy(context.start[here]).view(-1, 1) + torch.arange(windows.shape[1])
+        values = torch.zeros(2, int(steps.max()) + 1, dtype=torch.float64)
+        values[0].index_add_(0, steps.flatten(), windows[torch.from_numpy(here)].double().flatten())
+        values[1].index_add_(0, steps.flatten(), torch.ones(steps.numel(), dtype=torch.float64))
+        lines.append(values[0] / values[1])
+    return torch.cat(lines)
 
 
 class Rebuilder(nn.Module):

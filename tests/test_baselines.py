@@ -171,7 +171,7 @@ def test_regression_is_fitted_and_scored_in_its_own_units(tmp_path: Path) -> Non
         error = mean_absolute_error(y[fold.test] / spread, expected / spread)
         assert found.test["last"]["mae"] == pytest.approx(error, rel=2e-3)
         assert set(found.details["last"]["by_target"]) == {"wx", "wy"}
-    assert collect(tmp_path / "out")[-1].figure is not None
+    assert collect(tmp_path / "out")[-1].estimate is not None
 
 
 def test_one_target_is_a_vector_and_a_class_that_takes_no_several_fails(tmp_path: Path) -> None:

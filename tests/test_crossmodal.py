@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
-from overtone import data, fusion, load_student, methods, recipe
+from overtone import data, load_student, methods, recipe
 from overtone.class_maps import class_maps
 from overtone.cli import app
 from overtone.distill import Distillation
@@ -28,7 +28,7 @@ from overtone.engine import Callback, loop
 from overtone.engine.phases import hold_still, trained
 from overtone.errors import InputError
 from overtone.losses import class_map_distance, evidence, evidence_distance, joint_evidence, kd_per_sample, to_grid
-from overtone.methods import configure, default_weights
+from overtone.methods import configure, default_weights, pskd
 from overtone.methods.progressive import FIRST, SECOND, Progressive
 from overtone.models import WideResNet, build
 from overtone.recipe import ModelOptions, PhaseSettings, phase_at
@@ -586,13 +586,13 @@ def test_right_equals_the_loop(seed, count, batch, coarse):
     teachers = numbers(count, batch, 3, seed=seed, scale=2.0).float()
     teachers = teachers.round() if coarse else teachers
     target = torch.randint(0, 3, (batch,), generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(fused(fusion.right, teachers[0], teachers, target), slow_right(teachers, target))
+    assert torch.equal(fused(pskd.right, teachers[0], teachers, target), slow_right(teachers, target))
 
 
 def test_right_on_ties_and_where_nobody_is():
     sure, less, wrong = [4.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 3.0, 0.0]
     teachers = torch.tensor([[wrong, less, less, wrong], [less, sure, less, wrong], [sure, wrong, wrong, wrong]])
-    found = fused(fusion.right, teachers[0], teachers, torch.zeros(4, dtype=torch.long))
+    found = fused(pskd.right, teachers[0], teachers, torch.zeros(4, dtype=torch.long))
     assert found.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
 
 
@@ -600,7 +600,7 @@ def test_a_teacher_that_is_right_comes_before_one_that_is_surer_of_the_truth_yet
     teachers = torch.tensor([[[4.0, 4.1, -9.0]], [[1.0, 0.9, 0.9]]])
     p = teachers.softmax(2)[:, 0, 0]
     assert p[0] > p[1]
-    assert fused(fusion.right, teachers[0], teachers, torch.tensor([0])).tolist() == [[0], [1]]
+    assert fused(pskd.right, teachers[0], teachers, torch.tensor([0])).tolist() == [[0], [1]]
 
 
 def test_pskd_equals_the_loop():
@@ -699,9 +699,9 @@ def test_what_a_phase_does_not_train_stays_with_its_batch_statistics(tmp_path):
         f"{branch}.classifier.{part}" for branch in ("signal", "image") for part in ("weight", "bias")
     }
     names = [phase.name for phase in Progressive.PHASES]
-    assert [row["phase"] for row in fitted.rows] == [names[0], names[1], *names[2:] * 3]
+    assert [row.phase for row in fitted.rows] == [names[0], names[1], *names[2:] * 3]
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["phase"] for line in lines] == [row["phase"] for row in fitted.rows]
+    assert [json.loads(line)["phase"] for line in lines] == [row.phase for row in fitted.rows]
 
 
 @pytest.mark.parametrize("stop", [1, 5, 9])
@@ -846,12 +846,12 @@ def test_a_table_has_rows_for_parts_of_a_student(finished):
     assert (signal.student, without.student) == ("dscnn-4", "two_branch-dscnn-4+wrn10-0.25")
     held = np.load(folder_of(finished, "evidence") / "predictions.npz")
     for row, prefix in ((whole, ""), (signal, "signal."), (without, "without image.")):
-        for which, figure in (
-            ("best", row.figures.get(("accuracy", "best"))),
-            ("last", row.figures.get(("accuracy", "last"))),
+        for which, estimate in (
+            ("best", row.estimates.get(("accuracy", "best"))),
+            ("last", row.estimates.get(("accuracy", "last"))),
         ):
             accuracy = (held[f"{prefix}{which}.logits"].argmax(1) == held["target"]).mean()
-            assert figure.mean == pytest.approx(float(accuracy))
+            assert estimate.mean == pytest.approx(float(accuracy))
     with (out / "table.csv").open() as file:
         lines = [line["part"] for line in csv.DictReader(file)]
     assert sorted(lines) == sorted(["signal"] * 3 + ["without image"] * 3 + [""] * 6)

@@ -397,7 +397,7 @@ def test_compiled_training_equals_eager(tmp_path, monkeypatch):
         fit(taught_job(tmp_path / name, name == "compiled"), Accelerator(cpu=True), Silent())
         for name in ("compiled", "eager")
     )
-    assert [row["terms"] for row in compiled.rows] == [pytest.approx(row["terms"], rel=1e-5) for row in eager.rows]
+    assert [row.terms for row in compiled.rows] == [pytest.approx(row.terms, rel=1e-5) for row in eager.rows]
     assert set(compiled.last) == set(eager.last)  # names of parameters stay
     for name, value in eager.last.items():
         torch.testing.assert_close(compiled.last[name], value)

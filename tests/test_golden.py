@@ -26,7 +26,7 @@ from overtone.losses import (
     relational_distance,
     similarity_preserving,
 )
-from overtone.methods import average_kd
+from overtone.methods import average_kd, ca_mkd
 from overtone.methods.ca_mkd import weighted_features
 from overtone.methods.crd import Contrast, CRDConfig
 from overtone.methods.review import AttentionFusion
@@ -81,14 +81,14 @@ def _ebkd(x: Tensors, temperature: float) -> Tensors:
 
 def _ca_mkd_logits(x: Tensors, temperature: float) -> Tensors:
     student, teachers = x["student_logits"], x["teacher_logits"]
-    weights = fused(fusion.confidence, student, teachers, x["target"])
+    weights = fused(ca_mkd.confidence, student, teachers, x["target"])
     return {"weights": weights, "loss": average_kd(student, teachers, weights, temperature, "loss") / len(teachers)}
 
 
 def _ca_mkd_features(x: Tensors) -> Tensors:
     logits, target = x["output_logits"], x["target"]
     loss = weighted_features(list(x["embedded_student"]), list(x["teacher"]), logits, target, published=True)
-    return {"weights": fused(fusion.confidence, logits, logits, target), "loss": loss / len(logits)}
+    return {"weights": fused(ca_mkd.confidence, logits, logits, target), "loss": loss / len(logits)}
 
 
 def _aekd(x: Tensors, temperature: float, tolerance: float) -> Tensors:

@@ -462,5 +462,5 @@ def test_real_pictures_are_learned(tmp_path: Path) -> None:
     plan = make_plan(settings, data.load(settings.data))
     assert execute(plan, tmp_path / "out") == {}
     (row,) = collect(tmp_path / "out")
-    assert row.figures.get(("accuracy", "last")) is not None
-    assert row.figures.get(("accuracy", "last")).mean > 0.3  # by chance 0.2
+    assert row.estimates.get(("accuracy", "last")) is not None
+    assert row.estimates.get(("accuracy", "last")).mean > 0.3  # by chance 0.2

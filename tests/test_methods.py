@@ -42,7 +42,7 @@ from overtone.losses import (
     spectrum_distance,
     standardised_kd,
 )
-from overtone.methods import METHODS, average_kd, configure, default_weights, find
+from overtone.methods import METHODS, average_kd, ca_mkd, configure, default_weights, find
 from overtone.methods.ca_mkd import weighted_features
 from overtone.models import build
 from overtone.recipe import WeightSettings
@@ -391,7 +391,7 @@ def test_losses_of_saturated_and_flat_logits_stay_finite(name, student):
 
 # --- fusion
 
-FUSIONS = {"entropy": fusion.entropy, "confidence": fusion.confidence, "agreement": fusion.GradientSpace(4.0, 0.6)}
+FUSIONS = {"entropy": fusion.entropy, "confidence": ca_mkd.confidence, "agreement": fusion.GradientSpace(4.0, 0.6)}
 FUSIONS["mean"] = fusion.mean
 
 
@@ -425,7 +425,7 @@ def test_entropy_equals_the_loop(count):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_confidence_equals_the_loop(count):
     teachers, target = numbers(count, 4, 3), torch.tensor([0, 2, 1, 1])
-    weights = fused(fusion.confidence, teachers[0], teachers, target)
+    weights = fused(ca_mkd.confidence, teachers[0], teachers, target)
     for b, y in enumerate(target.tolist()):
         odds = [math.exp(-log_softmax(t[b].tolist())[y]) for t in teachers]
         assert close(weights[:, b], [(1 - o / sum(odds)) / (count - 1) for o in odds])
@@ -630,9 +630,9 @@ def test_each_teacher_has_its_own_terms(name, chosen, expected):
     method = vectors(name, {"one": 4, "image": 4}, **chosen)
     found = compared(method, student, {"image": two, "one": one})
     assert tuple(found) == method.terms
-    assert method.terms == tuple(f"{part}.{t}" for t in ("one", "image") for part in type(method).PARTS)
+    assert method.terms == tuple(f"{term}.{t}" for t in ("one", "image") for term in type(method).TERMS)
     for teacher, x in (("one", one), ("image", two)):
-        for part, want in zip(type(method).PARTS, expected(student, x), strict=True):
+        for part, want in zip(type(method).TERMS, expected(student, x), strict=True):
             assert close(found[f"{part}.{teacher}"], want)
 
 
@@ -1062,7 +1062,7 @@ def test_feature_weights_take_gradients_only_as_published(published):
     logits, target = numbers(2, 5, 4, seed=5).requires_grad_(), torch.arange(5) % 4
     weighted_features(maps, teachers, logits, target, published).backward()
     assert (logits.grad is not None) == published
-    weights = fused(fusion.confidence, logits, logits, target).detach()
+    weights = fused(ca_mkd.confidence, logits, logits, target).detach()
     for k in range(2):
         expected = weights[k][:, None, None] * 2 * (maps[k] - teachers[k]) / 12 / 5
         assert close(maps[k].grad, expected)

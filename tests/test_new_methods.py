@@ -151,7 +151,7 @@ def test_scores_are_those_of_the_checkpoint_that_teaches(tmp_path: Path, monkeyp
         fusion.ValAccuracy, "__call__", lambda self, *given: seen.append(given[3].teacher_scores) or weigh(self, *given)
     )
     assert execute(plan, tmp_path) == {}
-    paths, watched = Paths(tmp_path), plan.windows.task.WATCHED
+    paths, watched = Paths(tmp_path), plan.windows.task.watched
     links = next(cell for cell in plan.cells.values() if cell.title.startswith("fused")).teachers
     expected = []
     for which in ("epoch:1", "best"):
@@ -524,18 +524,18 @@ def test_windows_are_mixed_before_views_and_classes_with_them(tmp_path: Path) ->
     numbers = torch.tensor([3, 40, 7, 12])
     drawn = draw(numbers, 0.4, seed=1, epoch=2, step=3)
     assert sorted(drawn.partner.tolist()) == sorted(numbers.tolist())
-    assert 0 <= drawn.share <= 1
-    assert draw(numbers, 0.4, 1, 2, 3).share == drawn.share != draw(numbers, 0.4, 1, 2, 4).share
+    assert 0 <= drawn.proportion <= 1
+    assert draw(numbers, 0.4, 1, 2, 3).proportion == drawn.proportion != draw(numbers, 0.4, 1, 2, 4).proportion
     (batch,) = samples.batches([numbers], ["gaf", "signal"], mixed=[drawn])
     assert batch.index.tolist() == numbers.tolist()
     windows = []
     for row, (own_number, other) in enumerate(zip(numbers.tolist(), drawn.partner.tolist(), strict=True)):
         windows.append(
-            drawn.share * plain.views["signal"][own_number] + (1 - drawn.share) * plain.views["signal"][other]
+            drawn.proportion * plain.views["signal"][own_number] + (1 - drawn.proportion) * plain.views["signal"][other]
         )
         wanted = torch.zeros(5)
-        wanted[plain.target[own_number]] += drawn.share
-        wanted[plain.target[other]] += 1 - drawn.share
+        wanted[plain.target[own_number]] += drawn.proportion
+        wanted[plain.target[other]] += 1 - drawn.proportion
         torch.testing.assert_close(batch.target[row], wanted)
     torch.testing.assert_close(batch.views["signal"], torch.stack(windows))
     gaf = samples.views["gaf"]
@@ -555,7 +555,9 @@ def test_mixing_comes_behind_augmentation_and_is_the_same_in_parts(tmp_path: Pat
     (batch,) = samples.batches([numbers], ["signal"], change, mixed=whole)
     plain = samples.batch(numbers, ["signal"]).views["signal"] + numbers[:, None, None]
     where = [numbers.tolist().index(n) for n in whole[0].partner.tolist()]
-    torch.testing.assert_close(batch.views["signal"], whole[0].share * plain + (1 - whole[0].share) * plain[where])
+    torch.testing.assert_close(
+        batch.views["signal"], whole[0].proportion * plain + (1 - whole[0].proportion) * plain[where]
+    )
     for part in (slice(0, 2), slice(2, 4)):
         mine = mixups([numbers], 1.0, 5, 1, 0, lambda x, part=part: x[part])
         (half,) = samples.batches([numbers[part]], ["signal"], change, mixed=mine)
@@ -577,7 +579,7 @@ def test_mixed_training_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.M
     assert plain.rows != whole.rows
 
 
-def test_cross_entropy_of_shares_and_of_smoothed_labels() -> None:
+def test_cross_entropy_of_soft_and_of_smoothed_labels() -> None:
     case, batch = make("kd", {}), batch_of(6)
     outputs = case.outputs(batch)
     distillation = case.distillation.eval()
@@ -586,9 +588,9 @@ def test_cross_entropy_of_shares_and_of_smoothed_labels() -> None:
     soft = 0.3 * hard + 0.7 * hard.flip(0)
     for smoothing in (0.0, 0.2):
         distillation.label_smoothing = smoothing
-        for target, shares in ((batch.target, hard), (soft, soft)):
+        for target, soft_target in ((batch.target, hard), (soft, soft)):
             step = distillation(replace(batch, target=target), outputs, Progress(1, 2))
-            expected = -(((1 - smoothing) * shares + smoothing / 5) * log_p).sum(1).mean()
+            expected = -(((1 - smoothing) * soft_target + smoothing / 5) * log_p).sum(1).mean()
             torch.testing.assert_close(step.terms["ce"].detach(), expected)
 
 
@@ -615,7 +617,7 @@ def test_methods_that_read_classes_are_refused_with_mixup(name: str, settings: d
 
 
 @pytest.mark.parametrize(("name", "settings"), [case for case in SETTINGS if not reads_classes(*case)])
-def test_all_other_methods_take_shares(name: str, settings: dict[str, Any]) -> None:
+def test_all_other_methods_take_soft_targets(name: str, settings: dict[str, Any]) -> None:
     case, batch = make(name, settings), batch_of(8)
     outputs, hard = case.outputs(batch), torch.nn.functional.one_hot(batch.target, 5).float()
     terms = [
@@ -640,15 +642,15 @@ def test_a_study_with_mixup_and_smoothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(plan_of(["none", "aver"], train=off).cells) == set(plan_of(["none", "aver"]).cells)
 
 
-def test_ones_own_loop_takes_shares() -> None:
+def test_ones_own_loop_takes_soft_targets() -> None:
     made, x = own("aver")
     y = torch.arange(4) % 3
     soft = torch.nn.functional.one_hot(y, 3).float()
     torch.testing.assert_close(made(x, soft).total, made(x, y).total)
-    with pytest.raises(InputError, match=r"y of each class' share is \(4, 3\) on cpu, got \(4, 2\)"):
+    with pytest.raises(InputError, match=r"y of class probabilities is \(4, 3\) on cpu, got \(4, 2\)"):
         made(x, soft[:, :2])
     reads, _ = own("dkd")
-    with pytest.raises(InputError, match=r"method 'dkd' needs one class a sample, y \(B,\), got \(4, 3\)"):
+    with pytest.raises(InputError, match=r"method 'dkd' needs one class per sample, y \(B,\), got \(4, 3\)"):
         reads(x, soft)
 
 
@@ -670,5 +672,7 @@ def test_images_in_files_are_mixed(crop: Any, budget: int, tmp_path: Path) -> No
     (plain,) = samples.batches([numbers], ["image"], crop=crop)
     where = [numbers.tolist().index(n) for n in drawn.partner.tolist()]
     own_images = plain.views["image"]
-    torch.testing.assert_close(mixed.views["image"], drawn.share * own_images + (1 - drawn.share) * own_images[where])
+    torch.testing.assert_close(
+        mixed.views["image"], drawn.proportion * own_images + (1 - drawn.proportion) * own_images[where]
+    )
     assert mixed.target.shape == (3, 2)

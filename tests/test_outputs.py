@@ -465,7 +465,7 @@ def test_tables_of_nasty_names(tmp_path: Path) -> None:
         "values": [],
         "part": "",
         "missing": 0,
-        "figures": {("accuracy", "best"): Estimate(0.5, None, 1, 1)},
+        "estimates": {("accuracy", "best"): Estimate(0.5, None, 1, 1)},
         "metric": Classification.METRICS[0],
     }
     given["reference"] = Reference(value=-1.5, source="+source")

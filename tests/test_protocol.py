@@ -26,7 +26,7 @@ from overtone.data import split
 from overtone.display import Display, table
 from overtone.engine import Callback, fit
 from overtone.errors import InputError
-from overtone.explain import explain
+from overtone.explain import collect_study
 from overtone.recipe import SplitSettings
 from overtone.report import write_page
 from overtone.study import Plan, collect, execute
@@ -57,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
 
 
 def test_nothing_is_said_at_best(finished: tuple[Plan, Path]) -> None:
-    """Only the last epoch has figures, in the cells, the tables and the predictions."""
+    """Only the last epoch has scores, in the cells, the tables and the predictions."""
     plan, out = finished
     for key, cell in plan.cells.items():
         folder = out / "cells" / key
@@ -101,7 +101,7 @@ def test_terminal_and_page_say_so(finished: tuple[Plan, Path]) -> None:
         said = " ".join(console.export_text().split())
         assert "last epoch (no validation side)" in said
         assert "best" not in said
-    explain(plan, out)
+    collect_study(plan, out)
     page = write_page(out).read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     assert "There is no validation side, so no epoch was chosen." in text
@@ -199,4 +199,4 @@ def test_a_last_batch_of_unequal_shares_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"keep leaves 2 samples for the last batch of 2 processes.*2 or more"):
         fit(kept, SimpleNamespace(num_processes=2), Callback())  # type: ignore[arg-type]
     rows = fit(replace(kept, epochs=1), Accelerator(cpu=True), Callback()).rows
-    assert [round(8 * row["train"]["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8
+    assert [round(8 * row.train["accuracy"], 9) % 1 for row in rows] == [0]  # of all 8

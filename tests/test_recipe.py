@@ -563,3 +563,11 @@ def test_settings_beside_several_names(row, message):
     with pytest.raises(InputError) as caught:
         resolve_row(MethodSettings.model_validate(row), ["t"], Classification())
     assert message in str(caught.value)
+
+
+def test_a_renamed_key_that_is_needed_is_told_once(tiny):
+    old = {"name": "none", "reference": {"accuracy": 81.2, "source": "a paper"}}
+    with pytest.raises(InputError) as told:
+        recipe.validate({**tiny, "methods": [old]})
+    assert str(told.value).endswith("reference.accuracy: the key 'accuracy' is called 'value' now")
+    assert "problems" not in str(told.value)

@@ -147,6 +147,7 @@ class Fake:
                     "columns": self.classes,
                     "lines": counts,
                     "total": [sum(c) for c in zip(*counts, strict=True)],
+                    "column": ["class", "classes"],
                     "counts": True,
                     "fact": "always guessing one would be right for 40 %",
                 },
@@ -578,8 +579,8 @@ def test_a_teacher_that_no_seed_decides_counts_once_a_fold(tmp_path: Path) -> No
     (out / "study.json").write_text(json.dumps(study), encoding="utf-8")
     rows = {row.id: row for row in collect(out)}
     assert (rows["teacher-gaf"].seeds, rows["teacher-signal"].seeds) == (1, 2)
-    assert rows["teacher-gaf"].figures.get(("accuracy", "best")) is not None
-    assert rows["teacher-gaf"].figures.get(("accuracy", "best")).std is None
+    assert rows["teacher-gaf"].estimates.get(("accuracy", "best")) is not None
+    assert rows["teacher-gaf"].estimates.get(("accuracy", "best")).std is None
 
 
 def test_the_edge_of_an_area_is_drawn_between_its_pixels() -> None:

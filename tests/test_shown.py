@@ -28,9 +28,9 @@ from overtone.methods.frequency import FrequencyMethod, _filter
 from overtone.methods.kd import KD
 from overtone.overview import show_explained
 from overtone.report import write_page
-from overtone.report.explained import looks
 from overtone.report.figures import Line, line_panel
 from overtone.report.folder import Folder
+from overtone.report.looks import looks
 from overtone.report.page import page
 from overtone.report.plot import Axis as Ends
 from overtone.report.plot import Panel, Plot
@@ -149,15 +149,15 @@ def spoilt(about: dict, arrays: dict, how: str) -> None:
 
 
 SPOILT = {
-    "unknown kind": "This picture cannot be read: this version knows no hologram.",
-    "field": "This picture cannot be read: damaged.",
-    "no kind": "This picture cannot be read: damaged.",
-    "array": "This picture cannot be read: damaged.",
-    "shape": "This picture cannot be read: doubt by depth: an array of 3 axes is needed",
-    "not finite": "This picture cannot be drawn: it has values that are not finite.",
-    "axis": "This picture cannot be drawn: its description is damaged.",
-    "few samples": "This picture cannot be read: doubt by depth: an array of shape",
-    "words": "This picture cannot be read: damaged.",
+    "unknown kind": "This drawing cannot be read: this version knows no hologram.",
+    "field": "This drawing cannot be read: damaged.",
+    "no kind": "This drawing cannot be read: damaged.",
+    "array": "This drawing cannot be read: damaged.",
+    "shape": "This drawing cannot be read: doubt by depth: an array of 3 axes is needed",
+    "not finite": "This drawing cannot be drawn: it has values that are not finite.",
+    "axis": "This drawing cannot be drawn: its description is damaged.",
+    "few samples": "This drawing cannot be read: doubt by depth: an array of shape",
+    "words": "This drawing cannot be read: damaged.",
 }
 
 

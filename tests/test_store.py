@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from overtone import data, recipe
 from overtone.data import Windows, split
 from overtone.engine import Samples, samples
 from overtone.engine.store import FromDisk
 from overtone.errors import InputError
 from overtone.recipe import SplitSettings
+from overtone.study import make_plan
+from overtone.study.describe import describe
 from overtone.views import Codec, CustomView, DiagramCodec, PersistenceImage, State, View
 
 CPU = torch.device("cpu")
@@ -146,10 +149,26 @@ def as_image(x: Tensor) -> Tensor:
 smoothed.AXES = ("time",)
 
 
-def test_a_function_says_what_its_axes_mean() -> None:
+def test_a_function_says_what_its_axes_mean(tmp_path: Path) -> None:
     named, plain = (CustomView(function=f"test_store:{name}") for name in ("smoothed", "as_image"))
     assert (named.axes, plain.axes) == (("time",), ())
     assert PersistenceImage().axes == PersistenceImage.AXES
+    np.savez(
+        tmp_path / "some.npz",
+        X=np.random.default_rng(0).normal(size=(12, 2, 16)),
+        y=np.arange(12) % 2,
+        group=np.arange(12) // 4,
+    )
+    values = {
+        "data": {"name": "npz", "path": str(tmp_path / "some.npz")},
+        "train": {"batch": 4},
+        "views": {"smoothed": {"type": "test_store:smoothed"}},
+        "split": {"test": 1, "val": 1, "folds": [0]},
+        "student": {"view": "smoothed", "model": "dscnn-2", "epochs": 1},
+        "methods": ["none"],
+    }
+    study = recipe.validate(values)
+    assert describe(make_plan(study, data.load(study.data))).views["smoothed"].axes == ["time"]
     before = named.fingerprint
     smoothed.AXES = ()
     assert named.fingerprint != before  # maps are compared in another way

@@ -131,8 +131,8 @@ def test_table_and_files(finished: tuple[Plan, Path]) -> None:
     row = rows["kd-signal"]
     held = np.load(out / "cells" / plan_key(plan, "kd from signal") / "predictions.npz")
     accuracy = (held["best.logits"].argmax(1) == held["target"]).mean()
-    assert row.figures.get(("accuracy", "best")) is not None
-    assert row.figures.get(("accuracy", "best")).mean == pytest.approx(float(accuracy))
+    assert row.estimates.get(("accuracy", "best")) is not None
+    assert row.estimates.get(("accuracy", "best")).mean == pytest.approx(float(accuracy))
     assert rows["teacher-signal"].size_ratio == 1.0
     assert rows["none"].size_ratio == pytest.approx(rows["teacher-signal"].parameters / rows["none"].parameters)
 
@@ -147,8 +147,8 @@ def test_ensemble_is_the_mean_of_probabilities(finished: tuple[Plan, Path]) -> N
     mixed = sum(torch.from_numpy(h["last.logits"]).softmax(1) for h in held)
     accuracy = float((mixed.argmax(1).numpy() == held[0]["target"]).mean())
     row = next(row for row in collect(out) if row.id == "ensemble")
-    assert row.figures.get(("accuracy", "last")) is not None
-    assert row.figures.get(("accuracy", "last")).mean == pytest.approx(accuracy)
+    assert row.estimates.get(("accuracy", "last")) is not None
+    assert row.estimates.get(("accuracy", "last")).mean == pytest.approx(accuracy)
 
 
 def test_student_file_repeats_the_test_logits(finished: tuple[Plan, Path]) -> None:

@@ -17,7 +17,7 @@ from test_cli import everything, overtone
 from test_image_files import draw, folder, load
 from typer.testing import CliRunner
 
-from overtone import cli, data, recipe
+from overtone import cli, data, recipe, shell
 from overtone.cli import app
 from overtone.data.image_files import ImageFiles
 from overtone.errors import InputError, own_place, told
@@ -267,14 +267,14 @@ def test_what_nobody_thought_of_is_one_line(recipe_file: Path, monkeypatch: pyte
     ],
 )
 def test_what_a_user_can_mend(error: Exception, said: tuple[str, str, int]) -> None:
-    assert cli._said(error) == said
+    assert shell.said(error) == said
 
 
 def test_an_error_that_was_made_of_ctrl_c() -> None:
     made = ImportError("half a module")
     made.__context__ = KeyboardInterrupt()
-    assert cli._while_interrupted(made)
-    assert not cli._while_interrupted(ImportError("no module"))
+    assert shell.while_interrupted(made)
+    assert not shell.while_interrupted(ImportError("no module"))
 
 
 def test_an_error_is_one_line() -> None:

@@ -267,8 +267,8 @@ def test_given_weights_without_a_validation_side(weights: Path, tmp_path: Path) 
     result = json.loads((out / "cells" / key / "result.json").read_text())
     assert (result["best_epoch"], result["val"], set(result["test"])) == (None, None, {"last"})
     (row,) = (row for row in collect(out) if row.id == "teacher-signal")
-    assert (row.n, row.missing, row.figures.get(("accuracy", "best"))) == (1, 0, None)
-    assert row.figures.get(("accuracy", "last")) is not None
+    assert (row.n, row.missing, row.estimates.get(("accuracy", "best"))) == (1, 0, None)
+    assert row.estimates.get(("accuracy", "last")) is not None
 
 
 def test_a_study_with_given_weights(weights: Path, tmp_path: Path) -> None:
@@ -444,5 +444,5 @@ def test_trained_residual_networks_teach(tmp_path: Path) -> None:
     assert execute(plan_of(values), out) == {}
     rows = {row.id: row for row in collect(out)}
     for name, stated in {"teacher-r20": 0.898, "teacher-r56": 0.920}.items():
-        assert rows[name].figures.get(("accuracy", "best")).mean == pytest.approx(stated)
-    assert rows["ensemble"].figures.get(("accuracy", "best")).mean > 0.9
+        assert rows[name].estimates.get(("accuracy", "best")).mean == pytest.approx(stated)
+    assert rows["ensemble"].estimates.get(("accuracy", "best")).mean > 0.9

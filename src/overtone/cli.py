@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import shlex
-import signal
 import sys
-import traceback
-import warnings
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from overtone.errors import InputError, OvertoneError, nearest, own_place, told
-from overtone.streams import CUT_OFF, INTERRUPTED, end_on_interrupt, interrupted, leave, make_printable
+from overtone.errors import InputError, nearest
+from overtone.shell import DONE, SOME_FAILED, alone, console, errors, one_message, quiet
+from overtone.streams import INTERRUPTED, end_on_interrupt, leave, make_printable
 
 if TYPE_CHECKING:
     from overtone.data import Windows
@@ -29,8 +22,6 @@ if TYPE_CHECKING:
     from overtone.predict import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
-
-DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,18 +31,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Multi-modal, multi-teacher knowledge distillation with frequency attention.",
 )
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        leave(CUT_OFF)  # `| head`: nobody reads any more
-
-
-make_printable()
-# Without a terminal there is no width to keep to, and a wide table is easier to read in a log.
-# A name such as ":100:" is no emoji.
-console = _Console(width=None if sys.stdout.isatty() else 140, emoji=False)
-errors = _Console(stderr=True, emoji=False)
 
 
 def _version(asked: bool) -> None:
@@ -101,7 +80,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to continue; when all is done it takes seconds."""
-    with _told(debug):
+    with one_message(debug):
         from overtone import data
         from overtone.files import expanded
         from overtone.recipe import load
@@ -111,7 +90,7 @@ def run(
         folder = expanded(out, "--out") if out else Path("runs") / study.name
         claim(folder, study.name)  # before anything is put there
         try:
-            with _quiet(), _alone(folder), console.status("reading data", spinner="dots") as status:
+            with quiet(), alone(folder), console.status("reading data", spinner="dots") as status:
                 windows = data.load(study.data)
                 if not yes:
                     _ask(study, windows, status)
@@ -189,7 +168,7 @@ def _execute(
 @app.command()
 def check(recipe: RecipeName, overrides: Overrides = None, debug: Debug = False) -> None:
     """Look at a study before any training: data, split, views, shapes, terms, costs."""
-    with _told(debug), _quiet():
+    with one_message(debug), quiet():
         from overtone import data, overview
         from overtone.recipe import load
         from overtone.study.size import MANY_CELLS, large
@@ -211,7 +190,7 @@ def list_(
     debug: Debug = False,
 ) -> None:
     """What there is, one line each with its source."""
-    with _told(debug):
+    with one_message(debug):
         from overtone import overview
 
         lists = overview.LISTS
@@ -230,7 +209,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Make tables and page again from what is on disk. Without --trust nothing that a study names is imported."""
-    with _told(debug), _quiet():
+    with one_message(debug), quiet():
         from overtone.files import expanded
 
         folder = expanded(folder, "DIR")
@@ -252,9 +231,9 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Where teachers and students look: class activation maps, Grad-CAM and attention on the same windows."""
-    with _told(debug), _quiet():
+    with one_message(debug), quiet():
         from overtone import data, overview
-        from overtone.explain import explain as look
+        from overtone.explain import collect_study
         from overtone.files import expanded
         from overtone.recipe import validate
         from overtone.report import write_explained, write_page
@@ -271,7 +250,7 @@ def explain(
         if plan.windows.content != study.data.content:
             raise InputError(f"the data of {folder} has changed since its models were trained; run the study again")
         with console.status("looking through the models", spinner="dots"):
-            maps = look(plan, folder, sample, trust, damaged)
+            maps = collect_study(plan, folder, sample, trust, damaged)
             page = write_explained(folder, maps, damaged) if sample else write_page(folder, damaged, trust)
         overview.show_explained(console, maps, plan.windows.noun)
         console.print(f"page   {page.resolve()}", highlight=False, markup=False, soft_wrap=True)
@@ -323,7 +302,7 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Class and probabilities of every window in a file, with its place in its recording, or of every image."""
-    with _told(debug), _quiet():
+    with one_message(debug), quiet():
         from overtone.bar import Bar
         from overtone.files import Out, expanded
         from overtone.predict import Predictions, read_windows, write_predictions
@@ -361,7 +340,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """A student's scores on labelled windows (a .npz needs y)."""
-    with _told(debug), _quiet():
+    with one_message(debug), quiet():
         from overtone import overview
         from overtone.bar import Bar
         from overtone.files import expanded
@@ -417,106 +396,6 @@ def _plan(study: Recipe, windows: Windows) -> Plan:
 def _command(recipe: str, overrides: list[str] | None, out: Path | None) -> str:
     words = ["overtone", "run", recipe, *(word for o in overrides or [] for word in ("--set", o))]
     return shlex.join([*words, *(["--out", str(out)] if out else [])])
-
-
-@contextlib.contextmanager
-def _told(debug: bool) -> Iterator[None]:
-    """One message instead of a traceback, and the right exit code: 2 for what the user can mend, 1 for our mistakes."""
-    try:
-        _import_torch()
-        yield
-        sys.stdout.flush()
-    except (typer.Exit, typer.Abort):
-        raise
-    except KeyboardInterrupt:
-        interrupted()
-    except (Exception, SystemExit) as error:
-        if _while_interrupted(error):
-            interrupted()
-        if isinstance(error, BrokenPipeError) and _is_cut_off():
-            leave(CUT_OFF)
-        if debug:
-            traceback.print_exc()
-        kind, message, code = _said(error)
-        errors.print(f"[bold red]{kind}:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(code) from None
-
-
-def _said(error: BaseException) -> tuple[str, str, int]:
-    """What an error is called, its message and its exit code."""
-    if isinstance(error, OvertoneError):
-        return "error", str(error), BAD_INPUT
-    if own_place(error):
-        return "error", f"{told(error)}. This is in code of yours; --debug shows the traceback", BAD_INPUT
-    if isinstance(error, OSError) and error.strerror:
-        file = f"{str(error.filename)[:200]}: " if error.filename is not None else ""
-        return "error", f"{file}{error.strerror}", BAD_INPUT
-    if isinstance(error, MemoryError):
-        return "error", f"this machine has too little memory for that ({told(error)})", BAD_INPUT
-    return "internal error", f"{told(error)}. Please report it with what --debug shows", SOME_FAILED
-
-
-def _import_torch() -> None:
-    """Import what takes seconds while Ctrl-C ends the program at once; from then on it is an exception as ever.
-
-    An exception in the middle of an import may come out as another one, or end the program by the signal.
-    """
-    import torch  # noqa: F401
-
-    if signal.getsignal(signal.SIGINT) is interrupted:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _while_interrupted(error: BaseException) -> bool:
-    """Whether an error is what some module made of Ctrl-C."""
-    at: BaseException | None = error
-    for _ in range(20):
-        if at is None or isinstance(at, KeyboardInterrupt):
-            break
-        at = at.__cause__ or at.__context__
-    return isinstance(at, KeyboardInterrupt)
-
-
-def _is_cut_off() -> bool:
-    """Whether it is our own output that nobody reads, and no other pipe."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps other packages' warnings, which a user can do nothing about, off the display."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(torch|accelerate)(\..*)?")
-        logging.getLogger("torch").setLevel(logging.ERROR)
-        yield
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the study's folder against a second run; released by the system even if this process is killed."""
-    from filelock import FileLock, Timeout
-
-    if int(os.environ.get("RANK", "0")) > 0:  # the main process holds it for all
-        yield
-        return
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder} is a file; give a folder")
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"another run is working in {folder}; wait for it or choose another --out") from None
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
 
 
 def _cudnn_flops(x: Sequence[int], weights: Sequence[Sequence[int]], *args: Any, **kwargs: Any) -> int:
-    """Of recurrent layers as cuDNN runs them: every weight once a step, inputs (T, B, c) or (B, T, c)."""
+    """Of recurrent layers as cuDNN runs them: every weight once per step, inputs (T, B, c) or (B, T, c)."""
     return 2 * x[0] * x[1] * sum(math.prod(weight) for weight in weights if len(weight) == 2)
 
 

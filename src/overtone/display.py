@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -16,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from overtone.epochs import EpochRow
 from overtone.study import Cell, CellResult, RowKind, StudyCallback, TableRow, spread_over
 from overtone.tasks import Metric, Task
 from overtone.types import Progress
@@ -45,12 +45,12 @@ class Running:
     cell: Cell
     progress: Progress | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
-    row: Mapping[str, Any] | None = None
+    row: EpochRow | None = None
     best: float | None = None
     said: float = field(default_factory=time.monotonic)
 
     @property
-    def share(self) -> float:
+    def done(self) -> float:
         """How much of it is done, 0 to 1."""
         return self.progress.step / self.progress.steps if self.progress else 0.0
 
@@ -121,19 +121,19 @@ class Display(StudyCallback):
             where = f"  {cell.title}  epoch {progress.epoch}/{progress.epochs}  "
             self.console.print(f"{where}{losses}{val}{self._time_left()}", markup=False, highlight=False)
 
-    def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
+    def cell_epoch(self, cell: Cell, progress: Progress, row: EpochRow) -> None:
         """An epoch has ended."""
         now = self.running[cell.key]
         now.row, now.progress = row, progress
-        watched = self.task.WATCHED
-        value = row.get("val", {}).get(watched.key)
+        watched = self.task.watched
+        value = (row.val or {}).get(watched.key)
         if value is not None and (now.best is None or watched.gain(value) > watched.gain(now.best)):
             now.best = value
 
-    def _watched(self, row: Mapping[str, Any] | None) -> str:
+    def _watched(self, row: EpochRow | None) -> str:
         """What chooses the best epoch, on the validation side; empty without one."""
-        metric = self.task.WATCHED
-        value = (row or {}).get("val", {}).get(metric.key)
+        metric = self.task.watched
+        value = None if row is None else (row.val or {}).get(metric.key)
         return "" if value is None else metric.with_unit(value)
 
     def cell_done(self, cell: Cell, result: CellResult) -> None:
@@ -166,7 +166,7 @@ class Display(StudyCallback):
 
     def _worked(self) -> float:
         """The relative cost of what is done."""
-        under_way = sum(self.left.get(key, 0.0) * now.share for key, now in self.running.items())
+        under_way = sum(self.left.get(key, 0.0) * now.done for key, now in self.running.items())
         return self.total - sum(self.left.values()) + under_way
 
     def _time_left(self) -> str:
@@ -198,13 +198,13 @@ class Display(StudyCallback):
         losses = "  ".join(f"{name} {value:.4f}" for name, value in now.terms.items())
         text.append(f"\n  loss {losses}", style="cyan")
         if now.row:
-            metric = self.task.WATCHED
-            train = now.row["train"].get(metric.key)
+            metric = self.task.watched
+            train = now.row.train.get(metric.key)
             scores = f"  train {metric.with_unit(train)}" if train is not None else ""
             if now.best is not None:
                 scores += f"  val {self._watched(now.row)}  best {metric.with_unit(now.best)}"
             text.append(f"\n  {metric.title}{scores}" if scores else "", style="green")
-        return ProgressBar(1, now.share), text
+        return ProgressBar(1, now.done), text
 
 
 def short(number: int | None) -> str:
@@ -252,7 +252,7 @@ def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: s
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         sizes = [short(size) if row.kind != RowKind.BASELINE else "–" for size in (row.parameters, row.macs)]
         costs = [*sizes, ratio, *([short(row.adapters)] if adapters else [])]
-        shown.add_row(escape(name), escape(model), *_figures(row, metrics, chosen, wide), count, *costs)
+        shown.add_row(escape(name), escape(model), *_estimates(row, metrics, chosen, wide), count, *costs)
     return shown
 
 
@@ -272,10 +272,10 @@ def _heads(metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
     return [f"{metric.title}\n{column}" for column in columns for metric in metrics]
 
 
-def _figures(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
+def _estimates(row: TableRow, metrics: Sequence[Metric], chosen: bool, wide: bool) -> list[str]:
     """A row's scores in these columns."""
     texts = {
-        which: [figure.text(m) if (figure := row.figures.get((m.key, which))) else "" for m in metrics]
+        which: [estimate.text(m) if (estimate := row.estimates.get((m.key, which))) else "" for m in metrics]
         for which in ("best", "last")
     }
     if not chosen:

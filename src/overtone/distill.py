@@ -45,7 +45,7 @@ from overtone.methods import (
 )
 from overtone.recipe import WeightSettings
 from overtone.tap import Tap
-from overtone.tasks import Classification, Task
+from overtone.tasks import DEFAULT, Task
 from overtone.teachers import Teacher
 from overtone.trial import squashed
 from overtone.types import Batch, DataInfo, Output, Progress, Seen, Step, described, names_of
@@ -67,7 +67,7 @@ class Distillation(nn.Module):
             needs one.
         view: which view the student sees, or views.
         task: what the student must do; that of its tap unless given.
-        label_smoothing: share of the truth that all classes have alike, in the task's own terms.
+        label_smoothing: how much of the truth is spread over all classes, in the task's own terms.
 
     Raises:
         InputError: for a weight that fits no term, a term without a weight, or a method without one above 0.
@@ -152,7 +152,7 @@ class Distillation(nn.Module):
         check_names(names_of(mine), views, "view: the example holds no view")
         first = views[names_of(mine)[0]]
         check_device("the example", first, student)
-        task = Classification() if task is None else task
+        task = DEFAULT if task is None else task
         asked = task.collate(Batch(views, None, torch.arange(len(first)))).views
         meant = axes_of(views, axes)
         tap, spec, more = probed_student(student, asked, mine, meant, task)
@@ -167,8 +167,9 @@ class Distillation(nn.Module):
         models = {"student": student, **{f"teacher {name!r}": model for name, model in teacher_models.items()}}
         check_classes(models, data, spec.classes)
         info = data or DataInfo()
-        if not info.classes and task.LOGITS:
+        if not info.classes and task.ONE_CLASS:
             info = replace(info, classes=tuple(str(c) for c in range(spec.classes)))
+        info = info if info.facts else replace(info, facts=task.facts)
         configs = {name: configure(name, method_settings) for name, method_settings in chosen.items()}
         for name, config in configs.items():
             check_distillable(name, config, task)
@@ -273,11 +274,11 @@ class OwnLoop(nn.Module):
             check_names(names_of(teacher.view), views, f"teacher {name!r} sees the view")
         asked = [*seen, *(view for teacher in self._teachers.values() for view in names_of(teacher.view))]
         check_views(views, asked, self._kinds, self.distillation.student)
-        if self.distillation.task.LOGITS:
+        if self.distillation.task.ONE_CLASS:
             check_labels(y, index, views[seen[0]], self._classes)
         for name, method in self.distillation.methods.items():
             if method.reads_classes and y.dim() == 2:
-                raise InputError(f"method {name!r} needs one class a sample, y (B,), got {described(y)}")
+                raise InputError(f"method {name!r} needs one class per sample, y (B,), got {described(y)}")
             if method.training and len(y) < method.min_batch:  # type: ignore[operator]
                 raise InputError(
                     f"method {name!r} needs {method.min_batch} samples or more in a training batch, got {len(y)}; "

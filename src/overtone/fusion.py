@@ -77,8 +77,8 @@ class ValAccuracy:
 
     .. math:: w_k = \frac{s_k}{\sum_j s_j}
 
-    with s the teachers' accuracies (or whatever else is watched, higher is better and at least 0); equal weights where
-    all are 0. Teachers of similar accuracy count nearly the same.
+    with s the teachers' scores in what the task watches, higher is better and at least 0; equal weights where all are
+    0. Teachers of similar scores count nearly the same.
 
     Source: Opitz & Shavlik, "Generating Accurate and Diverse Members of a Neural-Network Ensemble", NIPS 1995, who
     combine networks so, with s = 1 - E for a validation error E; here the weights of distillation.
@@ -118,55 +118,11 @@ def entropy(student: Output, teachers: Mapping[str, Output], batch: Batch, data:
     entropies = -(log_p.exp() * log_p).sum(-1)  # (K, B)
     total = entropies.sum(0)
     certain = total <= 1e-12
-    return _unlike(torch.where(certain, 1 / len(teachers), entropies / total.masked_fill(certain, 1)))
+    return complements(torch.where(certain, 1 / len(teachers), entropies / total.masked_fill(certain, 1)))
 
 
-def confidence(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
-    """A teacher counts more where it is right: (K, B), see :func:`confidence_of`."""
-    return confidence_of(logits_in(teachers), batch.target)
-
-
-confidence.hard_labels = True  # type: ignore[attr-defined]
-
-
-def confidence_of(logits: Tensor, target: Tensor) -> Tensor:
-    r"""A teacher counts more where its cross-entropy with the truth is lower: (K, B).
-
-    .. math:: w_k = \frac{1 - \exp(CE_k) / \sum_j \exp(CE_j)}{K - 1}
-
-    and 1 for a single teacher.
-
-    Args:
-        logits: (K, B, C).
-        target: class numbers (B,).
-
-    Source: Zhang, Chen, Wang, "Confidence-Aware Multi-Teacher Knowledge Distillation", ICASSP 2022, eq. 2.
-    """
-    losses = torch.stack([F.cross_entropy(each, target, reduction="none") for each in logits])  # (K, B)
-    return _unlike(losses.softmax(0))
-
-
-def right(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
-    """One teacher per sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
-
-    Weights are 0 or 1. They sum to 1 where some teacher's highest probability is the true class', and to 0 where none's
-    is: there only the truth teaches. The first teacher wins a tie.
-
-    Source: after the rule described for Ni et al., "Progressive Cross-modal Knowledge Distillation for Human Action
-    Recognition", ACM Multimedia 2022.
-    """
-    logits, target = logits_in(teachers), batch.target
-    sure = logits.softmax(2)[:, torch.arange(len(target), device=target.device), target]  # (K, B)
-    correct = logits.argmax(2) == target  # (K, B)
-    chosen = sure.where(correct, -1.0).argmax(0)  # (B,)
-    return F.one_hot(chosen, len(logits)).T * correct.any(0) * torch.ones_like(sure)
-
-
-right.hard_labels = True  # type: ignore[attr-defined]
-
-
-def _unlike(weights: Tensor) -> Tensor:
-    """Of weights (K, B) that sum to 1 their complements, which are made to sum to 1 too."""
+def complements(weights: Tensor) -> Tensor:
+    """Of weights (K, B) that sum to 1 their complements, which are made to sum to 1 too: (K, B)."""
     count = len(weights)
     return torch.ones_like(weights) if count == 1 else (1 - weights) / (count - 1)
 
@@ -333,15 +289,15 @@ def teacher_weights_of(given: Mapping[str, float] | None, names: Sequence[str]) 
     """Fixed weights in the teachers' order; equal ones where none are given.
 
     Raises:
-        InputError: for an unknown teacher, a teacher without a share, a negative share, or none above 0.
+        InputError: for an unknown teacher, a teacher without a weight, a negative weight, or none above 0.
     """
     if given is None:
         return [1 / len(names)] * len(names)
-    for name, share in given.items():
+    for name, weight in given.items():
         if name not in names:
             raise InputError(f"teacher_weights: unknown teacher {name!r}; {nearest(name, names)}")
-        if not 0 <= share < float("inf"):
-            raise InputError(f"teacher_weights: {name} must be 0 or more, got {share}")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"teacher_weights: {name} must be 0 or more, got {weight}")
     missing = [name for name in names if name not in given]
     if missing:
         raise InputError(

@@ -136,7 +136,7 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
     Whether classes are there is looked at on CPUs only: a GPU would have to be waited for, and says it by itself.
 
     Args:
-        y: class numbers, (B,), or each class' share, (B, C).
+        y: class numbers, (B,), or class probabilities, (B, C).
         index: the samples' numbers, (B,), or None.
         x: the student's view.
         classes: how many there are.
@@ -144,7 +144,7 @@ def check_labels(y: Any, index: Any, x: Tensor, classes: int) -> None:
     soft = isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 2
     if soft and (tuple(y.shape) != (len(x), classes) or y.device != x.device):
         raise InputError(
-            f"y of each class' share is ({len(x)}, {classes}) on {x.device}, got {tuple(y.shape)} on {y.device}"
+            f"y of class probabilities is ({len(x)}, {classes}) on {x.device}, got {tuple(y.shape)} on {y.device}"
         )
     for what, numbers in (("index", index),) if soft else (("y", y), ("index", index)):
         if numbers is None and what == "index":

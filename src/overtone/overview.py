@@ -16,12 +16,12 @@ from overtone.display import duration, short
 from overtone.errors import InputError
 from overtone.explain import Explained
 from overtone.predict import Evaluation
-from overtone.shown import Array, Curve, Shown
+from overtone.shown import Array, Curve, Matrix, Shown
 from overtone.study import Plan, Size
 from overtone.study.check import Check, check
 from overtone.study.cost import Cost
 from overtone.study.size import LONG
-from overtone.tasks import Matrix, Task
+from overtone.tasks import Task
 from overtone.types import Spec
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -114,12 +114,12 @@ def show_evaluation(console: Console, task: Task, evaluation: Evaluation, notes:
         f"{metric.title} [bold]{metric.with_unit(evaluation.scores[metric.key])}[/bold]" for metric in task.metrics
     )
     console.print(f"{evaluation.windows} {evaluation.noun}s: {scores}", highlight=False)
-    shown = task.shown([evaluation.details])
-    if isinstance(shown, Matrix):
-        table = _table(f"{shown.name} (rows: truth)", ("", *shown.labels), shown.labels)
-        for name, row in zip(shown.labels, shown.counts.tolist(), strict=True):
-            table.add_row(escape(name), *map(str, row))
-        console.print(table)
+    for what, drawing in task.shown([evaluation.details]).items():
+        if isinstance(drawing, Matrix):
+            table = _table(f"{what} (rows: truth)", ("", *drawing.labels), drawing.labels)
+            for name, row in zip(drawing.labels, drawing.counts.tolist(), strict=True):
+                table.add_row(escape(name), *map(str, row))
+            console.print(table)
     for note in notes:
         console.print(f"[yellow]{escape(note)}[/yellow]")
 
@@ -196,7 +196,7 @@ def _show_data(console: Console, plan: Plan) -> None:
         )
     console.print(f"[bold]{escape(windows.where)}[/bold]: {what}", highlight=False)
     summary = windows.task.summary(windows.y, windows.group, len(windows.groups))
-    what = "classes" if summary.counts else "targets"
+    what = summary.column[1] or "targets"
     console.print(
         f"{what}: " + ", ".join(f"{escape(str(n))} {v}" for n, v in zip(summary.columns, summary.total, strict=True)),
         highlight=False,

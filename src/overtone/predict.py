@@ -556,6 +556,5 @@ def evaluate(predictions: Predictions) -> Evaluation:
     predicted = joined([task.predict(output.map(Tensor.cpu)) for _, output in predictions])
     truth = torch.from_numpy(np.asarray(windows.y))
     context = Context(windows.recording, windows.start)
-    return Evaluation(
-        len(windows), windows.noun, task.scores(predicted, truth, context), task.details(predicted, truth)
-    )
+    scores, details = task.scores(predicted, truth, context), task.details(predicted, truth, context)
+    return Evaluation(len(windows), windows.noun, scores, details)

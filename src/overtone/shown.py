@@ -1,7 +1,7 @@
-"""What a method shows of itself, as typed objects: page and terminal draw them without knowing whose they are.
+"""What methods and tasks show, as typed objects: page and terminal draw them without knowing whose they are.
 
 Values come for several samples at once; the first axis of every array counts them. In a file an object is a small JSON
-description beside its arrays.
+description beside its arrays. A task may also show what is of a whole test side (:class:`Matrix`, :class:`Points`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = Tensor | Array
 Caption: TypeAlias = str | Sequence[str]
-"""Small print below a picture: one for all samples, or one for each."""
+"""Small print below a panel: one for all samples, or one for each."""
 
 
 class Axis(NamedTuple):
@@ -99,7 +99,7 @@ class Image:
     """Values as colours over the positions of what a model sees, which need no axes.
 
     Attributes:
-        title: of the picture.
+        title: of the panel.
         values: over a window's time, (B, T'), or an image, (B, H', W'), of any size.
         z: what the colours say.
         caption: see :data:`Caption`.
@@ -138,7 +138,43 @@ class Scalar:
         return {"title": self.title, "axis": self.axis, "caption": self.caption}
 
 
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Counts of pairs of names, summed over a whole test side.
+
+    Attributes:
+        title, caption: what it is.
+        labels: of rows and columns.
+        counts: (n, n), row x column.
+        off_diagonal: title and four heads of the list of the most frequent pairs, which stands for a large matrix.
+    """
+
+    title: str
+    caption: str
+    labels: tuple[str, ...]
+    counts: Array
+    off_diagonal: tuple[str, tuple[str, str, str, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Two numbers of each of some samples, to be drawn against each other.
+
+    Attributes:
+        title, caption: as a :class:`Matrix`'s.
+        x, y: names of the axes.
+        values: (N, 2).
+    """
+
+    title: str
+    caption: str
+    x: str
+    y: str
+    values: Array
+
+
 Shown: TypeAlias = Curve | Heatmap | Image
+Drawing: TypeAlias = Shown | Matrix | Points
 KINDS: Mapping[str, type[Shown]] = {"curve": Curve, "heatmap": Heatmap, "image": Image}
 
 

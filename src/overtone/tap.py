@@ -22,11 +22,9 @@ from overtone.endings import last_activations
 from overtone.errors import InputError, OvertoneError, nearest
 from overtone.models import Staged, Tapped
 from overtone.signals import ADAPTIVE, FIRST, follow, stages_of
-from overtone.tasks import Classification, Task
+from overtone.tasks import DEFAULT, Task
 from overtone.tokens import Reading, as_map, blocks_of, declared_by_timm, sequences, tensor_of
-from overtone.types import Input, Output, Spec, StageSpec, described, shape_of, shape_of_one
-
-CLASSES = Classification()
+from overtone.types import Input, Output, Spec, StageSpec, described, numbered, shape_of, shape_of_one
 
 
 @dataclass
@@ -81,7 +79,7 @@ class Tap(nn.Module):
         InputError: for a module path that does not exist; the nearest are named.
     """
 
-    def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None, task: Task = CLASSES) -> None:
+    def __init__(self, model: nn.Module, at: Mapping[str, str] | None = None, task: Task = DEFAULT) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise InputError(f"a tap is of a torch module, got {described(model)}")
@@ -382,7 +380,7 @@ def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequenc
         has_head=output.head is not None,
         has_cam=_has_cam(output),
         axes=() if output.branches else meant[0],
-        first=model.FIRST if isinstance(model, Staged) else 1,
+        order=numbered(stages)[model.FIRST - 1 if isinstance(model, Staged) else 0 :],
     )
 
 

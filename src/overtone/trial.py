@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overtone.errors import InputError, OvertoneError, told
 from overtone.tap import Tap
-from overtone.types import Input, Spec, returned, tensors_in
+from overtone.types import Input, Output, Spec, returned, tensors_in
 
 
 def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
@@ -43,7 +43,7 @@ def rehearse(tap: Tap, spec: Spec, example: Input) -> str | None:
         raise InputError(f"fails in training mode: {told(error)}") from error
     finally:
         hook.remove()
-    if spec.classes and (output.logits.dim() != 2 or output.logits.shape[1] != spec.classes):
+    if spec.classes and not _taken(tap, output, spec.classes):
         raise InputError(
             f"gives {spec.classes} classes in evaluation, but {tuple(output.logits.shape)} in training for a batch of "
             f"{len(output.logits)}"
@@ -74,6 +74,15 @@ def squashed(spec: Spec) -> str | None:
         f"ends in a {spec.ends}: its outputs are taken for logits, so another softmax flattens them; leave the "
         f"{spec.ends} out"
     )
+
+
+def _taken(tap: Tap, output: Output, classes: int) -> bool:
+    """Whether an output in training is what the task takes, and of so many classes."""
+    try:
+        tap.task.check_output(output, len(output.logits))
+    except InputError:
+        return False
+    return output.logits.shape[1] == classes
 
 
 def _two(example: Input) -> Input:

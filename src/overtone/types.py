@@ -6,7 +6,8 @@ Shapes in comments: B batch, C classes or channels, T time, H and W height and w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -101,7 +102,7 @@ class Batch:
     Attributes:
         views: the same samples by view name; ``signal`` is (B, C, T), images are (B, C, H, W). A task may collate them
             into what its models take, such as a list of images.
-        target: class numbers, (B,) int64; where samples are mixed each class' share, (B, C) of floats that sum to 1; or
+        target: class numbers, (B,) int64; where samples are mixed class probabilities, (B, C); or
             whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
     """
@@ -116,7 +117,7 @@ class Batch:
 
     @property
     def label(self) -> Tensor:
-        """Class numbers, (B,); of shares the largest."""
+        """Class numbers, (B,); of probabilities the largest."""
         target: Tensor = self.target
         return target if target.dim() == 1 else target.argmax(1)
 
@@ -215,14 +216,27 @@ class StageSpec:
         return self.shape[1:]
 
 
+def numbered(stages: Iterable[str]) -> tuple[str, ...]:
+    """Of stages' names those with a number, in its order: ``stage1 .. stageN``, or ``p2 .. p6``.
+
+    None where names of several kinds are numbered, of which none is ``stage``.
+    """
+    kinds: dict[str, dict[int, str]] = {}
+    for name in stages:
+        if (match := re.fullmatch(r"([^.]*?)(\d+)", name)) is not None:
+            kinds.setdefault(match[1], {})[int(match[2])] = name
+    found = kinds.get("stage", next(iter(kinds.values()), {}) if len(kinds) == 1 else {})
+    return tuple(found[number] for number in sorted(found))
+
+
 @dataclass(frozen=True)
 class Spec:
     """The names of an :class:`Output` with shapes instead of tensors; found by a probe pass, never typed.
 
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
     ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
-    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``first``: number of the first stage
-    that methods compare by themselves.
+    probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``order``: the stages that methods pair
+    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none.
     """
 
     input: Shape
@@ -235,7 +249,7 @@ class Spec:
     has_cam: bool = False
     axes: tuple[str, ...] = ()
     ends: str = ""
-    first: int = 1
+    order: tuple[str, ...] = ()
 
     @property
     def dims(self) -> int:
@@ -243,9 +257,8 @@ class Spec:
         return len(self.input) - 1 if isinstance(self.input[0], int) else 0
 
     def depth_stages(self) -> list[str]:
-        """``stage1 .. stageN`` from shallow to deep, the stages that methods pair by default (a VGG's from stage2)."""
-        names = [n for n in self.stages if n.startswith("stage") and n[5:].isdigit() and int(n[5:]) >= self.first]
-        return sorted(names, key=lambda name: int(name[5:]))
+        """The stages that methods pair by default, from shallow to deep: :attr:`order`, or as their names say."""
+        return list(self.order or numbered(self.stages))
 
 
 @dataclass(frozen=True)
@@ -259,6 +272,7 @@ class DataInfo:
         rate: sampling rate in Hz, if known.
         teacher_scores: how each teacher did on the validation side, by name, higher is better; empty where that is to
             come, None where there is no validation side.
+        facts: what the task knows of the data, by name (``Task.facts``).
 
     Raises:
         InputError: for numbers (with classes, labels too) that are no tensors of whole numbers, of different lengths,
@@ -270,6 +284,7 @@ class DataInfo:
     train_target: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     rate: float | None = None
     teacher_scores: Mapping[str, float] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = {"train_target": self.train_target} if self.classes else {}

@@ -173,8 +173,8 @@ class Windows:
 
     @property
     def strata(self) -> IntArray:
-        """(N,) numbers that a side should hold evenly: class numbers, or zeros."""
-        return self.y if self.classes else np.zeros(len(self), dtype=np.int64)
+        """(N,) numbers of kinds, of which every side should hold alike many."""
+        return self.task.strata(self.y)
 
     @property
     def noun(self) -> str:

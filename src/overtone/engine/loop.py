@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,8 +25,8 @@ from overtone.engine.phases import hold_still, resting, trained
 from overtone.engine.samples import Samples
 from overtone.engine.schedule import epoch_order, learning_rate, reseed, steps_in
 from overtone.engine.scoring import evaluate
+from overtone.epochs import EpochRow, write_epochs
 from overtone.errors import InputError, NotFiniteError
-from overtone.files import write_atomic
 from overtone.methods import Method
 from overtone.recipe import PhaseSettings, TrainSettings, phase_at
 from overtone.tap import Tap
@@ -40,7 +39,6 @@ options, of weights over time or of phases: cells' keys hold only what differs f
 
 COMMIT_SECONDS = 5.0
 """Between two commits; ten times as many for each second that one takes, which is then at most 2 % of the time."""
-ROWS = "metrics.jsonl"
 BACKEND = "inductor"
 StateDict = dict[str, Tensor]
 DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,7 +50,7 @@ class Callback:
     def step(self, progress: Progress, terms: Mapping[str, Tensor]) -> None:
         """After every step."""
 
-    def epoch(self, progress: Progress, row: Mapping[str, Any]) -> None:
+    def epoch(self, progress: Progress, row: EpochRow) -> None:
         """After every epoch, with its row of ``metrics.jsonl``."""
 
 
@@ -96,7 +94,7 @@ class Fitted:
     best_value: float | None = None
     last: StateDict = field(default_factory=dict)
     kept: dict[int, StateDict] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[EpochRow] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -138,7 +136,7 @@ class _Run:
         if rest and (rest % world or rest // world < max(2, least)):
             raise InputError(
                 f"train.last_batch: keep leaves {rest} samples for the last batch of {world} processes, which need "
-                f"equal shares of {max(2, least)} or more; use last_batch: drop, or another number of processes"
+                f"{max(2, least)} or more each, equally many; use last_batch: drop, or another number of processes"
             )
         self.index = torch.from_numpy(job.fold.train)
         self.steps = steps_in(samples, train)
@@ -174,11 +172,11 @@ class _Run:
                 self.generators = None
             train = self.job.train
             order = epoch_order(self.index, train.batch, self.job.seed, self.epoch, train.last_batch == "keep")
-            shares = [self._share(numbers) for numbers in order[self.step :]]
+            mine = [self._mine(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
-            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._share)
-            for batch in self.job.samples.batches(shares, self.job.views, augment, crop, mixed):
+            mixed = mixups(order, train.augment.mixup, self.job.seed, self.epoch, self.step, self._mine)
+            for batch in self.job.samples.batches(mine, self.job.views, augment, crop, mixed):
                 self._train_step(batch)
                 self.step += 1
                 self.fitted.seconds = before + time.monotonic() - started
@@ -197,10 +195,10 @@ class _Run:
         still = hold_still(model, trained(model, phase)) if phase is not None else []
         return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
-    def _share(self, numbers: Tensor) -> Tensor:
-        """This process' part of a batch."""
-        share = len(numbers) // self.accelerator.num_processes
-        return numbers[share * self.accelerator.process_index : share * (self.accelerator.process_index + 1)]
+    def _mine(self, numbers: Tensor) -> Tensor:
+        """Those of a batch's samples that this process takes."""
+        size = len(numbers) // self.accelerator.num_processes
+        return numbers[size * self.accelerator.process_index : size * (self.accelerator.process_index + 1)]
 
     def _train_step(self, batch: Batch) -> None:
         job, accelerator = self.job, self.accelerator
@@ -277,19 +275,19 @@ class _Run:
             for name, method in job.distillation.methods.items()
             for key, scalar in cast(Method, method).scalars().items()
         }
-        row = {
-            "epoch": self.epoch,
+        row = EpochRow(
+            epoch=self.epoch,
+            lr=learning_rate(job.train, first, self.steps, job.epochs),
+            total=sums["total"] / n,
+            train={name[6:]: value / n for name, value in sums.items() if name.startswith("train/")},
+            terms={name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
+            weights={t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
             **({"phase": phase.name} if phase is not None else {}),
-            "lr": learning_rate(job.train, first, self.steps, job.epochs),
-            "total": sums["total"] / n,
-            "train": {name[6:]: value / n for name, value in sums.items() if name.startswith("train/")},
-            "terms": {name[5:]: value / n for name, value in sums.items() if name.startswith("term/")},
-            "weights": {t: w.at(self.epoch, job.epochs) for t, w in job.distillation.weights.items()},
             **({"val": on_val} if on_val else {}),
             **({"scalars": scalars} if scalars else {}),
-        }
+        )
         self.fitted.rows.append(row)
-        watched = job.samples.task.WATCHED
+        watched = job.samples.task.watched
         best, now = self.fitted.best_value, on_val.get(watched.key)
         if now is not None and (best is None or watched.gain(now) > watched.gain(best)):  # the earlier wins a tie
             self.fitted.best_value, self.fitted.best_epoch = now, self.epoch
@@ -297,7 +295,7 @@ class _Run:
         if self.epoch in job.keep:
             self.fitted.kept[self.epoch] = self._student_state()
         if self.accelerator.is_main_process:
-            write_rows(job.folder, self.fitted.rows)
+            write_epochs(job.folder, self.fitted.rows)
         self.callback.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
 
     def _on_val(self) -> dict[str, float]:
@@ -307,7 +305,7 @@ class _Run:
             return {}
         val = torch.from_numpy(job.fold.val)
         predictions = evaluate(job.distillation.student, job.samples, val, job.distillation.view, self.accelerator)
-        return job.samples.task.on_validation(predictions, job.samples.truth(val))
+        return job.samples.task.on_validation(predictions, job.samples.truth(val), job.samples.context(val))
 
     def _student_state(self) -> StateDict:
         state = self.job.distillation.student.model.state_dict()
@@ -348,7 +346,7 @@ class _Run:
             "distillation": self.job.distillation.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "fitted": vars(self.fitted),
+            "fitted": {**vars(self.fitted), "rows": [row.model_dump(exclude_unset=True) for row in self.fitted.rows]},
         }
         checkpoint.save(self._file, value)
 
@@ -366,7 +364,8 @@ class _Run:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(saved["scaler"])
-        self.fitted = Fitted(**saved["fitted"])
+        rows = [EpochRow.model_validate(row) for row in saved["fitted"]["rows"]]
+        self.fitted = Fitted(**{**saved["fitted"], "rows": rows})
 
 
 def compile_tap(tap: Tap, device: torch.device) -> None:
@@ -391,8 +390,3 @@ def make_optimizer(module: torch.nn.Module, train: TrainSettings) -> torch.optim
         )
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
     return kind(module.parameters(), train.lr, weight_decay=train.weight_decay)
-
-
-def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """``metrics.jsonl``: one line per epoch, rewritten whole, so that a resumed run leaves no line twice."""
-    write_atomic(folder / ROWS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))

@@ -1,7 +1,7 @@
 """Mixup of a batch's samples in training, a pure function of (seed, epoch, step) so that a resumed run repeats it.
 
-Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018; one share a batch and
-partners within it, as in the authors' code.
+Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018; one proportion
+per batch and partners within it, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from overtone.engine.schedule import mix
@@ -23,19 +22,15 @@ class Mixup:
 
     Attributes:
         partner: numbers of the other samples, (B,).
-        share: of each sample itself, from 0 to 1; the partner has the rest.
+        proportion: of each sample itself, from 0 to 1; the partner has the rest.
     """
 
     partner: Tensor
-    share: float
+    proportion: float
 
     def __call__(self, samples: Tensor, partners: Tensor) -> Tensor:
         """The samples and their partners, (B, ...) each, mixed."""
-        return self.share * samples + (1 - self.share) * partners
-
-    def target(self, samples: Tensor, partners: Tensor, classes: int) -> Tensor:
-        """Class numbers (B,) of both as shares of all classes, (B, C)."""
-        return self(F.one_hot(samples, classes).float(), F.one_hot(partners, classes).float())
+        return self.proportion * samples + (1 - self.proportion) * partners
 
 
 def draw(numbers: Tensor, alpha: float, seed: int, epoch: int, step: int) -> Mixup:
@@ -43,22 +38,22 @@ def draw(numbers: Tensor, alpha: float, seed: int, epoch: int, step: int) -> Mix
 
     Args:
         numbers: of all samples of the batch, (B,).
-        alpha: of the Beta distribution that the share is drawn from.
+        alpha: of the Beta distribution that the proportion is drawn from.
         seed, epoch, step: the cell's, counted from 1, counted from 0 within the epoch.
     """
     generator = np.random.default_rng(mix(seed, epoch, step, "mixup"))
-    share = float(generator.beta(alpha, alpha))
-    return Mixup(numbers[torch.from_numpy(generator.permutation(len(numbers)))], share)
+    proportion = float(generator.beta(alpha, alpha))
+    return Mixup(numbers[torch.from_numpy(generator.permutation(len(numbers)))], proportion)
 
 
 def mixups(
-    order: Sequence[Tensor], alpha: float, seed: int, epoch: int, first: int, part: Callable[[Tensor], Tensor]
+    order: Sequence[Tensor], alpha: float, seed: int, epoch: int, first: int, mine: Callable[[Tensor], Tensor]
 ) -> list[Mixup] | None:
     """How an epoch's batches are mixed from a step on; None where alpha is 0.
 
-    Drawn for whole batches, of which a process takes its ``part``: how many share them changes nothing.
+    Drawn for whole batches, of which a process takes what is ``mine``: how many there are changes nothing.
     """
     if not alpha:
         return None
     drawn = (draw(numbers, alpha, seed, epoch, step) for step, numbers in enumerate(order) if step >= first)
-    return [Mixup(part(each.partner), each.share) for each in drawn]
+    return [Mixup(mine(each.partner), each.proportion) for each in drawn]

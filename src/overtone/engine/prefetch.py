@@ -20,7 +20,7 @@ MOST = 8
 """Processes that read, unless a recipe says otherwise: more hardly help, and there may be several GPUs' trainings."""
 
 
-class _Pictures(Dataset[Tensor]):
+class _ImageDataset(Dataset[Tensor]):
     """Gives a batch of images (B, 3, S, S) for a list of numbers; an error is returned, since one that is raised in
     another process arrives wrapped in that process' traceback.
     """
@@ -55,7 +55,7 @@ def read_ahead(
         InputError: for a file that cannot be decoded.
     """
     loader = DataLoader(
-        _Pictures(files, crop or middle),
+        _ImageDataset(files, crop or middle),
         batch_sampler=[chunk.tolist() for chunk in chunks],
         num_workers=processes,
         collate_fn=_as_it_is,

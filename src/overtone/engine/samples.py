@@ -19,13 +19,12 @@ from overtone.engine.mixup import Mixup
 from overtone.engine.prefetch import read_ahead
 from overtone.engine.store import CHUNK, FromBytes, FromDisk, FromWindows, Stored, write_stored
 from overtone.errors import InputError, own_place, told
-from overtone.tasks import Classification, Task
+from overtone.tasks import DEFAULT, Context, Task
 from overtone.types import Batch, described
 from overtone.views import Codec, State, View
 
-CLASSES = Classification()
 FIT_WINDOWS = 4096
-SCALE_PICTURES = 1024
+SCALE_IMAGES = 1024
 """Images that mean and standard deviation are taken from, where they are read from files."""
 
 STORED = 2
@@ -56,15 +55,17 @@ class Samples:
         files: of images that are not held in memory, or may be cut in another way in training.
         held: whether the images are in memory too.
         num_workers: processes that decode images ahead.
+        origin: where every window comes from, for a task that needs it.
     """
 
     views: Mapping[str, FittedView]
     target: Tensor
     standardise: Standardiser
-    task: Task = CLASSES
+    task: Task = DEFAULT
     files: ImageFiles | None = None
     held: bool = True
     num_workers: int = 0
+    origin: Context | None = None
 
     @classmethod
     def fit(
@@ -113,11 +114,16 @@ class Samples:
             fitted[name] = FittedView(view, state, stored)
         target = torch.from_numpy(windows.y).to(device)
         task = windows.task.fit(torch.from_numpy(windows.y[fold.train]))
-        return cls(fitted, target, standardise, task, windows.files, fits, num_workers)
+        origin = Context(windows.recording, windows.start) if task.CONTEXT else None
+        return cls(fitted, target, standardise, task, windows.files, fits, num_workers, origin)
 
     def truth(self, index: Tensor) -> Tensor:
         """The targets of some numbers, on the CPU."""
         return self.target[index.to(self.target.device)].cpu()
+
+    def context(self, index: Tensor) -> Context | None:
+        """Where the samples of some numbers come from; None of a task that does not need it."""
+        return None if self.origin is None else self.origin.of(index.cpu().numpy())
 
     def batch(self, index: Tensor, views: Iterable[str]) -> Batch:
         """The samples of some numbers, rendered in some views and collated by the task."""
@@ -194,7 +200,7 @@ class Samples:
         if mixup is not None:
             partner = mixup.partner.to(index.device)
             wanted, both = torch.cat([index, partner]).unique(return_inverse=True)
-            target = mixup.target(target, self.target[partner], self.task.outputs)
+            target = self.task.mixed(target, self.target[partner], mixup.proportion)
         for name in views:
             fitted = self.views[name]
             if fitted.view.FOLLOWS:
@@ -218,7 +224,7 @@ def _standardiser(windows: Windows, fold: Fold) -> Standardiser:
     if windows.scale is not None:
         return Standardiser(*windows.scale)
     if windows.files is not None:  # decoded once for both passes
-        return Standardiser.fit(windows.files[_spaced(fold.train, SCALE_PICTURES)])
+        return Standardiser.fit(windows.files[_spaced(fold.train, SCALE_IMAGES)])
     return Standardiser.fit(windows.x, fold.train)
 
 

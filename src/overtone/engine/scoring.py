@@ -24,15 +24,15 @@ def evaluate(
 
     Models see no targets.
 
-    Each process takes an equal part; the last is padded with repeats, which are dropped after gathering.
+    Each process takes equally many; the last is padded with repeats, which are dropped after gathering.
 
     Args:
         tap, samples, index, view, accelerator: what is evaluated, and where.
         part: of a two-branch model, one of :func:`parts_of`; the whole unless given.
     """
-    share = -(-len(index) // accelerator.num_processes)
-    padded = index[torch.arange(share * accelerator.num_processes) % len(index)]
-    mine = padded[share * accelerator.process_index : share * (accelerator.process_index + 1)]
+    size = -(-len(index) // accelerator.num_processes)
+    padded = index[torch.arange(size * accelerator.num_processes) % len(index)]
+    mine = padded[size * accelerator.process_index : size * (accelerator.process_index + 1)]
     training = tap.training
     tap.eval()
     with torch.no_grad():

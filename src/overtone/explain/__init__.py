@@ -1,7 +1,7 @@
 """Where trained models look, and which teacher knows what others do not."""
 
 from overtone.explain.agreement import Agreement, agreement
-from overtone.explain.collect import FILE, Explained, collect_explained, explain, read, refresh
+from overtone.explain.collect import FILE, Explained, collect_explained, collect_study, read, refresh
 from overtone.explain.saliency import Saliency, saliency
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Saliency",
     "agreement",
     "collect_explained",
-    "explain",
+    "collect_study",
     "read",
     "refresh",
     "saliency",

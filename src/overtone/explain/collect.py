@@ -29,7 +29,7 @@ from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
 FORMAT = 2
-"""Of the file; one of another is gathered anew."""
+"""Of the file; one of another is collected anew."""
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 MOST_SHOWN = 3
@@ -104,11 +104,11 @@ def collect_explained(
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors", trust)
-        look = saliency(student, x, target)
+        found = saliency(student, x, target)
         names = study.cells[key].views or [""]
-        entry = _model(row, look, names, str(len(models)), arrays)
+        entry = _model(row, found, names, str(len(models)), arrays)
         entry["verdicts"] = [
-            student.task.verdict(answer, truth) for answer, truth in zip(look.answers.tolist(), truths, strict=True)
+            student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
         ]
         models.append(entry | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
     if not models:
@@ -141,7 +141,7 @@ def _key(row: TableRow, where: tuple[int, int]) -> str | None:
 def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list[TableRow]:
     """The teachers, the student alone, the best distilled student, and those whose methods show something."""
     teachers = [row for row in rows if row.kind == RowKind.TEACHER]
-    methods = [row for row in rows if row.kind == RowKind.METHOD and row.figure is not None]
+    methods = [row for row in rows if row.kind == RowKind.METHOD and row.estimate is not None]
     alone = next((row for row in methods if row.method == "none"), None)
     others = [row for row in methods if row is not alone]
     best = max(others, key=lambda row: row.merit, default=None)
@@ -151,23 +151,23 @@ def _chosen(out: Path, rows: Sequence[TableRow], where: tuple[int, int]) -> list
 
 
 def _model(
-    row: TableRow, look: Saliency, views: Sequence[str], number: str, arrays: dict[str, Array]
+    row: TableRow, found: Saliency, views: Sequence[str], number: str, arrays: dict[str, Array]
 ) -> dict[str, Any]:
     """What is said of a model; its maps go into ``arrays``."""
     branches = []
-    for (branch, seen), view in zip(look.seen.items(), views, strict=True):
+    for (branch, seen), view in zip(found.seen.items(), views, strict=True):
         arrays[f"view/{view}"] = seen.numpy().astype(np.float32)
-        for kind, values in look.maps[branch].items():
+        for kind, values in found.maps[branch].items():
             arrays[f"{number}/{branch}/{kind}"] = values.numpy().astype(np.float32)
-        branches.append({"name": branch, "view": view, "maps": list(look.maps[branch])})
-    if look.cross is not None:
-        arrays[f"{number}/cross"] = look.cross.numpy().astype(np.float32)
+        branches.append({"name": branch, "view": view, "maps": list(found.maps[branch])})
+    if found.cross is not None:
+        arrays[f"{number}/cross"] = found.cross.numpy().astype(np.float32)
     title = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
     return {
         "title": title,
         "kind": row.kind.value,
         "model": row.student,
-        "answers": look.answers.tolist(),
+        "answers": found.answers.tolist(),
         "branches": branches,
     }
 
@@ -201,14 +201,14 @@ def _done(out: Path, study: StudyDescription) -> list[str]:
     return sorted(key for key in study.cells if is_done(out / "cells" / key))
 
 
-def explain(
+def collect_study(
     plan: Plan,
     out: Path,
     numbers: Sequence[int] | None = None,
     trust: Trust = False,
     damaged: Container[str] | None = None,
 ) -> Explained:
-    """Gather; the study's own example windows, whose maps are then kept for its page, unless others are named.
+    """Collect; the study's own example windows, whose maps are then kept for its page, unless others are named.
 
     Raises:
         InputError: as :func:`collect_explained`.
@@ -222,19 +222,19 @@ def explain(
 
 
 def refresh(plan: Plan, out: Path) -> None:
-    """Gather again if other cells are done than when the file was made.
+    """Collect again if other cells are done than when the file was made.
 
-    The run that calls this has looked for damage already, so it is not looked for again. Nothing is gathered before the
-    first fold and seed have a cell that is done.
+    The run that calls this has looked for damage already, so it is not looked for again. Nothing is collected before
+    the first fold and seed have a cell that is done.
     """
     earlier = read(out)
     if earlier is None or earlier.about.get("cells") != _done(out, read_study(out)):
         with contextlib.suppress(InputError):
-            explain(plan, out, trust=named_in(plan.recipe), damaged=())
+            collect_study(plan, out, trust=named_in(plan.recipe), damaged=())
 
 
 def read(out: Path) -> Explained | None:
-    """What was gathered for a study's page; None without it, or where it cannot be read."""
+    """What was collected for a study's page; None without it, or where it cannot be read."""
     try:
         arrays = read_npz(out / FILE)
         about = json.loads(str(arrays.pop("about")))

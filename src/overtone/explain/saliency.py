@@ -63,7 +63,7 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         as_maps = partial(tap.as_map, x=x) if isinstance(x, Tensor) else _same
         by_part = _grad_cam(student.task, output, parts, specs, target, caught, as_maps)
     for name, part in parts.items():
-        if specs[name].has_cam and student.task.LOGITS:
+        if specs[name].has_cam and student.task.ONE_CLASS:
             by_part[name]["cam"] = class_maps(part)[0][torch.arange(len(target)), target]
         if part.attention is not None:
             by_part[name]["attention"] = part.attention.view(-1, *part.stages["final"].shape[2:])

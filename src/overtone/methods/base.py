@@ -13,8 +13,6 @@ from overtone.recipe import PhaseSettings, Section, WeightSettings
 from overtone.shown import Scalar, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
-Part = Literal["logits", "outputs", "embedding", "maps", "class maps"]
-
 
 class MethodConfig(Section):
     """A method's own settings in the recipe.
@@ -44,8 +42,8 @@ class Method(nn.Module):
         SOURCE: the paper, for ``overtone list methods``.
         SUMMARY: one line on what it does.
         SEES: what of student and teachers it compares, for ``overtone list methods``.
-        READS: the same as a fact: logits, embeddings, maps of stages, or class activation maps. Methods on maps know
-            nothing of a two-branch student as a whole, which has none.
+        READS: the same as a fact: one of :data:`overtone.tasks.PARTS`, or a name in ``Output.prediction`` that a task
+            lists in ``DISTILLABLE``. Methods on maps know nothing of a two-branch student as a whole, which has none.
         two_branches: True where the student must have a signal and an image branch.
         one_kind: True where positions are compared, so that student and teachers must see the same kind of view:
             signals, or images.
@@ -76,7 +74,7 @@ class Method(nn.Module):
     SOURCE: ClassVar[str] = ""
     SUMMARY: ClassVar[str] = ""
     SEES: ClassVar[str] = "logits"
-    READS: ClassVar[Part] = "logits"
+    READS: ClassVar[str] = "logits"
     two_branches: ClassVar[bool] = False
     one_kind: ClassVar[bool] = False
     zero_when_equal: ClassVar[bool] = True
@@ -194,7 +192,7 @@ def pair_stages(
 
     Args:
         student, teacher: their specs.
-        pairs: student stage -> teacher stage; None pairs ``stage1..n`` by depth.
+        pairs: student stage -> teacher stage; None pairs all of :meth:`Spec.depth_stages` by depth.
         name: the teacher's, for messages.
 
     Raises:
@@ -211,9 +209,8 @@ def pair_stages(
                     raise InputError(f"pairs: {who} has no stage {stage!r}; {nearest(stage, spec.stages)}")
         return list(pairs.items())
     student_stages, teacher_stages = student.depth_stages(), teacher.depth_stages()
-    for stages, who in ((student_stages, "the student"), (teacher_stages, whose)):
-        if not stages:
-            raise InputError(f"{who} has no feature maps (no stage was found in it); methods on logits need none")
+    for spec, who in ((student, "the student"), (teacher, whose)):
+        check_stages(spec, who)
     if len(student_stages) != len(teacher_stages):
         raise InputError(
             f"stages cannot be paired by depth: the student has {len(student_stages)} "
@@ -221,6 +218,22 @@ def pair_stages(
             "; give pairs: {student stage: teacher stage}"
         )
     return list(zip(student_stages, teacher_stages, strict=True))
+
+
+def check_stages(spec: Spec, who: str) -> None:
+    """Refuse a model without stages whose order is known.
+
+    Raises:
+        InputError: says whether it has none, or names that say no order.
+    """
+    named = [name for name in spec.stages if "." not in name]
+    if named and not spec.depth_stages():
+        raise InputError(
+            f"{who} has stages ({', '.join(named)}) whose names do not say which is deeper; number them from shallow "
+            "to deep (p2, p3, ...), or give pairs: {student stage: teacher stage}"
+        )
+    if not named:
+        raise InputError(f"{who} has no feature maps (no stage was found in it); methods on logits need none")
 
 
 def _shapes(spec: Spec, names: Sequence[str]) -> str:

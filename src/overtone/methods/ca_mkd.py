@@ -6,15 +6,41 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
 from overtone.frequency.layers import CONV, NORM
-from overtone.fusion import confidence, confidence_of
+from overtone.fusion import complements, logits_in
 from overtone.losses import to_grid
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
+
+
+def confidence(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+    """A teacher counts more where it is right: (K, B), see :func:`confidence_of`."""
+    return confidence_of(logits_in(teachers), batch.target)
+
+
+confidence.hard_labels = True  # type: ignore[attr-defined]
+
+
+def confidence_of(logits: Tensor, target: Tensor) -> Tensor:
+    r"""A teacher counts more where its cross-entropy with the truth is lower: (K, B).
+
+    .. math:: w_k = \frac{1 - \exp(CE_k) / \sum_j \exp(CE_j)}{K - 1}
+
+    and 1 for a single teacher.
+
+    Args:
+        logits: (K, B, C).
+        target: class numbers (B,).
+
+    Source: Zhang, Chen, Wang, "Confidence-Aware Multi-Teacher Knowledge Distillation", ICASSP 2022, eq. 2.
+    """
+    losses = torch.stack([F.cross_entropy(each, target, reduction="none") for each in logits])  # (K, B)
+    return complements(losses.softmax(0))
 
 
 class CAMKDConfig(MultiTeacherConfig):

@@ -12,7 +12,7 @@ from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.losses import class_map_distance, kd
 from overtone.methods.activation import Time, check_map, onto
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
@@ -43,7 +43,7 @@ class CAM(Method):
     SOURCE: ClassVar[str] = "Zhou et al. 2016 for the maps; Guo et al. 2023 (CAT-KD) with classes: all"
     STUDENT: ClassVar[str] = "any student with an average in front of its classifier"
     SEES: ClassVar[str] = "class activation maps and logits"
-    READS: ClassVar[Part] = "class maps"
+    READS: ClassVar[str] = "class maps"
     one_kind: ClassVar[bool] = True  # or images that end in time
     SUMMARY: ClassVar[str] = "the student's class activation map is the teacher's, besides kd"
     BRANCH: ClassVar[str | None] = None  # kd is at the whole student's logits

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 
 from overtone.errors import InputError
 from overtone.losses import noise_contrast
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 MOST_NEGATIVES = 16384
@@ -43,7 +43,7 @@ class CRD(Method):
     VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str] = "Tian et al. 2020 (CRD)"
     SEES: ClassVar[str] = "embeddings"
-    READS: ClassVar[Part] = "embedding"
+    READS: ClassVar[str] = "embedding"
     zero_when_equal: ClassVar[bool] = False
     STUDENT: ClassVar[str] = "any student with an embedding"
     SUMMARY: ClassVar[str] = "embeddings of a sample find each other among those of other classes (memory banks)"

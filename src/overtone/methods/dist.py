@@ -21,7 +21,7 @@ class Dist(PerTeacher):
     SOURCE: ClassVar[str] = "Huang et al. 2022 (DIST)"
     SUMMARY: ClassVar[str] = "probabilities correlate with the teacher's, over classes and over the batch"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "inter": 2.0, "intra": 2.0}
-    PARTS: ClassVar[tuple[str, ...]] = ("inter", "intra")
+    TERMS: ClassVar[tuple[str, ...]] = ("inter", "intra")
     couples_batch: ClassVar[bool] = True
     min_batch: ClassVar[int] = 3  # two values correlate fully or not at all, without a gradient
     Config: ClassVar[type[MethodConfig]] = SoftConfig

@@ -22,7 +22,7 @@ class DKD(PerTeacher):
     SUMMARY: ClassVar[str] = "KD split into true class and rest, with weights of their own"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "target": 1.0, "rest": 8.0}
     hard_labels: ClassVar[bool] = True
-    PARTS: ClassVar[tuple[str, ...]] = ("target", "rest")
+    TERMS: ClassVar[tuple[str, ...]] = ("target", "rest")
     Config: ClassVar[type[MethodConfig]] = SoftConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

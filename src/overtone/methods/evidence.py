@@ -13,7 +13,7 @@ from overtone.class_maps import class_maps
 from overtone.errors import InputError
 from overtone.losses import evidence, evidence_distance, joint_evidence, to_grid
 from overtone.methods.activation import check_map, onto
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.recipe import WeightSettings
 from overtone.shown import Axis, Heatmap, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
@@ -43,7 +43,7 @@ class Evidence(Method):
     NAME: ClassVar[str] = "evidence"
     SOURCE: ClassVar[str] = "ours, after the wearables notes; maps of Zhou et al. 2016"
     SEES: ClassVar[str] = "attention and class activation maps"
-    READS: ClassVar[Part] = "class maps"
+    READS: ClassVar[str] = "class maps"
     zero_when_equal: ClassVar[bool] = False
     two_branches: ClassVar[bool] = True
     SUMMARY: ClassVar[str] = "the student's attention between its branches matches the teachers' fused evidence"

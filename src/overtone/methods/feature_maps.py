@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from overtone.errors import InputError, nearest
 from overtone.frequency import radial_spectrum
 from overtone.losses import hierarchical_context, spectrum_distance
-from overtone.methods.base import Method, MethodConfig, Part, pair_stages
+from overtone.methods.base import Method, MethodConfig, check_stages, pair_stages
 from overtone.methods.points import Point, PointsConfig, has_point, published_point, read_at
 from overtone.shown import Axis, Curve, Image, Shown
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
@@ -122,11 +122,11 @@ def levels(
         InputError: for a stage that does not exist (the nearest is named), stages that depth cannot pair, a stage
             without a map, a point that a stage does not have, or no stage at all.
     """
-    if not teacher.depth_stages() and config.pairs is None:
-        raise InputError(
-            f"teacher {name!r} has no feature maps (no stage was found in it); methods on logits need none"
-        )
+    if config.pairs is None:
+        check_stages(teacher, f"teacher {name!r}")
     order = list(student.stages)  # in which the model runs them
+    if all(name.partition(".")[0] in student.order for name in order):  # or names say it, as of a pyramid's p2, p3
+        order.sort(key=lambda name: student.order.index(name.partition(".")[0]))
     named = _without_embedding(config.pairs)
     pairs = [] if named is not None and not named else pair_stages(student, teacher, named, name)
     pairs.sort(key=lambda pair: order.index(pair[0]))
@@ -192,7 +192,7 @@ class LevelMethod(Method):
 
     STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of one kind, signals' or images'"
-    READS: ClassVar[Part] = "maps"
+    READS: ClassVar[str] = "maps"
     one_kind: ClassVar[bool] = True
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "map": 1.0}
     min_batch: ClassVar[int] = 2  # batch normalisation of a map of one value needs it

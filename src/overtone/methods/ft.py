@@ -14,7 +14,7 @@ from overtone.errors import InputError
 from overtone.frequency.layers import CONV
 from overtone.losses import to_grid
 from overtone.methods.activation import check_positions
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.methods.fitnet import TRANSPOSED
 from overtone.recipe import PhaseSettings, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
@@ -40,7 +40,7 @@ class FT(Method):
     NAME: ClassVar[str] = "ft"
     SOURCE: ClassVar[str] = "Kim et al. 2018 (FT, factor transfer)"
     SEES: ClassVar[str] = "last maps"
-    READS: ClassVar[Part] = "maps"
+    READS: ClassVar[str] = "maps"
     zero_when_equal: ClassVar[bool] = False
     SUMMARY: ClassVar[str] = "the last map's factors, from an autoencoder that is trained on the teacher first"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, 1)
@@ -102,7 +102,7 @@ def factor_distance(student: Tensor, teacher: Tensor) -> Tensor:
         \right\rVert_1
 
     Args:
-        student, teacher: factors (B, k, ...); the larger are averaged to the other's positions, D values a sample.
+        student, teacher: factors (B, k, ...); the larger are averaged to the other's positions, D values per sample.
 
     Returns:
         A scalar from 0 on.

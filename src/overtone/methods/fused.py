@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from overtone.errors import InputError, nearest, told
-from overtone.fusion import Fusion, GradientSpace, confidence, entropy, mean, right, val_accuracy
+from overtone.fusion import Fusion, GradientSpace, entropy, mean, val_accuracy
 from overtone.lookup import import_object, source_hash
 from overtone.methods.base import MethodConfig
+from overtone.methods.ca_mkd import confidence
 from overtone.methods.multi_teacher import Average, MultiTeacherConfig, MultiTeacherKD
+from overtone.methods.pskd import right
 from overtone.types import DataInfo, Spec
 
 FUSIONS: dict[str, Fusion | type[Fusion]] = {

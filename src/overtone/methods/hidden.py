@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.methods.base import MethodConfig, Part
+from overtone.methods.base import MethodConfig
 from overtone.methods.per_teacher import PerTeacher
 from overtone.types import DataInfo, Spec
 
@@ -23,8 +23,8 @@ class Hidden(PerTeacher):
     SUMMARY: ClassVar[str] = "the student's embedding is the teacher's, up to a linear map where widths differ"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "vector": 1.0}
     BRANCH: ClassVar[str | None] = "signal"  # as the notes on wearables have it
-    PARTS: ClassVar[tuple[str, ...]] = ("vector",)
-    READS: ClassVar[Part] = "embedding"
+    TERMS: ClassVar[tuple[str, ...]] = ("vector",)
+    READS: ClassVar[str] = "embedding"
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)

@@ -27,7 +27,7 @@ class LogitStd(PerTeacher):
     SOURCE: ClassVar[str] = "Sun et al. 2024"
     SUMMARY: ClassVar[str] = "kd on standardised logits, which leaves the student their scale"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "kl": 9.0}  # the official code, CIFAR-100
-    PARTS: ClassVar[tuple[str, ...]] = ("kl",)
+    TERMS: ClassVar[tuple[str, ...]] = ("kl",)
     Config: ClassVar[type[MethodConfig]] = LogitStdConfig
 
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from overtone.methods.base import Part
 from overtone.methods.per_teacher import PerTeacher
 
 
@@ -23,9 +22,9 @@ class Mimic(PerTeacher):
     SOURCE: ClassVar[str] = "Ba & Caruana 2014"
     SUMMARY: ClassVar[str] = "the student's outputs are the teacher's, as numbers; for real-valued targets too"
     SEES: ClassVar[str] = "outputs"
-    READS: ClassVar[Part] = "outputs"
+    READS: ClassVar[str] = "outputs"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 0.1, "mse": 0.1, "mae": 0.1, "output": 0.9}
-    PARTS: ClassVar[tuple[str, ...]] = ("output",)
+    TERMS: ClassVar[tuple[str, ...]] = ("output",)
 
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """The mean squared error."""

@@ -48,7 +48,7 @@ class MultiTeacherKD(Method):
         super().__init__(config, student, teachers, data)
         assert isinstance(config, MultiTeacherConfig)
         self.temperature = config.temperature
-        self.share = 1 / student.classes if config.reduction == "mean" else 1.0
+        self.per_class = 1 / student.classes if config.reduction == "mean" else 1.0
         self.names = tuple(teachers)
         self.data = data
         self.terms = ("kl",)
@@ -61,7 +61,7 @@ class MultiTeacherKD(Method):
         teachers = {name: teachers[name] for name in self.names}
         logits = logits_in(teachers)  # (K, B, C)
         weights = self.fusion(student, teachers, batch, self.data)  # (K, B)
-        return {"kl": self.scale * self.share * self.divergence(student.logits, logits, weights)}
+        return {"kl": self.scale * self.per_class * self.divergence(student.logits, logits, weights)}
 
     def divergence(self, student: Tensor, teachers: Tensor, weights: Tensor) -> Tensor:
         """Of logits (B, C) to (K, B, C) with weights (K, B), summed over the classes."""

@@ -14,14 +14,14 @@ from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 
 class PerTeacher(Method):
-    """Terms ``PART.TEACHER`` for every part and teacher.
+    """Terms ``TERM.TEACHER`` for every teacher.
 
     Attributes:
-        PARTS: what the parts are called.
+        TERMS: what they are called, without the teacher.
         READS: ``logits``, ``outputs`` (the same tensor, whatever the task) or ``embedding``, which are compared.
     """
 
-    PARTS: ClassVar[tuple[str, ...]]
+    TERMS: ClassVar[tuple[str, ...]]
 
     @classmethod
     def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
@@ -38,18 +38,18 @@ class PerTeacher(Method):
             for spec, who in ((student, "the student"), *((t, f"teacher {name!r}") for name, t in teachers.items())):
                 if spec.embedding is None:
                     raise InputError(f"{self.NAME}: {who} has no embedding (a vector in front of a linear classifier)")
-        self.terms = tuple(f"{part}.{name}" for name in teachers for part in self.PARTS)
+        self.terms = tuple(f"{term}.{name}" for name in teachers for term in self.TERMS)
 
     @abstractmethod
     def compare(self, name: str, student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        """The parts, of the student against one teacher: logits (B, C) or embeddings (B, D)."""
+        """The terms, of the student against one teacher: logits (B, C) or embeddings (B, D)."""
 
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
     ) -> dict[str, Tensor]:
-        """Every part of every teacher."""
+        """Every term of every teacher."""
         terms = {}
         for name, teacher in teachers.items():
-            parts = self.compare(name, getattr(student, self._field()), getattr(teacher, self._field()), batch.target)
-            terms.update({f"{part}.{name}": value for part, value in zip(self.PARTS, parts, strict=True)})
+            values = self.compare(name, getattr(student, self._field()), getattr(teacher, self._field()), batch.target)
+            terms.update({f"{term}.{name}": value for term, value in zip(self.TERMS, values, strict=True)})
         return {term: terms[term] for term in self.terms}

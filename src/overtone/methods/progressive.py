@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overtone.errors import InputError
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.recipe import PhaseSettings, WeightSettings
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
@@ -28,7 +28,7 @@ class Progressive(Method):
     NAME: ClassVar[str] = "progressive"
     SOURCE: ClassVar[str] = "ours, after the wearables notes; staged as Ni et al. 2022"
     SEES: ClassVar[str] = "embeddings"
-    READS: ClassVar[Part] = "embedding"
+    READS: ClassVar[str] = "embedding"
     zero_when_equal: ClassVar[bool] = False
     two_branches: ClassVar[bool] = True
     SUMMARY: ClassVar[str] = "in phases: signal teacher to image branch, image teacher to signal branch, then the task"

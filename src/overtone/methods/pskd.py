@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from overtone.fusion import right
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from overtone.fusion import logits_in
 from overtone.methods.base import MethodConfig
 from overtone.methods.multi_teacher import MultiTeacherConfig, MultiTeacherKD
-from overtone.types import DataInfo, Spec
+from overtone.types import Batch, DataInfo, Output, Spec
+
+
+def right(student: Output, teachers: Mapping[str, Output], batch: Batch, data: DataInfo) -> Tensor:
+    """One teacher per sample: the one that gives the true class the highest probability, if it is right at all: (K, B).
+
+    Weights are 0 or 1. They sum to 1 where some teacher's highest probability is the true class', and to 0 where none's
+    is: there only the truth teaches. The first teacher wins a tie.
+
+    Source: after the rule described for Ni et al., "Progressive Cross-modal Knowledge Distillation for Human Action
+    Recognition", ACM Multimedia 2022.
+    """
+    logits, target = logits_in(teachers), batch.target
+    sure = logits.softmax(2)[:, torch.arange(len(target), device=target.device), target]  # (K, B)
+    correct = logits.argmax(2) == target  # (K, B)
+    chosen = sure.where(correct, -1.0).argmax(0)  # (B,)
+    return F.one_hot(chosen, len(logits)).T * correct.any(0) * torch.ones_like(sure)
+
+
+right.hard_labels = True  # type: ignore[attr-defined]
 
 
 class PSKD(MultiTeacherKD):

@@ -8,7 +8,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from overtone.losses import relational_angle, relational_distance
-from overtone.methods.base import Part
 from overtone.methods.per_teacher import PerTeacher
 
 
@@ -21,8 +20,8 @@ class RKD(PerTeacher):
     STUDENT: ClassVar[str] = "any student with an embedding"
     SUMMARY: ClassVar[str] = "distances and angles among the batch's embeddings match the teacher's"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "distance": 25.0, "angle": 50.0}
-    PARTS: ClassVar[tuple[str, ...]] = ("distance", "angle")
-    READS: ClassVar[Part] = "embedding"
+    TERMS: ClassVar[tuple[str, ...]] = ("distance", "angle")
+    READS: ClassVar[str] = "embedding"
     couples_batch: ClassVar[bool] = True
     min_batch: ClassVar[int] = 3  # over its mean, the one distance of two samples is always 1
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from overtone.errors import InputError
 from overtone.losses import to_grid
 from overtone.methods.activation import check_positions
-from overtone.methods.base import Method, MethodConfig, Part
+from overtone.methods.base import Method, MethodConfig
 from overtone.models import Reheaded, ReheadedSettings, Staged
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
@@ -32,7 +32,7 @@ class SimKD(Method):
     NAME: ClassVar[str] = "simkd"
     SOURCE: ClassVar[str] = "Chen et al. 2022 (SimKD)"
     SEES: ClassVar[str] = "last maps"
-    READS: ClassVar[Part] = "maps"
+    READS: ClassVar[str] = "maps"
     SUMMARY: ClassVar[str] = "the last map, behind a projector, is the teacher's, whose classifier the student keeps"
     STUDENT: ClassVar[str] = "a built-in student, which keeps the projector"
     TEACHERS: ClassVar[tuple[int, int | None]] = (1, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from overtone.errors import InputError
 from overtone.fusion import teacher_weights_of
 from overtone.losses import similarity_preserving, similarity_preserving_merged
-from overtone.methods.base import Method, MethodConfig, Part, pair_stages
+from overtone.methods.base import Method, MethodConfig, pair_stages
 from overtone.methods.points import PointsConfig, published_point, read_at
 from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
@@ -40,7 +40,7 @@ class SP(Method):
     SOURCE: ClassVar[str] = "Tung & Mori 2019; merged: Jeon et al. 2024"
     STUDENT: ClassVar[str] = "any student with stages"
     SEES: ClassVar[str] = "maps of any kind"
-    READS: ClassVar[Part] = "maps"
+    READS: ClassVar[str] = "maps"
     SUMMARY: ClassVar[str] = "samples that are alike to the teachers are alike to the student"
     WEIGHTS: ClassVar[Mapping[str, float]] = {"ce": 1.0, "gram": 3000.0}
     couples_batch: ClassVar[bool] = True

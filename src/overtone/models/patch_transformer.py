@@ -21,7 +21,7 @@ from overtone.models.family import Family
 from overtone.models.layers import CONV, HEADS, CrossAttention
 
 PATCH = {1: 8, 2: 4}
-"""Samples of a signal, pixels a side of an image; 4 is usual for CIFAR's 32 x 32."""
+"""Samples of a signal, pixels per side of an image; 4 is usual for CIFAR's 32 x 32."""
 EXPANSION = 4
 MOST_PATCHES = 1024
 """Attention compares all with all: a batch of 64 takes 1 GB a block for its weights."""
@@ -54,7 +54,7 @@ class PatchTransformer(Staged):
         classes: number of classes.
         depth: number of blocks, 3, 6, 9, 12 ...
         width: of the tokens, a multiple of 4, the number of heads; 192 in ViT-Ti, which has 3 heads and 12 blocks.
-        patch: samples or pixels a side; 8 and 4 unless given.
+        patch: samples, or pixels per side; 8 and 4 unless given.
 
     Raises:
         ValueError: for such a depth, width or patch, or more than 1,024 patches.

@@ -1,4 +1,4 @@
-"""Validation errors as one line a problem: where, what is allowed there, what was received, the nearest known key.
+"""Validation errors as one line per problem: where, what is allowed there, what was received, the nearest known key.
 
 Pydantic tells a problem once for every alternative of a union, in terms of its own. Here the alternatives are put
 together again, and what is allowed is read from the annotation at the place.
@@ -60,7 +60,7 @@ class _Problem:
 
 
 def validation_message(error: ValidationError, model: type[BaseModel], where: str, also: Sequence[str] = ()) -> str:
-    """A validation error as one line a problem.
+    """A validation error as one line per problem.
 
     Args:
         error: what pydantic found.
@@ -68,13 +68,23 @@ def validation_message(error: ValidationError, model: type[BaseModel], where: st
         where: what comes first, such as the recipe's file.
         also: keys that are known at the top besides the model's own.
     """
-    problems = [_located(problem, model) for problem in error.errors()]
+    problems = _once_renamed([_located(problem, model) for problem in error.errors()])
     lines = [_line(problem, model, also) for problem in _without_alternatives(problems, 0, model)]
     unique = list(dict.fromkeys(lines))
     if len(unique) == 1:
         return f"{where}: {unique[0]}"
     more = [f"and {len(unique) - SHOWN} more"] if len(unique) > SHOWN else []
     return f"{where}: {len(unique)} problems\n" + "\n".join(f"  {line}" for line in [*unique[:SHOWN], *more])
+
+
+def _once_renamed(problems: list[_Problem]) -> list[_Problem]:
+    """Without new keys that are missing beside their old ones."""
+    new = {
+        (*problem.place[:-1], FORMER[problem.place[-1]])
+        for problem in problems
+        if problem.kind == "extra_forbidden" and problem.place[-1] in FORMER
+    }
+    return [problem for problem in problems if problem.kind != "missing" or problem.place not in new]
 
 
 def _line(problem: _Problem, model: type[BaseModel], also: Sequence[str]) -> str:

@@ -250,7 +250,7 @@ class TrainSettings(Section):
     compile: bool = Field(default=False, description="student and teachers by torch.compile, as CUDA graphs on a GPU")
     augment: AugmentSettings = AugmentSettings()
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the truth that all classes have alike"
+        default=0.0, ge=0, lt=1, description="how much of the truth is spread over all classes"
     )
     class_weights: Annotated[
         Literal["balanced"] | dict[ClassName, ClassWeight] | None,

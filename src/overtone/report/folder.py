@@ -11,7 +11,9 @@ import numpy.typing as npt
 import torch
 
 from overtone.data import Material
+from overtone.epochs import EpochRow, read_epochs
 from overtone.sealed import DamagedError, read_npz
+from overtone.shown import Drawing
 from overtone.study import (
     CellResult,
     RowKind,
@@ -23,18 +25,16 @@ from overtone.study import (
     read_study,
 )
 from overtone.study.collect import timing
-from overtone.study.predictions import read_predictions
+from overtone.study.predictions import context_of, read_predictions
 from overtone.study.records import (
     ERROR,
     Checkpoint,
-    EpochRow,
     is_done,
-    read_epochs,
     read_error,
     read_result,
     read_run,
 )
-from overtone.tasks import Matrix, Metric, Points, Task, from_arrays
+from overtone.tasks import Metric, Task, from_arrays
 from overtone.trust import Trust
 
 Array = npt.NDArray[Any]
@@ -92,6 +92,11 @@ class Folder:
     def headline(self) -> Metric:
         """The metric that heads the table."""
         return self.metrics[0]
+
+    @property
+    def watched(self) -> Metric:
+        """What chooses the best epoch."""
+        return self.study.task.watched or self.headline
 
     def result(self, key: str) -> CellResult | None:
         """A cell's ``result.json``; None where it is not done."""
@@ -170,10 +175,10 @@ class Folder:
                 return row
         return next((row for row in methods if row.method == "none"), None)
 
-    def shown_of(self, row: TableRow) -> Matrix | Points | None:
-        """What the task draws of a row, from all its folds and seeds, at best or at the last epoch."""
+    def shown_of(self, row: TableRow) -> Mapping[str, Drawing]:
+        """What the task draws of a row, from all its folds and seeds, at best or at the last epoch, by name."""
         if self.task is None:
-            return None
+            return {}
         details = []
         for _, _, keys in self.cells_of(row):
             results = [result for key in keys if (result := self.result(key)) is not None]
@@ -185,7 +190,8 @@ class Folder:
             task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
             predictions = [read_predictions(self.out / "cells" / key) for key in keys]
             together = task.ensemble([from_arrays(arrays, self.shown) for arrays in predictions])
-            details.append(task.details(together, torch.from_numpy(predictions[0]["target"])))
+            truth, context = torch.from_numpy(predictions[0]["target"]), context_of(predictions[0])
+            details.append(task.details(together, truth, context))
         return self.task.shown(details)
 
     def troubles(self) -> list[Trouble]:

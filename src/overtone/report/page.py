@@ -8,8 +8,10 @@ from pathlib import Path
 
 from overtone.explain import Explained, read
 from overtone.files import write_atomic
-from overtone.report import explained, results, sections, training, views
+from overtone.report import agreement, looks, results, sections, training, views
+from overtone.report.drawn import drawn_by_task
 from overtone.report.folder import Folder
+from overtone.report.headline import headline
 from overtone.report.html import Html, join, tag
 from overtone.trust import Trust
 
@@ -62,14 +64,14 @@ def write_explained(out: Path, maps: Explained, damaged: Mapping[str, str] | Non
 def page(folder: Folder) -> Html:
     """The whole page."""
     name, about = folder.study.name, folder.study.about
-    drawn = training.drawn_by_task(folder)
+    drawn = drawn_by_task(folder)
     contents = {
         "results": results.table(folder),
         "cells": sections.cells(folder),
         "curves": training.curves(folder),
         **drawn,
-        "agreement": explained.agreements(folder),
-        "looks": explained.looks(folder, read(folder.out)),
+        "agreement": agreement.agreements(folder),
+        "looks": looks.looks(folder, read(folder.out)),
         "window": views.window(folder),
         "split": sections.split(folder),
         "environment": sections.environment(folder),
@@ -82,7 +84,7 @@ def page(folder: Folder) -> Html:
         tag("p", "Overtone study", class_="kind"),
         tag("h1", name),
         tag("p", about, class_="about") if about else None,
-        results.headline(folder),
+        headline(folder),
         tag(
             "nav",
             [tag("a", titles.get(key, key.capitalize()), href=f"#{key}") for key in parts],
@@ -96,7 +98,7 @@ def explain_page(folder: Folder, maps: Explained) -> Html:
     """A page of its own on where the models look in chosen windows."""
     name = folder.study.name
     header = tag("header", tag("p", "Overtone study", class_="kind"), tag("h1", f"Where the models of {name} look"))
-    return _whole(f"{name} · where the models look", header, [explained.looks(folder, maps)])
+    return _whole(f"{name} · where the models look", header, [looks.looks(folder, maps)])
 
 
 def _whole(title: str, header: Html, parts: list[Html]) -> Html:

@@ -50,7 +50,7 @@ class Axis:
 
     @classmethod
     def around(cls, values: FloatArray, margin: float, locator: MaxNLocator | LogLocator, log: bool = False) -> Axis:
-        """Over all finite values, with a margin beyond them that is a share of their range."""
+        """Over all finite values, with a margin beyond them that is a fraction of their range."""
         usable = values[np.isfinite(values) & ((values > 0) | (not log))]
         low, high = (float(usable.min()), float(usable.max())) if len(usable) else (0.0, 1.0)
         if low == high:
@@ -60,7 +60,7 @@ class Axis:
         more = (high / low) ** margin
         return cls.over(low / more, high * more, locator, log)
 
-    def share(self, values: FloatArray) -> FloatArray:
+    def position(self, values: FloatArray) -> FloatArray:
         """Where values lie, from 0 at the low end to 1 at the high one."""
         if self.log:
             return np.log(values / self.low) / np.log(self.high / self.low)
@@ -88,8 +88,8 @@ class Plot:
 
     def place(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Values in CSS pixels from the panel's left and upper edge."""
-        along = self.left + self.x.share(x) * (self.right - self.left)
-        return along, self.bottom - self.y.share(y) * (self.bottom - self.top)
+        along = self.left + self.x.position(x) * (self.right - self.left)
+        return along, self.bottom - self.y.position(y) * (self.bottom - self.top)
 
     def path(self, x: FloatArray, y: FloatArray) -> str:
         """A line through points, with a gap where one is not finite; a pen's moves as ``<path d>`` has them."""

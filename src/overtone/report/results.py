@@ -1,17 +1,16 @@
-"""What came out: the headline, and the table with a strip of dots for every row."""
+"""What came out: the table, with a strip of dots for every row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from overtone.report.folder import Folder
-from overtone.report.html import Html, join, note, plural, scroll, section, tag
+from overtone.report.headline import Paired, signed
+from overtone.report.html import Html, join, note, scroll, section, tag
 from overtone.report.strips import Scale
 from overtone.study import Estimate, RowKind, TableRow, spread_over
-from overtone.study.collect import Counted, apart, by_fold
 from overtone.study.records import Checkpoint
-from overtone.tasks import LOSS, Metric
+from overtone.tasks import Metric
 
 MOST_WIDE = 2
 """Metrics that are shown at best and at last."""
@@ -22,144 +21,6 @@ GROUPS = {
     RowKind.ENSEMBLE: "Teachers together",
     RowKind.BASELINE: "Without a gradient",
 }
-
-
-@dataclass(frozen=True)
-class _Gain(Counted):
-    """A row's score minus the baseline's, positive where better."""
-
-    gain: float = 0.0
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A row's score minus the baseline's, over the folds and seeds that both have; ``better`` counts of its n."""
-
-    figure: Estimate
-    better: int
-
-    @classmethod
-    def of(cls, row: TableRow, base: TableRow) -> Paired | None:
-        """None without a common fold and seed."""
-        of_base = {(v.fold, v.seed): v for v in base.values}
-        both = [(v, of_base[v.fold, v.seed]) for v in row.values if (v.fold, v.seed) in of_base]
-        # Rounded, so that equal scores differ by exactly nothing.
-        pairs = [
-            _Gain(value.fold, value.seed, value.cells + other.cells, round(row.score(value) - base.score(other), 9))
-            for value, other in both
-        ]
-        gains = by_fold(pairs, lambda pair: pair.gain)
-        figure = Estimate.of(gains)
-        better = sum(row.metric.gain(gain) > 0 for gain in apart(gains))
-        return cls(figure, better) if figure else None
-
-
-def headline(folder: Folder) -> Html:
-    """Facts in one line, then what came of it in two or three sentences."""
-    study, data = folder.study, folder.study.data
-    facts = [
-        plural(len(study.folds), "fold"),
-        plural(len(study.seeds), "seed"),
-        None if folder.of_images else plural(len(data.groups), folder.material.group, folder.material.groups),
-        plural(data.windows, folder.noun),
-        plural(len(data.targets.columns), "class", "classes") if data.targets.counts else None,
-        plural(len(data.channels), "channel") + (f" at {data.rate:g} Hz" if data.rate else ""),
-    ]
-    return join(
-        tag("p", " · ".join(filter(None, [*facts, data.targets.fact])), class_="facts"),
-        tag("p", join(*(join(s, " ") for s in _sentences(folder))), class_="headline"),
-    )
-
-
-def _sentences(folder: Folder) -> list[Html]:
-    base = folder.baseline()
-    sentences = [_best_distilled(folder.rows, base)]
-    teachers = [row for row in folder.rows if row.kind == RowKind.TEACHER and row.figure]
-    if teachers:
-        best = max(teachers, key=lambda row: row.merit)
-        student = next((r for r in folder.rows if r.kind == RowKind.METHOD and r.parameters), None)
-        size = ""
-        if student and student.parameters and best.parameters:
-            size = f" and has {best.parameters / student.parameters:.3g} times the student’s parameters"
-        name = tag("strong", best.method.removeprefix("teacher "))
-        sentences.append(join("The best teacher alone, ", name, ", reaches ", _score(best), size, "."))
-    missing = sum(folder.result(key) is None for key in folder.study.cells)
-    if missing:
-        cells = f"{missing} of {plural(len(folder.study.cells), 'cell')}"
-        verb = "has" if missing == 1 else "have"
-        sentences.append(join(tag("a", f"{cells} {verb} no result", href="#cells"), ", so some rows have a smaller n."))
-    return sentences
-
-
-def _best_distilled(rows: Sequence[TableRow], base: TableRow | None) -> Html:
-    distilled = [row for row in rows if row.kind == RowKind.METHOD and row is not base]
-    scored = [row for row in distilled if row.figure]
-    if not distilled:
-        text = f"The student alone reaches {_score(base)}. " if base and base.figure else ""
-        return join(text, "This study distils nothing: its recipe has no row but ", tag("code", "none"), ".")
-    if not scored:
-        return join("No distilled row has a result yet.")
-    if base is None or base.figure is None:
-        best = max(scored, key=lambda row: row.merit)
-        why = "the recipe has no row none" if base is None else "none has no result"
-        return join("Best distilled row: ", _name(best), ", ", _score(best), f". Nothing to compare it with: {why}.")
-    pairs = [(row, paired) for row in scored if (paired := Paired.of(row, base))]
-    if not pairs:
-        return join("No distilled row shares a fold and seed with the student alone, so nothing can be compared.")
-    metric = base.metric
-    best, difference = max(pairs, key=lambda pair: metric.gain(pair[1].figure.mean))
-    above = sum(metric.gain(paired.figure.mean) > 0 for _, paired in pairs)
-    alone = join("the student alone (", tag("code", base.method), f": {_score(base, ', ')})")
-    apart = len(scored) - len(pairs)
-    left = f" {plural(apart, 'row')} without a common fold and seed could not be compared." if apart else ""
-    if not above:
-        return join(
-            "No distilled row beats ", alone, ". The nearest, ", _name(best), ", reaches ", _score(best),
-            ": ", _difference(difference, metric), ".", left,
-        )  # fmt: skip
-    several = ""
-    if len(pairs) > 1:
-        several = (
-            f" It is the best of {len(pairs)} rows by this very number, which flatters it. {above} of them lie "
-            f"{_above(metric)} the student alone on average."
-        )
-    return join(
-        "Best distilled row: ", _name(best), ", ", _score(best), ", against ", alone, ": ",
-        _difference(difference, metric), ".", several, left,
-    )  # fmt: skip
-
-
-def _above(metric: Metric) -> str:
-    return "above" if metric.better == "higher" else "below"
-
-
-def _difference(paired: Paired, metric: Metric) -> str:
-    figure = paired.figure
-    difference = f"{signed(figure, metric)} {metric.points}".rstrip()
-    if figure.n == 1:
-        return f"a difference of {difference} in one run, from which no spread can be told"
-    return f"a paired difference of {difference} ({figure.counted}, {metric.better} in {paired.better} of {figure.n})"
-
-
-def _name(row: TableRow) -> Html:
-    teachers = f" from {', '.join(row.teachers)}" if row.teachers else ""
-    return tag("strong", f"{row.method}{teachers}")
-
-
-def _score(row: TableRow, between: str = " (") -> str:
-    """``81.2 ± 3.4 % (n = 5 folds)``."""
-    figure = row.figure
-    if figure is None:
-        return "no result"
-    end = ")" if between == " (" else ""
-    return f"{figure.text(row.metric)} {row.metric.unit}".rstrip() + f"{between}{figure.counted}{end}"
-
-
-def signed(figure: Estimate, metric: Metric) -> str:
-    """A difference as the metric is shown: ``+3.1 ± 1.2``, with a true minus sign."""
-    spread = "" if figure.std is None else f" ± {metric.text(figure.std)}"
-    mean = f"{metric.factor * figure.mean:+.{metric.digits}f}".replace("-", "−") if figure.mean else metric.text(0.0)
-    return mean + spread
 
 
 def table(folder: Folder) -> Html:
@@ -184,12 +45,7 @@ def table(folder: Folder) -> Html:
                 )
             )
     caption = tag("caption", "Test scores of every row", class_="unseen")
-    side = folder.material.groups
-    last: list[Html | str] = [tag("b", "ratio"), ": parameters of the biggest teacher over this row’s."]
-    if costly:
-        last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
-        last += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
-    single = all(row.figure is None or row.figure.std is None for row in folder.rows)
+    single = all(row.estimate is None or row.estimate.std is None for row in folder.rows)
     whole = tag(
         "table",
         caption,
@@ -201,31 +57,40 @@ def table(folder: Folder) -> Html:
         "results",
         "Results",
         scroll(whole, "Table of results"),
-        note(
-            f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows, side)}. ",
-            *_not_independent(folder),
-            *[
-                part
-                for metric in metrics
-                if metric.about
-                for part in (tag("b", metric.title), f": {metric.about.format(side=side)}. ")
-            ],
-            *(
-                [tag("b", "best"), f": the epoch with the {_chosen_by(folder)} (the earlier on ties); "]
-                if folder.validated
-                else ["There is no validation side, so no epoch was chosen. "]
-            ),
-            tag("b", "last"),
-            ": the last epoch. ",
-            f"Each dot is one fold and seed {folder.at}; the line over them mean ± standard deviation, the dashed line "
-            "the student alone. ",
-            tag("b", "difference"),
-            f": {metrics[0].title} {folder.at} minus the student alone’s{_in(metrics[0].points)}, paired by fold and "
-            "seed. ",
-            *last,
-            *_fitted(folder.rows),
-        ),
+        _about(folder, costly),
         _source_note(sources, metrics[0]),
+    )
+
+
+def _about(folder: Folder, costly: bool) -> Html:
+    """What the columns mean."""
+    side, headline = folder.material.groups, folder.headline
+    last: list[Html | str] = [tag("b", "ratio"), ": parameters of the biggest teacher over this row’s."]
+    if costly:
+        last = [tag("b", "adapters"), ": parameters trained besides the model and thrown away. "]
+        last += [tag("b", "seconds"), ": training time of one cell, which other work on the machine lengthens."]
+    return note(
+        f"Scores on the test {side}, mean ± standard deviation {spread_over(folder.rows, side)}. ",
+        *_not_independent(folder),
+        *[
+            text
+            for metric in folder.metrics
+            if metric.about
+            for text in (tag("b", metric.title), f": {metric.about.format(side=side)}. ")
+        ],
+        *(
+            [tag("b", "best"), f": the epoch with the {_chosen_by(folder)} (the earlier on ties); "]
+            if folder.validated
+            else ["There is no validation side, so no epoch was chosen. "]
+        ),
+        tag("b", "last"),
+        ": the last epoch. ",
+        f"Each dot is one fold and seed {folder.at}; the line over them mean ± standard deviation, the dashed line "
+        "the student alone. ",
+        tag("b", "difference"),
+        f": {headline.title} {folder.at} minus the student alone’s{_in(headline.points)}, paired by fold and seed. ",
+        *last,
+        *_fitted(folder.rows),
     )
 
 
@@ -243,7 +108,7 @@ def _in(unit: str) -> str:
 
 def _chosen_by(folder: Folder) -> str:
     """``lowest validation loss``."""
-    watched = LOSS if folder.task is None else folder.task.WATCHED
+    watched = folder.watched
     return f"{watched.better.replace('lower', 'low')}est validation {watched.title}".replace("higherest", "highest")
 
 
@@ -260,7 +125,7 @@ def _not_independent(folder: Folder) -> list[str]:
 
 
 def _source_note(sources: dict[str, int], metric: Metric) -> Html | None:
-    """What the numbers in the column of published figures mean."""
+    """What the numbers in the column of published values mean."""
     if not sources:
         return None
     listed = "; ".join(f"{number}: {source}" for source, number in sources.items())
@@ -303,13 +168,13 @@ def _columns(folder: Folder, number: int) -> tuple[Checkpoint, ...]:
 
 
 def _sources(rows: Sequence[TableRow]) -> dict[str, int]:
-    """Where published figures were read, numbered from 1."""
+    """Where published values were read, numbered from 1."""
     unique = dict.fromkeys(row.reference.source for row in rows if row.reference)
     return {source: number for number, source in enumerate(unique, start=1)}
 
 
 def _published(row: TableRow, sources: dict[str, int]) -> list[Html]:
-    """A cell with the published figure, where the table has such a column."""
+    """A cell with the published value, where the table has such a column."""
     if not sources:
         return []
     if row.reference is None:
@@ -328,7 +193,7 @@ def _line(
     model = {"signal": f"{row.student}, signal branch"}.get(row.part, ", ".join(filter(None, (row.student, row.part))))
     teachers, long = ", ".join(row.teachers), "long" if len(name) > 16 else None
     paired = Paired.of(row, base) if base and row is not base else None
-    reference = base.figure.mean if base and base.figure else None
+    reference = base.estimate.mean if base and base.estimate else None
     done = len(row.values)
     count = join(f"{row.folds} × {row.seeds}")
     if row.missing:
@@ -337,8 +202,8 @@ def _line(
     last = ["–" if row.size_ratio is None else f"{row.size_ratio:.3g}\u202f×"]
     if costly:  # in place of the ratio, which parameters tell as well
         last = [short(row.adapters), "–" if seconds is None else f"{seconds:.0f}"]
-    figures = [
-        [number(_figure(row.figures.get((metric.key, which)), metric)) for which in _columns(folder, n)]
+    estimates = [
+        [number(_estimate(row.estimates.get((metric.key, which)), metric)) for which in _columns(folder, n)]
         for n, metric in enumerate(folder.metrics)
     ]
     line = tag(
@@ -353,10 +218,10 @@ def _line(
         tag("td", teachers or "–", class_="names"),
         tag("td", model or "–", class_="names"),
         tag("td", scale.strip(row, reference), class_="strip"),
-        *figures[0],
+        *estimates[0],
         number(_paired_cell(paired, row)),
         *_published(row, sources),
-        *[cell for cells in figures[1:] for cell in cells],
+        *[cell for cells in estimates[1:] for cell in cells],
         number(count),
         number(short(row.parameters)),
         number(short(row.macs)),
@@ -372,19 +237,19 @@ def _same_part(rows: Sequence[TableRow], alone: TableRow | None, row: TableRow) 
     return next((other for other in rows if other.id == f"{alone.id}.{row.part}"), None)
 
 
-def _figure(figure: Estimate | None, metric: Metric) -> Html | str:
-    if figure is None:
+def _estimate(estimate: Estimate | None, metric: Metric) -> Html | str:
+    if estimate is None:
         return "–"
-    spread = "" if figure.std is None else f"± {metric.text(figure.std)}"
-    return join(f"{metric.text(figure.mean)} ", tag("span", spread, class_="sd"))
+    spread = "" if estimate.std is None else f"± {metric.text(estimate.std)}"
+    return join(f"{metric.text(estimate.mean)} ", tag("span", spread, class_="sd"))
 
 
 def _paired_cell(paired: Paired | None, row: TableRow) -> Html | str:
     if paired is None:
         return "–"
-    mean, _, spread = signed(paired.figure, row.metric).partition(" ")
-    figure = row.figures.get((row.metric.key, "best"))
-    fewer = "" if figure and paired.figure.counted == figure.counted else paired.figure.counted
+    mean, _, spread = signed(paired.estimate, row.metric).partition(" ")
+    estimate = row.estimates.get((row.metric.key, "best"))
+    fewer = "" if estimate and paired.estimate.counted == estimate.counted else paired.estimate.counted
     below = tag("span", fewer, class_="pairs") if fewer and spread else None
     return join(f"{mean} ", tag("span", spread or fewer, class_="sd"), below)
 

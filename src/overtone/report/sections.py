@@ -95,11 +95,12 @@ def _image_sides(folder: Folder) -> Html:
     """How many images each side has, and what they are."""
     data = folder.study.data
     height, width = folder.size
-    totals = data.targets.total if data.targets.counts else []
-    each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals, default=0)} to {max(totals, default=0)}"
-    classes = f"{len(totals)} classes of {each} images. " if totals else ""
+    totals, targets = data.targets.total, ""
+    if data.targets.counts and totals and data.targets.column[0]:
+        each = str(totals[0]) if len(set(totals)) == 1 else f"{min(totals)} to {max(totals)}"
+        targets = f"{plural(len(totals), *data.targets.column)} of {each} images. "
     about = note(
-        f"Images of {height} × {width} pixels and {plural(len(data.channels), 'channel')}; {classes}"
+        f"Images of {height} × {width} pixels and {plural(len(data.channels), 'channel')}; {targets}"
         f"{_chooses(folder, 'images')}; test images are reported."
     )
     rows = [
@@ -175,7 +176,8 @@ def _windows(folder: Folder) -> Html:
     ]
     whole = tag("td", sum(targets.total)) if counts else None
     foot = tag("tr", tag("th", "all", scope="row"), *[tag("td", t) for t in targets.total], whole)
-    text = f"Windows by {folder.material.group} and class" if counts else f"Targets by {folder.material.group}"
+    group, column = folder.material.group, targets.column[0]
+    text = f"{folder.noun.capitalize()}s by {group} and {column}" if counts and column else f"Targets by {group}"
     table = tag(
         "table",
         tag("caption", text),

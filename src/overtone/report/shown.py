@@ -12,7 +12,7 @@ from overtone.report.plot import FloatArray, Panel
 from overtone.shown import TIME, Axis, Curve, Heatmap, Image, Shown, Values, caption_of
 
 SIZE, SQUARE, EVEN = (240, 180), (180, 180), (222, 210)
-"""Of panels with axes, of pictures without, and of heat maps whose two axes are one measure."""
+"""Of panels with axes, of those without, and of heat maps whose two axes are one measure."""
 Ends = tuple[float, float]
 
 
@@ -23,7 +23,7 @@ def time_axis(folder: Folder) -> tuple[str, float]:
 
 
 def meanings(maps: Explained) -> list[Html]:
-    """What methods' pictures mean, each said once."""
+    """What methods' drawings mean, each said once."""
     names: dict[str, list[str]] = {}
     for model in maps.about["models"]:
         for method, texts in model["meaning"].items():
@@ -32,17 +32,22 @@ def meanings(maps: Explained) -> list[Html]:
     return [note(tag("b", ", ".join(dict.fromkeys(methods))), ": ", text) for text, methods in names.items()]
 
 
+def count(one: Shown) -> int:
+    """Of how many samples it shows something."""
+    return len(next(iter(one.lines.values())) if isinstance(one, Curve) else one.values)
+
+
 def boxes(folder: Folder, maps: Explained, model: int, sample: int) -> tuple[list[Html], list[Html]]:
     """What a model's methods show of one sample: boxes, and lines of boxes under a heading of their own."""
     alone: list[Html] = []
     lines: dict[str, list[tuple[Shown | str, Html]]] = {}
     for name, one in maps.shown(model).items():
-        box = _box(folder, name, one, sample)
+        panel = box(folder, one.title if not isinstance(one, str) else name, one, sample)
         heading, slash, _ = name.partition(".")[2].rpartition("/")
         if slash:
-            lines.setdefault(heading, []).append((one, box))
+            lines.setdefault(heading, []).append((one, panel))
         else:
-            alone.append(box)
+            alone.append(panel)
     lost = maps.about["models"][model].get("lost")
     alone += [note(f"{lost}.")] if lost else []
     return alone, [_line(heading, pairs) for heading, pairs in lines.items()]
@@ -54,21 +59,21 @@ def _line(heading: str, pairs: list[tuple[Shown | str, Html]]) -> Html:
     return Html(title + tag("div", *[box for _, box in pairs], class_="maps"))
 
 
-def _box(folder: Folder, name: str, one: Shown | str, sample: int) -> Html:
-    """An object's picture of one sample under its title; a note where there is none to draw."""
+def box(folder: Folder, title: str | Html, one: Shown | str, sample: int, size: tuple[int, int] = SIZE) -> Html:
+    """An object's drawing of one sample under a title; a note where there is none to draw."""
     if isinstance(one, str):
-        return figure_box(name, note(f"This picture {one}."))
+        return figure_box(title, note(f"This drawing {one}."))
     try:
-        drawn, caption = _drawn(folder, one, sample), caption_of(one, sample)
+        drawn, caption = _drawn(folder, one, sample, size), caption_of(one, sample)
     except Exception as error:  # damaged, or values that nothing can be drawn of: the page has more to tell
         why = error if isinstance(error, ValueError) else "its description is damaged"
-        return figure_box(name, note(f"This picture cannot be drawn: {why}."))
-    return figure_box(one.title, *drawn, *([note(caption)] if caption else []))
+        return figure_box(title, note(f"This drawing cannot be drawn: {why}."))
+    return figure_box(title, *drawn, *([note(caption)] if caption else []))
 
 
-def _drawn(folder: Folder, one: Shown, sample: int) -> list[Html]:
+def _drawn(folder: Folder, one: Shown, sample: int, size: tuple[int, int]) -> list[Html]:
     if isinstance(one, Curve):
-        return _curve(folder, one, sample)
+        return _curve(folder, one, sample, size)
     if isinstance(one, Heatmap):
         return _heatmap(folder, one, sample)
     return _image(folder, one, sample)
@@ -89,13 +94,13 @@ def _axis(folder: Folder, axis: Axis, count: int) -> tuple[str, Ends]:
     return axis.title, axis.ends or (0.0, float(count))
 
 
-def _curve(folder: Folder, one: Curve, sample: int) -> list[Html]:
+def _curve(folder: Folder, one: Curve, sample: int, size: tuple[int, int]) -> list[Html]:
     lines = []
     for number, (name, values) in enumerate(one.lines.items()):
         y = _values(values, sample)
         title, ends = _axis(folder, one.x, len(y) - 1)
         lines.append(Line(name, np.linspace(*ends, len(y)), y, number, dashed=name in one.dashed))
-    return [legend(lines), line_panel(Panel(title, one.y, one.title, SIZE), lines)]
+    return [legend(lines), line_panel(Panel(title, one.y, one.title, size), lines)]
 
 
 def _heatmap(folder: Folder, one: Heatmap, sample: int) -> list[Html]:

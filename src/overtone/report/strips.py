@@ -63,19 +63,19 @@ class Scale:
 
     def strip(self, row: TableRow, reference: float | None) -> Html:
         """One row's values as dots over its mean and standard deviation."""
-        figure, middle = row.figure, self.HEIGHT / 2
+        estimate, middle = row.estimate, self.HEIGHT / 2
         parts = [f'<path class="rule" d="M{self.at(self.low)} {middle}H{self.at(self.high)}"/>']
         if reference is not None:
             parts.append(f'<path class="reference" d="M{self.at(self.metric.factor * reference)} 0V{self.HEIGHT}"/>')
         label = "no result"
-        if figure:
-            label = f"{self.metric.title} {figure.text(self.metric)} {self.metric.unit}, {figure.counted}".replace(
+        if estimate:
+            label = f"{self.metric.title} {estimate.text(self.metric)} {self.metric.unit}, {estimate.counted}".replace(
                 " ,", ","
             )
             dots, spread = self._dots(row), []
-            if figure.std is not None:
+            if estimate.std is not None:
                 left, x, right = (
-                    self.at(self.metric.factor * (figure.mean + sign * figure.std)) for sign in (-1, 0, 1)
+                    self.at(self.metric.factor * (estimate.mean + sign * estimate.std)) for sign in (-1, 0, 1)
                 )
                 spread = [f'<path class="interval" d="M{left} {middle}H{right}"/>']
                 dots.append(f'<path class="mean" d="M{x} {middle - 7}V{middle + 7}"/>')

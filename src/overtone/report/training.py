@@ -1,32 +1,27 @@
-"""How training went: curves by term, and what the task draws of the test side."""
+"""How training went: curves by term."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from overtone.report.figures import Line, dot_key, figure_box, image_panel, legend, line_panel
+from overtone.epochs import EpochRow
+from overtone.report.figures import Line, dot_key, figure_box, legend, line_panel
 from overtone.report.folder import Folder
-from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
+from overtone.report.html import Html, details, join, note, plural, section, tag
 from overtone.report.plot import FloatArray, Panel
 from overtone.study import RowKind, TableRow
-from overtone.study.records import EpochRow, ScalarDescription
-from overtone.tasks import LOSS, Matrix, Metric, Points
+from overtone.study.records import ScalarDescription
+from overtone.tasks import Metric
 
 Epochs = list[EpochRow]
-MANY_CLASSES = 10
-MOST_CLASSES = 30
-MOST_PAIRS = 12
-CELLS = 48
-"""Rows and columns of a cloud of points."""
 
 
 def curves(folder: Folder) -> Html:
     """Scores and terms by epoch, a group of panels for every row that was trained."""
     shown = [row for row in folder.rows if row.kind in (RowKind.METHOD, RowKind.TEACHER)]
-    distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.figure]
+    distilled = [row for row in shown if row.kind == RowKind.METHOD and row is not folder.baseline() and row.estimate]
     first = max(distilled, key=lambda row: row.merit, default=None)
     opened = [row for row in (folder.baseline(), first) if row is not None] or shown[:1]
     parts = [_row_curves(folder, row, row in opened) for row in shown]
@@ -58,7 +53,7 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
         given = next((text for key in keys if (text := folder.given(key))), None)
         why = (given or "the rows of its epochs cannot be read") if keys else "no cell of this row is done"
         return details(row_title(row), note(f"No curves: {why}."), open_=opened)
-    best, watched = [], _watched(folder)
+    best, watched = [], folder.watched
     task_terms = folder.task.terms if folder.task else ()
     of_val = _score(watched, lambda row: row.val)
     for key, epochs in runs.items():
@@ -72,11 +67,6 @@ def _row_curves(folder: Folder, row: TableRow, opened: bool) -> Html:
     panels = _panels(list(runs.values()), best, row.method, watched, task_terms, scalars)
     summary = join(row_title(row), tag("span", count, class_="count"))
     return details(summary, tag("div", *panels, class_="panels"), note(lost) if lost else None, open_=opened)
-
-
-def _watched(folder: Folder) -> Metric:
-    """What chooses the best epoch."""
-    return LOSS if folder.task is None else folder.task.WATCHED
 
 
 def _score(metric: Metric, of: Callable[[EpochRow], dict[str, float] | None]) -> Callable[[EpochRow], float | None]:
@@ -211,92 +201,3 @@ def _line(
     x: FloatArray = np.asarray(epochs, dtype=np.float64)
     wide = band and len(runs) > 1
     return Line(name, x, mean, colour, dashed, low if wide else None, high if wide else None)
-
-
-def drawn_by_task(folder: Folder) -> dict[str, Html]:
-    """What the task draws of every row, over folds and seeds, by its name; nothing where it draws nothing."""
-    drawn = [(row, folder.shown_of(row)) for row in folder.rows]
-    first = next((shown for _, shown in drawn if shown is not None), None)
-    if first is None:
-        return {}
-    if isinstance(first, Points):
-        return {first.name: _clouds(folder, first, [(row, one) for row, one in drawn if isinstance(one, Points)])}
-    return {
-        first.name: _matrices(
-            folder, first, [(row, one) for row, one in drawn if one is None or isinstance(one, Matrix)]
-        )
-    }
-
-
-def _clouds(folder: Folder, first: Points, drawn: list[tuple[TableRow, Points]]) -> Html:
-    every = np.concatenate([points.values for _, points in drawn])
-    low, high = (float(edge) for edge in (np.nanmin(every), np.nanmax(every)))
-    high = high if high > low else low + 1
-    boxes = [figure_box(row_title(row), _cloud(points, low, high)) for row, points in drawn]
-    about = f"{first.caption} {folder.at.capitalize()}."
-    return section(first.name, first.title, note(about), tag("div", *boxes, class_="panels"))
-
-
-def _cloud(shown: Points, low: float, high: float) -> Html:
-    """How many points lie where, both axes alike, so that the diagonal is where both numbers are equal."""
-    counts, _, _ = np.histogram2d(shown.values[:, 1], shown.values[:, 0], bins=CELLS, range=[[low, high], [low, high]])
-    panel = Panel(shown.x, shown.y, shown.title, (240, 232))
-    return image_panel(panel, counts, (low, high, low, high), "viridis", (0.0, max(1.0, float(counts.max()))), 0.5)
-
-
-def _matrices(folder: Folder, first: Matrix, drawn: list[tuple[TableRow, Matrix | None]]) -> Html:
-    """A matrix for every row; with many classes folded, with very many only the most frequent pairs."""
-    size = len(first.labels)
-    many, large = size > MANY_CLASSES, size > MOST_CLASSES
-    boxes: list[Html] = []
-    for row, drawing in drawn:
-        if drawing is None:
-            boxes.append(tag("figure", tag("figcaption", row_title(row)), note("No result.")))
-            continue
-        runs = tag("span", plural(len(row.values), "run"), class_="count")
-        matrix = scroll((_most_frequent if large else _matrix)(drawing), f"{drawing.title} of {row.method}")
-        if many:
-            boxes.append(details(join(row_title(row), runs), matrix, open_=not boxes))
-        else:
-            boxes.append(tag("figure", tag("figcaption", row_title(row), runs), matrix))
-    side = f"{folder.noun}s"
-    about = f"With {size} classes only {first.off_diagonal[0]} are shown." if large else first.caption
-    return section(
-        first.name,
-        first.title,
-        note(f"Numbers of test {side}, summed over folds and seeds, {folder.at}. {about}"),
-        tag("div", *boxes, class_=None if many else "matrices", style=f"--columns:{size}"),
-    )
-
-
-def _most_frequent(shown: Matrix) -> Html:
-    """The most frequent pairs beside the diagonal, where a whole matrix would be too large to read."""
-    counts, labels = shown.counts, shown.labels
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
-    lines = []
-    for truth, guess in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        share = f"{100 * wrong[truth, guess] / max(int(counts[truth].sum()), 1):.0f} %"
-        cells = (labels[truth], labels[guess], int(wrong[truth, guess]), share)
-        lines.append(tag("tr", *[tag("td", cell) for cell in cells]))
-    head = tag("tr", *[tag("th", name, scope="col") for name in shown.off_diagonal[1]])
-    return tag("table", tag("thead", head), tag("tbody", *lines), class_="plain")
-
-
-def _matrix(shown: Matrix) -> Html:
-    """One matrix as a table; colours in eleven steps of the row's share."""
-    counts, labels = shown.counts, shown.labels
-    upright = max(len(name) for name in labels) <= 4 and len(labels) <= 12
-    heads = [tag("th", tag("span", name), scope="col", title=name) for name in labels]
-    lines = [tag("tr", tag("td"), *heads, class_="heads" if upright else "heads turned")]
-    totals = counts.sum(1)
-    for number, name in enumerate(labels):
-        shares = counts[number] / max(int(totals[number]), 1)
-        cells = [
-            tag("td", int(count), class_=f"c{round(10 * float(share))}" + " hit" * (number == column))
-            for column, (count, share) in enumerate(zip(counts[number], shares, strict=True))
-        ]
-        lines.append(tag("tr", tag("th", name, scope="row", title=name), *cells))
-    # Every cell has a class; without quotes they take a sixth less of the page.
-    body = re.sub(r'<td class="(c\d+)">', r"<td class=\1>", join(*lines))
-    return tag("table", Html(body), class_="matrix")

@@ -109,7 +109,7 @@ def _other_sizes(folder: Folder, example: dict[str, Array]) -> list[Html]:
 
 def _which(folder: Folder, example: dict[str, Array]) -> str:
     data, start = folder.study.data, int(example["start"])
-    called = f"class {example['called']}" if data.targets.counts else str(example["called"])
+    called = f"{folder.study.task.truth} {example['called']}".lstrip()
     since = f"{start / data.rate:.2f} s" if data.rate else f"sample {start}"
     return (
         f"{folder.material.group.capitalize()} {example['group']}, {called}, recording {int(example['recording'])}, "

@@ -18,13 +18,14 @@ from overtone.engine import Samples
 from overtone.engine.phases import trained
 from overtone.engine.prefetch import num_workers
 from overtone.engine.schedule import reseed
+from overtone.epochs import read_epochs
 from overtone.errors import InputError
 from overtone.methods import keep
 from overtone.methods import make as make_method
 from overtone.models import build
 from overtone.student import load_student
 from overtone.study.cells import Cell, Plan, data_info
-from overtone.study.records import is_done, read_epochs, read_result
+from overtone.study.records import is_done, read_result
 from overtone.tap import Tap, probe
 from overtone.tasks import Metric, Task
 from overtone.teachers import Teacher
@@ -225,7 +226,7 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
     info = inputs.info
     if info.teacher_scores is not None:
         scores = {
-            name: 1.0 if fresh_teachers else score(inputs.paths.cell(link.key), link.checkpoint, task.WATCHED)
+            name: 1.0 if fresh_teachers else score(inputs.paths.cell(link.key), link.checkpoint, task.watched)
             for name, link in cell.teachers.items()
         }
         info = replace(info, teacher_scores=scores)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from overtone.engine import Callback
+from overtone.epochs import EpochRow
 from overtone.study.cells import Cell
 from overtone.study.records import CellResult
 from overtone.types import Progress
@@ -28,7 +28,7 @@ class StudyCallback:
     def cell_step(self, cell: Cell, progress: Progress, terms: Mapping[str, float]) -> None:
         """A cell has made a step; not every step is told."""
 
-    def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
+    def cell_epoch(self, cell: Cell, progress: Progress, row: EpochRow) -> None:
         """A cell has ended an epoch."""
 
     def cell_done(self, cell: Cell, result: CellResult) -> None:
@@ -48,6 +48,6 @@ class OneCell(Callback):
         """Pass on."""
         self.heard.cell_step(self.cell, progress, {name: float(value.detach()) for name, value in terms.items()})
 
-    def epoch(self, progress: Progress, row: Mapping[str, Any]) -> None:
+    def epoch(self, progress: Progress, row: EpochRow) -> None:
         """Pass on."""
         self.heard.cell_epoch(self.cell, progress, row)

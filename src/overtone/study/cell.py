@@ -80,9 +80,9 @@ def _given(inputs: CellInputs, cell: Cell, built: Built) -> Fitted:
     if not len(val):
         return Fitted(last=state)
     scores = samples.task.on_validation(
-        evaluate(student, samples, val, cell.view, inputs.accelerator), samples.truth(val)
+        evaluate(student, samples, val, cell.view, inputs.accelerator), samples.truth(val), samples.context(val)
     )
-    return Fitted(best=state, best_value=scores[samples.task.WATCHED.key], last=state)
+    return Fitted(best=state, best_value=scores[samples.task.watched.key], last=state)
 
 
 def _tested(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted) -> dict[str, Predictions]:

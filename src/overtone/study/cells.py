@@ -99,4 +99,5 @@ def data_info(windows: Windows, fold: Fold) -> DataInfo:
     """What methods may know of a fold's training side; teachers' scores are to come, unless nothing can tell them."""
     target = torch.from_numpy(windows.y[fold.train])
     scores: dict[str, float] | None = {} if len(fold.val) else None
-    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate, scores)
+    facts = windows.task.fit(target).facts
+    return DataInfo(windows.classes, torch.from_numpy(fold.train), target, windows.rate, scores, facts)

@@ -19,6 +19,7 @@ from overtone.study.doubts import row_warnings
 from overtone.study.estimate import kind_of, measure
 from overtone.study.fitted import check_baseline
 from overtone.study.gradients import RowCheck, check_row
+from overtone.study.records import RowKind
 from overtone.tap import macs, parameters, probe
 from overtone.types import Spec, names_of, shape_of_one
 
@@ -81,7 +82,7 @@ def check(plan: Plan) -> Check:
         one = torch.tensor([int(plan.folds[fold].train[0])])
         views = {name: shape_of_one(x) for name, x in samples.batch(one, plan.views).views.items()}
         for row in plan.rows:
-            if row.kind in ("ensemble", "branch"):
+            if row.kind in (RowKind.ENSEMBLE, RowKind.BRANCH):
                 continue
             cell = plan.cells[row.cells[fold, seed][0]]
             if cell.baseline is not None:
@@ -89,10 +90,10 @@ def check(plan: Plan) -> Check:
                 continue
             built = build_cell(context.inputs(cell), cell, fresh_teachers=True)
             about_models += built.doubts
-            role = row.label if row.kind == "teacher" else "student"
+            role = row.label if row.kind == RowKind.TEACHER else "student"
             if role not in models:
                 models[role] = _model(role, cell, built, plan.windows.task.names)
-            if row.kind == "method":
+            if row.kind == RowKind.METHOD:
                 rows.append(check_row(context, row.label, cell, built))
             measured[kind_of(cell)] = measure(context, cell, built)
         cost = cost_of(context, measured)

@@ -14,7 +14,7 @@ import torch
 from overtone.files import write_atomic, write_json
 from overtone.sheets import csv_line
 from overtone.study.inspect import damaged_cells
-from overtone.study.predictions import read_predictions
+from overtone.study.predictions import context_of, read_predictions
 from overtone.study.records import (
     CHECKPOINTS,
     CellResult,
@@ -114,7 +114,7 @@ def by_fold(values: Iterable[V], number: Callable[[V], float]) -> dict[int, list
 class TableRow:
     """One line of the table; ``missing`` cells have no result (failed, or not run yet).
 
-    ``figures``: by metric and checkpoint. ``size_ratio``: parameters of the biggest teacher over this row's.
+    ``estimates``: by metric and checkpoint. ``size_ratio``: parameters of the biggest teacher over this row's.
     ``adapters``: parameters that the methods train besides the student, and that no student file holds. ``part``: of a
     two-branch student, what the row is about. A cell that serves several seeds (a teacher of a fixed seed, or with
     given weights) counts once. Without a validation side nothing is known at best.
@@ -126,7 +126,7 @@ class TableRow:
     method: str
     teachers: tuple[str, ...]
     student: str
-    figures: Mapping[tuple[str, Checkpoint], Estimate]
+    estimates: Mapping[tuple[str, Checkpoint], Estimate]
     metric: Metric
     parameters: int | None
     macs: int | None
@@ -154,7 +154,7 @@ class TableRow:
 
     @property
     def _last(self) -> Estimate | None:
-        return self.figures.get((self.metric.key, "last"))
+        return self.estimates.get((self.metric.key, "last"))
 
     @property
     def shown(self) -> Checkpoint:
@@ -162,14 +162,14 @@ class TableRow:
         return "best" if all("best" in value.scores for value in self.values) else "last"
 
     @property
-    def figure(self) -> Estimate | None:
+    def estimate(self) -> Estimate | None:
         """The headline metric, at that epoch."""
-        return self.figures.get((self.metric.key, self.shown))
+        return self.estimates.get((self.metric.key, self.shown))
 
     @property
     def merit(self) -> float:
         """The larger, the better the row; of a row without a result less than of any other."""
-        return self.metric.gain(self.figure.mean) if self.figure else float("-inf")
+        return self.metric.gain(self.estimate.mean) if self.estimate else float("-inf")
 
     def score(self, value: RowValue) -> float:
         """The headline metric of one fold and seed, at that epoch."""
@@ -229,14 +229,14 @@ class _Table:
                 sum(result.adapters for result in results),
             )
             values.append(RowValue(entry.fold, entry.seed, tuple(entry.keys), test))
-        figures: dict[tuple[str, Checkpoint], Estimate] = {
-            (metric.key, which): figure
+        estimates: dict[tuple[str, Checkpoint], Estimate] = {
+            (metric.key, which): estimate
             for which in CHECKPOINTS
             for metric in self.metrics
-            if (figure := _figure(values, which, metric.key)) is not None
+            if (estimate := _estimate(values, which, metric.key)) is not None
         }
         return TableRow(
-            row.id, row.kind, row.label, tuple(row.teachers), row.student, figures, self.metrics[0], *sizes,
+            row.id, row.kind, row.label, tuple(row.teachers), row.student, estimates, self.metrics[0], *sizes,
             size_ratio=None, missing=missing, values=values, part=row.part, reference=row.reference,
         )  # fmt: skip
 
@@ -246,16 +246,16 @@ class _Table:
             return {}
         task = type(self.task).model_validate({**dict(self.task), **results[0].facts})
         files = [read_predictions(folder) for folder in folders]
-        truth = torch.from_numpy(files[0]["target"])
+        truth, context = torch.from_numpy(files[0]["target"]), context_of(files[0])
         scores: Scores = {}
         for which in CHECKPOINTS:
             several = [predictions for arrays in files if (predictions := from_arrays(arrays, which))]
             if len(several) == len(files):
-                scores[which] = task.scores(task.ensemble(several), truth)
+                scores[which] = task.scores(task.ensemble(several), truth, context)
         return scores
 
 
-def _figure(values: Sequence[RowValue], which: Checkpoint, metric: str) -> Estimate | None:
+def _estimate(values: Sequence[RowValue], which: Checkpoint, metric: str) -> Estimate | None:
     """Over the folds and seeds that have the checkpoint."""
     scored = [value for value in values if which in value.scores]
     return Estimate.of(by_fold(scored, lambda value: value.scores[which][metric]))
@@ -290,8 +290,10 @@ def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) 
     for row in rows:
         line: list[Any] = [*_named(row), row.folds, row.seeds, row.missing]
         for column in metrics:
-            figure = row.figures.get(column)
-            line += ["" if f is None else f"{f:.6f}" for f in ((figure.mean, figure.std) if figure else (None, None))]
+            estimate = row.estimates.get(column)
+            line += [
+                "" if f is None else f"{f:.6f}" for f in ((estimate.mean, estimate.std) if estimate else (None, None))
+            ]
         ratio = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
         costs = [row.parameters or "", row.macs or "", "" if row.adapters is None else row.adapters]
         published = [row.reference.value, row.reference.source] if row.reference else ["", ""]
@@ -304,16 +306,16 @@ def write_tables(out: Path, rows: list[TableRow], damaged: Container[str] = ()) 
 
 def _told(row: TableRow, metrics: Sequence[tuple[str, Checkpoint]]) -> dict[str, Any]:
     """A row for ``table.json``."""
-    figures = {
-        f"{metric}_{which}": asdict(row.figures[metric, which]) if (metric, which) in row.figures else None
+    estimates = {
+        f"{metric}_{which}": asdict(row.estimates[metric, which]) if (metric, which) in row.estimates else None
         for metric, which in metrics
     }
     values = [{"fold": v.fold, "seed": v.seed, "cells": list(v.cells), **v.scores} for v in row.values]
     rest = {
-        name: value for name, value in vars(row).items() if name not in ("figures", "values", "metric", "reference")
+        name: value for name, value in vars(row).items() if name not in ("estimates", "values", "metric", "reference")
     }
     reference = None if row.reference is None else row.reference.model_dump()
-    return {**rest, **figures, "values": values, "reference": reference, "folds": row.folds, "seeds": row.seeds}
+    return {**rest, **estimates, "values": values, "reference": reference, "folds": row.folds, "seeds": row.seeds}
 
 
 def _cell_lines(rows: list[TableRow], metrics: Sequence[tuple[str, Checkpoint]]) -> list[list[Any]]:

@@ -15,7 +15,7 @@ from overtone.study.workers import default_jobs
 
 @dataclass(frozen=True)
 class Cost:
-    """What the whole study will take: seconds (judged by a few timed steps), bytes of memory a job, bytes on disk."""
+    """What the whole study will take: seconds (judged by a few timed steps), bytes of memory per job, bytes on disk."""
 
     seconds: float
     jobs: int

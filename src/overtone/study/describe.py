@@ -42,6 +42,9 @@ def describe(plan: Plan) -> StudyDescription:
         task=TaskDescription(
             name=named(plan.windows.task),
             metrics=list(plan.windows.task.metrics),
+            watched=plan.windows.task.watched,
+            truth=plan.windows.task.TRUTH,
+            asked=plan.windows.task.ASKED,
             facts=plan.windows.task.model_dump(mode="json", exclude_defaults=True),
         ),
         data=_data(plan),
@@ -99,6 +102,7 @@ def _data(plan: Plan) -> DataDescription:
             columns=list(summary.columns),
             lines=[list(line) for line in summary.lines],
             total=list(summary.total),
+            column=summary.column,
             counts=summary.counts,
             fact=task.fact(summary),
         ),

@@ -89,8 +89,9 @@ def _estimates(inputs: CellInputs, cell: Cell, baseline: Baseline) -> Estimates:
         estimator.n_jobs = 1  # threads would add up a forest's trees in any order
     val = None
     if len(fold.val):
-        truth = samples.truth(torch.from_numpy(fold.val))
-        val = samples.task.on_validation(predicted(fold.val), truth)[samples.task.WATCHED.key]
+        index = torch.from_numpy(fold.val)
+        scores = samples.task.on_validation(predicted(fold.val), samples.truth(index), samples.context(index))
+        val = scores[samples.task.watched.key]
     # What a later release of a library will change is no concern of this fit.
     told_of = [w for w in caught if not issubclass(w.category, (FutureWarning, DeprecationWarning))]
     notes = dict.fromkeys(str(w.message).partition("\n")[0].rstrip(":") for w in told_of)

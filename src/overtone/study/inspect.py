@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from overtone import disk
 from overtone.engine import checkpoint
-from overtone.engine.loop import ROWS
 from overtone.engine.store import check_stored
+from overtone.epochs import ROWS, checked_epochs
 from overtone.errors import InputError
 from overtone.sealed import DamagedError, check_digests, read_npz
 from overtone.study.build import StudyContext
@@ -61,8 +60,7 @@ def _look(folder: Path) -> None:
         except (SafetensorError, OSError) as error:
             raise DamagedError(f"{path.name} cannot be read") from error
     try:
-        for line in (folder / ROWS).read_text(encoding="utf-8").splitlines() if (folder / ROWS).exists() else ():
-            json.loads(line)
+        checked_epochs(folder)
     except (OSError, ValueError) as error:
         raise DamagedError(f"{ROWS} cannot be read") from error
 

@@ -54,10 +54,13 @@ def check_data(title: str, methods: Mapping[str, MethodConfig], fold: Fold, info
 
 
 def check_mixed(title: str, train: TrainSettings, methods: Mapping[str, MethodConfig], task: Task) -> None:
-    """Mixed samples have no one class, which some methods read; without classes there are no shares of them."""
-    if not task.LOGITS and (train.augment.mixup or train.label_smoothing):
-        what = "augment.mixup" if train.augment.mixup else "label_smoothing"
-        raise InputError(f"{title}: train.{what} makes shares of classes, and task {task.NAME} has none; switch it off")
+    """Mixed samples have no one class, which some methods read; a task must know how its targets are mixed."""
+    if train.augment.mixup and not task.mixes:
+        raise InputError(f"{title}: train.augment.mixup mixes targets, and task {task.NAME} cannot; switch it off")
+    if train.label_smoothing and not task.smooths:
+        raise InputError(
+            f"{title}: train.label_smoothing smooths classes, and task {task.NAME} has none; switch it off"
+        )
     for name, config in methods.items():
         if train.augment.mixup and find(name).needs_classes(config):
             raise InputError(

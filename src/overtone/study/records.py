@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,7 +9,6 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overtone.data.base import SIGNALS, Material
-from overtone.engine.loop import ROWS
 from overtone.errors import InputError
 from overtone.files import no_folder, read_json, write_json
 from overtone.sealed import SEAL, DamagedError, read_sealed, write_sealed
@@ -130,32 +128,15 @@ class CellError(Record):
     traceback: str = ""
 
 
-class EpochRow(Record):
-    """A line of ``metrics.jsonl``.
-
-    Attributes:
-        train, val: scores by name; without a validation side no ``val``.
-        terms, weights: each term's mean, unweighted, and its weight.
-        scalars: learned numbers of methods.
-    """
-
-    epoch: int
-    phase: str | None = None
-    lr: float
-    total: float
-    train: dict[str, float] = {}
-    val: dict[str, float] | None = None
-    terms: dict[str, float]
-    weights: dict[str, float]
-    scalars: dict[str, float] = {}
-
-
 class TaskDescription(Record):
-    """The task by name, with its metrics and what it knows of the data."""
+    """The task by name, with its metrics, what it knows of the data, and its words for the page."""
 
     name: str
     metrics: list[Metric]
+    watched: Metric | None = None
     facts: dict[str, Any] = {}
+    truth: str = ""
+    asked: str = Task.ASKED
 
     def task(self, trust: Trust = False) -> Task | None:
         """The task itself; None of one that is not built in and not trusted, which is not imported."""
@@ -165,11 +146,12 @@ class TaskDescription(Record):
 
 
 class TargetSummary(Record):
-    """How targets are spread over groups: a line per group, and one for all."""
+    """How targets are spread over groups: a line per group, and one for all; see :class:`overtone.tasks.Summary`."""
 
     columns: list[str]
     lines: list[list[Any]]
     total: list[Any]
+    column: tuple[str, str] = ("", "")
     counts: bool
     fact: str = ""
 
@@ -327,7 +309,7 @@ def is_done(folder: Path) -> bool:
 
 
 def read_result(folder: Path) -> CellResult:
-    """A done cell's ``result.json``, whose hash is compared once a run, not here."""
+    """A done cell's ``result.json``, whose hash is compared once per run, not here."""
     return CellResult.model_validate(read_json(folder / RESULT))
 
 
@@ -375,12 +357,3 @@ def read_error(folder: Path) -> CellError | None:
         return checked_record(folder / ERROR, CellError)[0]
     except DamagedError as damage:
         return CellError(message=f"What went wrong is not known: {damage}.")
-
-
-def read_epochs(folder: Path) -> list[EpochRow]:
-    """A cell's ``metrics.jsonl``; nothing where it is missing or damaged."""
-    try:
-        lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
-        return [EpochRow.model_validate(json.loads(line)) for line in lines]
-    except (OSError, ValueError):
-        return []

@@ -20,6 +20,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from overtone import data
+from overtone.epochs import EpochRow
 from overtone.errors import InputError, OvertoneError, told
 from overtone.processes import end_with_parent
 from overtone.recipe import Recipe
@@ -52,7 +53,7 @@ class _Pipe(StudyCallback):
             self.sent = now
             self.pipe.send(("cell_step", progress, terms))
 
-    def cell_epoch(self, cell: Cell, progress: Progress, row: Mapping[str, Any]) -> None:
+    def cell_epoch(self, cell: Cell, progress: Progress, row: EpochRow) -> None:
         self.pipe.send(("cell_epoch", progress, row))
 
 

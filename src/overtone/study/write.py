@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from overtone.data import Windows
-from overtone.data.base import IntArray
 from overtone.engine import Fitted, parts_of, without
 from overtone.engine.checkpoint import FILE as CHECKPOINT
-from overtone.engine.loop import ROWS, StateDict
+from overtone.engine.loop import StateDict
+from overtone.epochs import ROWS
 from overtone.files import remove, write_npz
 from overtone.header import SeenTask, kept_notes
 from overtone.lookup import view_settings, view_type
@@ -93,12 +93,12 @@ def write_cell(
     folder, test = inputs.paths.cell(cell.key), inputs.fold.test
     files = [PREDICTIONS, *(name for name in (ROWS, VISUALISATIONS) if (folder / name).exists())]
     files += _write_students(inputs, cell, built, fitted)
-    write_predictions(folder, test, inputs.windows.y[test], predictions)
+    truth, context = inputs.samples.truth(torch.from_numpy(test)), inputs.samples.context(torch.from_numpy(test))
+    write_predictions(folder, test, inputs.windows.y[test], predictions, context)
     seconds = round(fitted.seconds, 2)
     write_run(folder, CellRun(key=cell.key, seconds=seconds, **environment(cell, inputs.accelerator)))
     model, task = built.distillation.student.model, inputs.samples.task
-    truth, context = inputs.samples.truth(torch.from_numpy(test)), _context(inputs.windows, test)
-    last = fitted.rows[-1].get("val", {}).get(task.WATCHED.key) if fitted.rows else fitted.best_value
+    last = (fitted.rows[-1].val or {}).get(task.watched.key) if fitted.rows else fitted.best_value
     result = CellResult(
         key=cell.key,
         title=cell.title,
@@ -142,12 +142,12 @@ class Estimates:
 def write_baseline(inputs: CellInputs, cell: Cell, estimates: Estimates) -> None:
     """Predictions, environment, and last the result; the same stands at best, where a validation side is, and last."""
     folder, test, task = inputs.paths.cell(cell.key), inputs.fold.test, inputs.samples.task
+    truth, context = inputs.samples.truth(torch.from_numpy(test)), inputs.samples.context(torch.from_numpy(test))
     which = CHECKPOINTS if estimates.val is not None else CHECKPOINTS[1:]
     predictions: dict[str, Predictions] = dict.fromkeys(which, estimates.test)
-    write_predictions(folder, test, inputs.windows.y[test], predictions)
+    write_predictions(folder, test, inputs.windows.y[test], predictions, context)
     ran = {**environment(cell, inputs.accelerator), "scikit-learn": metadata.version("scikit-learn")}
     write_run(folder, CellRun(key=cell.key, seconds=round(estimates.seconds, 2), **ran))
-    truth, context = inputs.samples.truth(torch.from_numpy(test)), _context(inputs.windows, test)
     result = CellResult(
         key=cell.key,
         title=cell.title,
@@ -189,22 +189,19 @@ def _write_students(inputs: CellInputs, cell: Cell, built: Built, fitted: Fitted
     return names
 
 
-def _context(windows: Windows, test: IntArray) -> Context:
-    """Where test samples come from."""
-    return Context(windows.recording[test], windows.start[test])
-
-
-def _scores(task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context) -> dict[str, Any]:
+def _scores(
+    task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context | None
+) -> dict[str, Any]:
     """Test scores and details at best, if there is one, and last."""
     by_checkpoint: dict[str, Predictions] = {name: predictions[name] for name in CHECKPOINTS if name in predictions}
     return {
         "test": {name: task.scores(values, truth, context) for name, values in by_checkpoint.items()},
-        "details": {name: task.details(values, truth) for name, values in by_checkpoint.items()},
+        "details": {name: task.details(values, truth, context) for name, values in by_checkpoint.items()},
     }
 
 
 def _parts(
-    built: Built, task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context
+    built: Built, task: Task, predictions: Mapping[str, Predictions], truth: Tensor, context: Context | None
 ) -> dict[str, Scored]:
     """The same for every part of a two-branch student, with the size of the branches."""
     student = built.distillation.student

@@ -1,4 +1,4 @@
-"""What models must do. One small file a task; everything else asks the task and knows none by name."""
+"""What models must do. One small file per task; everything else asks the task and knows none by name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pydantic import ValidationError
 from overtone.errors import InputError, nearest
 from overtone.lookup import import_class
 from overtone.recipe import TaskSettings, validation_message
-from overtone.tasks.base import LOSS, Array, Context, Estimators, Matrix, Metric, Points, Predictions, Summary, Task
+from overtone.tasks.base import PARTS, Array, Context, Estimators, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
+from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
 
+DEFAULT: Task = Classification()
+"""What models do unless the data or the recipe says otherwise; its classes are the data's."""
 TASKS: dict[str, type[Task]] = {task.NAME: task for task in (Classification, Regression)}
 
 
@@ -49,15 +52,15 @@ def named(task: Task) -> str:
 
 
 __all__ = [
+    "DEFAULT",
     "LOSS",
+    "PARTS",
     "TASKS",
     "Array",
     "Classification",
     "Context",
     "Estimators",
-    "Matrix",
     "Metric",
-    "Points",
     "Predictions",
     "Regression",
     "Summary",

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from overtone.errors import InputError
+from overtone.shown import Drawing
+from overtone.tasks.metric import LOSS, Metric
 from overtone.types import Batch, Output, logits_of
 
 if TYPE_CHECKING:
@@ -32,109 +34,35 @@ Predictions = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One number by which predictions are judged.
-
-    Attributes:
-        key: its name in files, ``rmse``.
-        title: its name in tables.
-        unit: of what is shown, ``%``; empty without.
-        better: which way is better.
-        factor: what is shown is the value times this, 100 for shares in percent.
-        digits: after the point.
-        ends: the least and the largest value that can be shown; None without.
-        about: what it is, for the page; ``{side}`` stands for what the test side is made of.
-    """
-
-    key: str
-    title: str
-    unit: str = ""
-    better: Literal["higher", "lower"] = "higher"
-    factor: float = 1.0
-    digits: int = 3
-    ends: tuple[float | None, float | None] = (None, None)
-    about: str = ""
-
-    @property
-    def head(self) -> str:
-        """Its title with its unit, ``MAE, kcal``."""
-        return f"{self.title}, {self.unit}" if self.unit else self.title
-
-    @property
-    def points(self) -> str:
-        """What differences are counted in."""
-        return "points" if self.unit == "%" else self.unit
-
-    def text(self, value: float) -> str:
-        """A value as it is shown, without its unit: a share of 0.8123 is ``81.2``."""
-        return f"{self.factor * value:.{self.digits}f}"
-
-    def with_unit(self, value: float) -> str:
-        """``81.2 %``."""
-        return f"{self.text(value)} {self.unit}".rstrip()
-
-    def gain(self, value: float) -> float:
-        """The value, or its negative where lower is better: the larger the better."""
-        return value if self.better == "higher" else -value
-
-
-@dataclass(frozen=True)
 class Context:
     """Where samples come from: the number of each one's recording, and its first sample there, (N,) each."""
 
     recording: Array
     start: Array
 
-
-LOSS = Metric("loss", "loss", better="lower")
-"""Watched where a validation side has no labels."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Counts of pairs of names, for the page to draw.
-
-    Attributes:
-        name: of the part of the page.
-        title, caption: what it is.
-        labels: of rows and columns.
-        counts: (n, n), row x column.
-        off_diagonal: title and four heads of the list of the most frequent pairs, which stands for a large matrix.
-    """
-
-    name: str
-    title: str
-    caption: str
-    labels: tuple[str, ...]
-    counts: Array
-    off_diagonal: tuple[str, tuple[str, str, str, str]]
+    def of(self, index: Array) -> Context:
+        """Of some of the samples."""
+        return Context(self.recording[index], self.start[index])
 
 
-@dataclass(frozen=True)
-class Points:
-    """Two numbers of each of some samples, for the page to draw against each other.
-
-    Attributes:
-        name, title, caption: as a :class:`Matrix`'s.
-        x, y: names of the axes.
-        values: (N, 2).
-    """
-
-    name: str
-    title: str
-    caption: str
-    x: str
-    y: str
-    values: Array
+PARTS = ("logits", "outputs", "embedding", "maps", "class maps")
+"""What methods may compare of any model that has it; a task may name further parts of its own models' predictions."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How targets are spread over groups, as a table: a line per group, then one for all."""
+    """How targets are spread over groups, as a table: a line per group, then one for all.
+
+    Attributes:
+        columns, lines, total: heads, a line per group, and one for all.
+        column: what a column is, one and several: ``("class", "classes")``; empty where columns are of several kinds.
+        counts: whether each sample is counted in one column, so that a line's sum is the group's number of samples.
+    """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[Any, ...], ...]
     total: tuple[Any, ...]
+    column: tuple[str, str] = ("", "")
     counts: bool = False
 
 
@@ -145,13 +73,17 @@ class Task(BaseModel):
         NAME: in recipes and student files.
         VERSION: raised whenever the same data and predictions give other numbers.
         METRICS: by which the test side is judged; the first heads the table.
-        WATCHED: what chooses the best epoch: one of these, or :data:`LOSS`.
         TERMS: the task's own terms, which are there without any method.
-        DISTILLABLE: what methods may compare (``Method.READS``); the plan refuses one that compares something else.
-        LOGITS: whether a model's last layer gives logits, so that one that ends in a softmax is told.
+        DISTILLABLE: what methods may compare (``Method.READS``): some of :data:`PARTS`, and names in what
+            :meth:`compared` gives as ``Output.prediction``, such as ``regions``. The plan refuses methods on others.
+        LOGITS: whether a model's outputs are logits of classes, so that one that ends in a softmax is told.
+        ONE_CLASS: whether a target is the number of one class, (N,) int64, which methods with ``hard_labels`` read.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
+        CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
         PLACED: whether targets are places in a sample, so that augmentation that moves these is refused.
+        TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
+        ASKED: what :meth:`asked` is, for the page: ``the true class``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -159,13 +91,16 @@ class Task(BaseModel):
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 1
     METRICS: ClassVar[tuple[Metric, ...]]
-    WATCHED: ClassVar[Metric]
     TERMS: ClassVar[tuple[str, ...]] = ()
-    DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "embedding", "maps", "class maps"})
+    DISTILLABLE: ClassVar[frozenset[str]] = frozenset(PARTS)
     LOGITS: ClassVar[bool] = False
+    ONE_CLASS: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
+    CONTEXT: ClassVar[bool] = False
     PLACED: ClassVar[bool] = False
+    TRUTH: ClassVar[str] = ""
+    ASKED: ClassVar[str] = "what the model says"
 
     @property
     @abstractmethod
@@ -193,6 +128,16 @@ class Task(BaseModel):
         return self.metrics[0]
 
     @property
+    def watched(self) -> Metric:
+        """What chooses the best epoch: one of the metrics, by default the headline, or :data:`LOSS`."""
+        return self.headline
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What methods may know of the data besides targets (``DataInfo.facts``), by name: its fields, by default."""
+        return dict(self)
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """:attr:`TERMS`, or those that settings choose."""
         return self.TERMS
@@ -212,17 +157,15 @@ class Task(BaseModel):
     def window_targets(self, labels: Any, start: Array, size: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """The targets (n, ...) of the windows of one recording, and which windows have one.
 
+        By default the recording's labels are each window's, whatever their shape.
+
         Args:
-            labels: the recording's: one for all, or one per sample, (T,).
+            labels: the recording's.
             start: first samples of the windows, (n,) int64.
             size: samples in a window.
         """
-        if not np.ndim(labels):
-            return np.full(len(start), labels, dtype=np.int64), np.ones(len(start), dtype=bool)
-        samples = np.asarray(labels, dtype=np.int64)
-        changes = np.concatenate([[0], np.cumsum(samples[1:] != samples[:-1])])  # up to each sample
-        single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
-        return samples[start[single]], single
+        every = np.repeat(np.asarray(labels)[None], len(start), axis=0)
+        return every, np.ones(len(start), dtype=bool)
 
     @abstractmethod
     def take(self, windows: Windows) -> Windows:
@@ -244,10 +187,18 @@ class Task(BaseModel):
         """What ``overtone check`` warns of in the targets."""
         return []
 
+    def strata(self, target: Array) -> npt.NDArray[np.int64]:
+        """Numbers of kinds, (N,), of which the sides of a split should hold alike many; one kind by default.
+
+        Args:
+            target: (N, ...).
+        """
+        return np.zeros(len(target), dtype=np.int64)
+
     def summary(self, target: Array, group: Array, groups: int) -> Summary:
         """How targets (N, ...) are spread over the groups (N,), numbers from 0."""
         sizes = np.bincount(group, minlength=groups)
-        return Summary(("number",), tuple((int(size),) for size in sizes), (int(sizes.sum()),), True)
+        return Summary(("number",), tuple((int(size),) for size in sizes), (int(sizes.sum()),))
 
     def fact(self, summary: Summary) -> str:
         """A sentence's part on how well one does without looking, for the page's head; empty without."""
@@ -274,8 +225,30 @@ class Task(BaseModel):
         """
         return {"logits": logits_of(given)}
 
-    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
-        """The batch as :meth:`losses` sees it where a share of the truth is smoothed over all classes.
+    @property
+    def mixes(self) -> bool:
+        """Whether samples may be mixed in training: whether :meth:`mixed` says what a mixture's target is."""
+        return type(self).mixed is not Task.mixed
+
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        """Targets of samples mixed with others (mixup).
+
+        Args:
+            own, other: targets of the samples and of their partners, (B, ...) each.
+            proportion: of each sample itself, from 0 to 1; the partner has the rest.
+
+        Raises:
+            InputError: for a task whose targets cannot be mixed.
+        """
+        raise InputError(f"task {self.NAME} does not say what the target of mixed samples is; leave mixup out")
+
+    @property
+    def smooths(self) -> bool:
+        """Whether targets can be smoothed, by :meth:`smoothed`."""
+        return type(self).smoothed is not Task.smoothed
+
+    def smoothed(self, batch: Batch, output: Output, smoothing: float) -> Batch:
+        """The batch as :meth:`losses` sees it where so much of the truth, from 0 to 1, is spread over all classes.
 
         Raises:
             InputError: for a task without classes.
@@ -340,27 +313,31 @@ class Task(BaseModel):
 
     @abstractmethod
     def scores(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
-        """Every metric's value by its key."""
+        """Every metric's value by its key; of a task with :attr:`CONTEXT` that is always given."""
 
     @abstractmethod
     def loss(self, predictions: Predictions, truth: Any) -> float:
         """The task's own loss of predictions."""
 
-    def on_validation(self, predictions: Predictions, truth: Any) -> dict[str, float]:
-        """Scores and loss on the validation side; ``WATCHED`` is among them."""
-        return {**self.scores(predictions, truth), LOSS.key: self.loss(predictions, truth)}
+    def on_validation(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, float]:
+        """Scores and loss on the validation side; :attr:`watched` is among them."""
+        return {**self.scores(predictions, truth, context), LOSS.key: self.loss(predictions, truth)}
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """Several models' predictions of the same samples as one; their mean by default."""
         return {name: sum(predictions[name] for predictions in several) / len(several) for name in several[0]}
 
-    def details(self, predictions: Predictions, truth: Any) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Any, context: Context | None = None) -> dict[str, Any]:
         """What is kept of the test side beside scores: plain values, such as errors by target."""
         return {}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Matrix | Points | None:
-        """What the page draws of a row, from the details of its cells; nothing by default."""
-        return None
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Drawing]:
+        """What the page draws of a row, from the details of its cells, by name; nothing by default.
+
+        Each name becomes a section, in which every row has its drawing. Of those whose first axis counts samples
+        (:class:`~overtone.shown.Curve`) every sample is drawn, such as a stretch of a recording.
+        """
+        return {}
 
     def right(self, predictions: Predictions, truth: Array) -> npt.NDArray[np.bool_] | None:
         """Which samples a model gets right, (N,); None where no sample is simply right or wrong."""
@@ -381,7 +358,7 @@ class Task(BaseModel):
         return logits
 
     def asked(self, output: Output, target: Tensor) -> Tensor:
-        """The scalar that saliency explains, summed over the batch."""
+        """The scalar whose gradient saliency shows, summed over the batch."""
         return output.logits.sum()
 
     def verdict(self, answer: Sequence[float], truth: Any) -> tuple[str, bool | None]:

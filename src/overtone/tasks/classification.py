@@ -14,7 +14,9 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from overtone.errors import InputError, nearest
-from overtone.tasks.base import Array, Context, Estimators, Matrix, Metric, Predictions, Summary, Task
+from overtone.shown import Matrix
+from overtone.tasks.base import Array, Context, Estimators, Predictions, Summary, Task
+from overtone.tasks.metric import Metric
 from overtone.types import Batch, Output, described
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ MACRO_F1 = Metric(
     ends=(0, 100),
     about="F1 averaged over the classes that occur among a fold’s test {side}",
 )
-LEAST_SHARE = 1e-7
+LEAST = 1e-7
 """A class that a forest gives no chance has this one, so that its logarithm is finite."""
 UNEVEN = 5
 """How many times larger than the smallest class the largest may be without a word."""
@@ -50,9 +52,11 @@ class Classification(Task):
 
     NAME: ClassVar[str] = "classification"
     METRICS: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
-    WATCHED: ClassVar[Metric] = ACCURACY
     TERMS: ClassVar[tuple[str, ...]] = ("ce",)
     LOGITS: ClassVar[bool] = True
+    ONE_CLASS: ClassVar[bool] = True
+    TRUTH: ClassVar[str] = "class"
+    ASKED: ClassVar[str] = "the true class"
     ESTIMATORS: ClassVar[Estimators] = {
         "forest": ("sklearn.ensemble:RandomForestClassifier", {}),
         "linear": ("sklearn.linear_model:LogisticRegression", {"max_iter": 1000}),
@@ -86,6 +90,19 @@ class Classification(Task):
                 "of one recording; for real numbers write task: regression"
             )
         return super().labelled(recordings, target)
+
+    def window_targets(self, labels: Any, start: Array, size: int) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """The recording's class, or that of the samples (T,) of a window; none where it changes inside."""
+        if not np.ndim(labels):
+            return np.full(len(start), labels, dtype=np.int64), np.ones(len(start), dtype=bool)
+        own = np.asarray(labels, dtype=np.int64)
+        changes = np.concatenate([[0], np.cumsum(own[1:] != own[:-1])])  # up to each sample
+        single = changes[start + size - 1] == changes[start] if len(start) else np.zeros(0, dtype=bool)
+        return own[start[single]], single
+
+    def strata(self, target: Array) -> npt.NDArray[np.int64]:
+        """The classes."""
+        return target
 
     def take(self, windows: Windows) -> Windows:
         """Leaves out classes that have no window left, and says so; nothing could be learned or told about them.
@@ -172,7 +189,7 @@ class Classification(Task):
         counts = np.zeros((groups, len(self.classes)), dtype=int)
         np.add.at(counts, (group, target), 1)
         lines = tuple(tuple(map(int, line)) for line in counts)
-        return Summary(self.classes, lines, tuple(map(int, counts.sum(0))), counts=True)
+        return Summary(self.classes, lines, tuple(map(int, counts.sum(0))), ("class", "classes"), counts=True)
 
     def fact(self, summary: Summary) -> str:
         """How often the most frequent class would be right."""
@@ -197,11 +214,18 @@ class Classification(Task):
         if logits.shape[1] < 2:
             raise InputError("a classifier gives a logit for each class, got one in all; give two classes two outputs")
 
-    def smoothed(self, batch: Batch, output: Output, share: float) -> Batch:
-        """Shares (B, C): ``(1 - share) y + share / C``, of class numbers or of shares (Szegedy et al. 2016)."""
+    def mixed(self, own: Tensor, other: Tensor, proportion: float) -> Tensor:
+        """Class probabilities (B, C), from class numbers (B,) of both."""
+        first, second = (F.one_hot(target, self.outputs).float() for target in (own, other))
+        return proportion * first + (1 - proportion) * second
+
+    def smoothed(self, batch: Batch, output: Output, smoothing: float) -> Batch:
+        """Class probabilities (B, C): ``(1 - s) y + s / C``, of class numbers or of probabilities
+        (Szegedy et al. 2016).
+        """
         target, classes = batch.target, output.logits.shape[1]
-        shares = F.one_hot(target, classes).float() if target.dim() == 1 else target
-        return replace(batch, target=(1 - share) * shares + share / classes)
+        probabilities = F.one_hot(target, classes).float() if target.dim() == 1 else target
+        return replace(batch, target=(1 - smoothing) * probabilities + smoothing / classes)
 
     def weighted(self, weights: Literal["balanced"] | Mapping[str, float], target: Tensor) -> Self:
         """Weights w_c of the classes, scaled so that their mean over the training samples is 1.
@@ -266,9 +290,9 @@ class Classification(Task):
             raise InputError(
                 f"it gives probabilities {probabilities.shape} for {len(features)} samples and {len(known)} classes"
             )
-        shares = np.zeros((len(features), self.outputs))
-        shares[:, known] = probabilities
-        return Output.of(torch.from_numpy(np.log(shares.clip(LEAST_SHARE)).astype(np.float32)))
+        every = np.zeros((len(features), self.outputs))
+        every[:, known] = probabilities
+        return Output.of(torch.from_numpy(np.log(every.clip(LEAST)).astype(np.float32)))
 
     # --- predictions
 
@@ -290,24 +314,24 @@ class Classification(Task):
         """The mean of the models' probabilities, whose largest is what scores look at."""
         return {"logits": torch.stack([predictions["logits"].softmax(1) for predictions in several]).mean(0)}
 
-    def details(self, predictions: Predictions, truth: Tensor) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Tensor, context: Context | None = None) -> dict[str, Any]:
         """The confusion (C, C), true class x predicted class."""
         logits: Tensor = predictions["logits"]
         return {"confusion": confusion(logits.argmax(1), truth.to(logits.device), logits.shape[1]).tolist()}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Matrix | None:
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Matrix]:
         """The sum of the confusions."""
         if not details:
-            return None
+            return {}
         counts = sum(np.asarray(detail["confusion"], dtype=np.int64) for detail in details)
-        return Matrix(
-            "confusion",
+        matrix = Matrix(
             "Confusion matrices",
             "Rows are true classes, columns predicted ones. The colour is the share of the row; the diagonal is right.",
             self.classes,
             np.asarray(counts),
             ("the most frequent confusions", ("class", "taken for", "number", "of its class")),
         )
+        return {"confusion": matrix}
 
     def right(self, predictions: Predictions, truth: Array) -> npt.NDArray[np.bool_]:
         """Where the largest logit is the true class'."""

@@ -15,7 +15,9 @@ from pydantic import model_validator
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.tasks.base import Array, Context, Estimators, Metric, Points, Predictions, Summary, Task
+from overtone.shown import Points
+from overtone.tasks.base import Array, Context, Estimators, Predictions, Summary, Task
+from overtone.tasks.metric import Metric
 from overtone.tasks.values import from_channels, from_labels
 from overtone.types import Batch, Output, described
 
@@ -56,7 +58,6 @@ class Regression(Task):
 
     NAME: ClassVar[str] = "regression"
     METRICS: ClassVar[tuple[Metric, ...]] = (MAE, RMSE, R2)
-    WATCHED: ClassVar[Metric] = MAE
     TERMS: ClassVar[tuple[str, ...]] = ("mse", "mae")
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"outputs", "embedding", "maps"})
     ESTIMATORS: ClassVar[Estimators] = {
@@ -277,7 +278,7 @@ class Regression(Task):
         error = F.mse_loss if self.term == "mse" else F.l1_loss
         return float(error(self._standardised(predictions["values"]), self._standardised(truth)))
 
-    def details(self, predictions: Predictions, truth: Tensor) -> dict[str, Any]:
+    def details(self, predictions: Predictions, truth: Tensor, context: Context | None = None) -> dict[str, Any]:
         """Errors of each target, in its unit, and some samples' first target: prediction and truth."""
         mae, rmse, r2 = self._errors(predictions, truth)
         by_target = {
@@ -288,19 +289,19 @@ class Regression(Task):
         points = torch.stack([truth[::step, 0].cpu(), predictions["values"][::step, 0].cpu()], 1)
         return {"by_target": by_target, "points": [[round(v, 6) for v in line] for line in points.tolist()]}
 
-    def shown(self, details: Sequence[Mapping[str, Any]]) -> Points | None:
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Points]:
         """Predictions against the truth."""
         if not details:
-            return None
+            return {}
         unit = f", {self.units[0]}" if self.units else ""
-        return Points(
-            "predictions",
+        points = Points(
             "Predictions against the truth",
             f"{self.targets[0]} of test samples, all folds and seeds; a right prediction lies on the diagonal.",
             f"truth{unit}",
             f"prediction{unit}",
             np.asarray([pair for detail in details for pair in detail["points"]], dtype=np.float64),
         )
+        return {"predictions": points}
 
     def targets_of(self, labels: Array, where: str) -> tuple[Array, list[str]]:
         """Numbers, or text that is numbers, (N,) or (N, K), as (N, K).

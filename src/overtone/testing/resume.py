@@ -15,6 +15,7 @@ from torch import Tensor
 
 from overtone.data import split
 from overtone.engine import Callback, Job, Samples, loop
+from overtone.epochs import ROWS
 from overtone.methods import Method
 from overtone.recipe import SplitSettings, TrainSettings
 from overtone.testing.case import IMAGE, PLAIN, Setting, make, windows_of
@@ -72,7 +73,7 @@ def check_resumes(
                     resumed.best[key], whole.best[key]
                 )
                 require(alike, f"{said} weights of the student, {key}{hint}")
-            files = [(out / part / loop.ROWS).read_bytes() for part in ("whole", str(stop))]
+            files = [(out / part / ROWS).read_bytes() for part in ("whole", str(stop))]
             require(files[0] == files[1], f"{said} rows on disk{hint}")
 
 

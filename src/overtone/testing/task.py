@@ -17,16 +17,14 @@ from overtone.errors import InputError
 from overtone.header import SeenTask
 from overtone.lookup import check_class
 from overtone.methods import check_terms
-from overtone.methods.base import Part
 from overtone.models import build
 from overtone.recipe import ModelOptions
+from overtone.shown import Drawing
 from overtone.tap import Tap, probe
 from overtone.tasks import (
     LOSS,
-    Context,
-    Matrix,
+    PARTS,
     Metric,
-    Points,
     Predictions,
     Task,
     count,
@@ -155,18 +153,12 @@ def _fold(windows: Windows) -> Fold:
 
 def _declared(kind: type[Task]) -> None:
     name, metrics = kind.__name__, getattr(kind, "METRICS", ())
-    called, watched = getattr(kind, "NAME", None), getattr(kind, "WATCHED", None)
+    called = getattr(kind, "NAME", None)
     require(isinstance(called, str) and bool(called), f"{name} needs a NAME for messages; got {called!r}")
     require(
         isinstance(metrics, tuple) and bool(metrics) and all(isinstance(metric, Metric) for metric in metrics),
         f"{name}.METRICS must be a tuple of Metric, of which the first heads the table; got {metrics!r}",
     )
-    require(
-        watched == LOSS or watched in metrics,
-        f"{name}.WATCHED must be one of its METRICS, or overtone.tasks.LOSS; got {watched!r}",
-    )
-    unknown = sorted(set(kind.DISTILLABLE) - set(get_args(Part)))
-    require(not unknown, f"{name}.DISTILLABLE holds {unknown}; there are {', '.join(get_args(Part))}")
 
 
 def _header(case: _Case) -> None:
@@ -225,9 +217,22 @@ def _losses(case: _Case) -> None:
             any(x is not None and bool(x.any()) for x in gradients),
             f"{name}: the term {term} gives the model no gradient; compute it from its output, not detached",
         )
+    _parts(case, output)
     scores = case.task.training_scores(output.map(Tensor.detach), case.batch)
     unknown = sorted(scores.keys() - {metric.key for metric in case.task.metrics})
     require(not unknown, f"{name}.training_scores gives {', '.join(unknown)}, which is none of its metrics")
+
+
+def _parts(case: _Case, output: Output) -> None:
+    """What methods may compare is there."""
+    student, teacher, _ = case.task.compared(output, output, case.batch)
+    known = {*PARTS, *(student.prediction.keys() & teacher.prediction.keys())}
+    unknown = sorted(case.task.DISTILLABLE - known)
+    require(
+        not unknown,
+        f"{case.name}.DISTILLABLE holds {unknown}, which is neither one of {', '.join(PARTS)} nor in the predictions "
+        f"that compared gives ({', '.join(student.prediction)})",
+    )
 
 
 def _predicted(case: _Case) -> Predictions:
@@ -265,14 +270,18 @@ def _scored(case: _Case, predictions: Predictions) -> None:
     )
     _finite(name, "scores", scores)
     val = torch.from_numpy(case.fold.val)
-    watched = task.on_validation(case.asked(val)[1], case.samples.truth(val))
     require(
-        task.WATCHED.key in watched,
-        f"{name}.on_validation must give {task.WATCHED.key}, which WATCHED says chooses the epoch; got "
+        task.watched in (LOSS, *task.metrics),
+        f"{name}.watched must be one of its metrics, or overtone.tasks.LOSS; got {task.watched!r}",
+    )
+    watched = task.on_validation(case.asked(val)[1], case.samples.truth(val), case.samples.context(val))
+    require(
+        task.watched.key in watched,
+        f"{name}.on_validation must give {task.watched.key}, which watched says chooses the epoch; got "
         f"{', '.join(watched)}",
     )
-    _finite(name, "on_validation", {task.WATCHED.key: watched[task.WATCHED.key]})
-    details = task.details(predictions, truth)
+    _finite(name, "on_validation", {task.watched.key: watched[task.watched.key]})
+    details = task.details(predictions, truth, case.samples.context(case.test))
     try:
         kept = json.loads(json.dumps(details))
     except TypeError as error:
@@ -282,16 +291,23 @@ def _scored(case: _Case, predictions: Predictions) -> None:
     for several in ([kept], [kept, kept]):
         shown = task.shown(several)
         require(
-            shown is None or isinstance(shown, (Matrix, Points)),
-            f"{name}.shown must give a Matrix, Points or None; got {type(shown).__name__}",
+            isinstance(shown, Mapping) and all(isinstance(own, get_args(Drawing)) for own in shown.values()),
+            f"{name}.shown must give objects of overtone.shown by name, such as {{'counts': Matrix(...)}}; got "
+            f"{shown!r}",
         )
 
 
 def _scores(case: _Case, predictions: Predictions) -> tuple[Any, dict[str, float]]:
     """The test side's truth, and its scores."""
-    truth = case.samples.truth(case.test)
-    context = Context(case.windows.recording[case.fold.test], case.windows.start[case.fold.test])
-    return truth, case.task.scores(predictions, truth, context)
+    truth, context = case.samples.truth(case.test), case.samples.context(case.test)
+    try:
+        return truth, case.task.scores(predictions, truth, context)
+    except (AttributeError, TypeError) as error:
+        if context is None:
+            raise AssertionError(
+                f"{case.name}.scores fails without context ({error}); set CONTEXT = True if it needs one"
+            ) from error
+        raise
 
 
 def _finite(name: str, what: str, numbers: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ from overtone.views import CustomView, Shown, State, View
 
 COUNT, CHANNELS, LENGTH, SIDE = 12, 3, 64, 16
 MEAN, STD = (0.5, 1.0, 2.0), (2.0, 1.0, 0.5)
-"""What windows were standardised by, one number a channel."""
+"""What windows were standardised by, one number per channel."""
 
 
 def check_view(kind: type[View] | Callable[..., Tensor] | str, settings: Mapping[str, Any] | None = None) -> None:

@@ -25,7 +25,7 @@ class Codec(Protocol):
 
     def pack(self, stored: Tensor) -> tuple[Tensor, Tensor]:
         """What is kept of n windows, (n, ...) -> rows (M, ...) of all of them behind one another, without padding, and
-        how many there are of each window, (n, ...) int64; several numbers a window where it has several parts.
+        how many there are of each window, (n, ...) int64; several numbers per window where it has several parts.
         """
         ...
 
@@ -156,7 +156,7 @@ class View(BaseModel):
                 raise ValueError(f"its state's {name} must {'rise' if rises else 'be positive'}, got {value}")
 
     def extents(self, state: State) -> list[list[float]]:
-        """What an image's axes span, for the page: [left, right, bottom, top], once for all channels or one a channel.
+        """What an image's axes span, for the page: [left, right, bottom, top], once for all channels, or for each.
 
         Nothing where they count pixels, or are time.
         """

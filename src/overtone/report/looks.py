@@ -1,4 +1,4 @@
-"""Where the models look, and which teacher is right where others are wrong."""
+"""Where the models look."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from overtone.explain import Agreement, Explained, agreement
+from overtone.explain import Explained
 from overtone.report import shown
 from overtone.report.figures import Heat, figure_box, heat_image, heat_line, image_panel
 from overtone.report.folder import Folder
-from overtone.report.html import Html, details, join, note, scroll, section, tag
+from overtone.report.html import Html, details, join, note, section, tag
 from overtone.report.plot import FloatArray, Panel
 from overtone.report.shown import SIZE, SQUARE, time_axis
-from overtone.study import RowKind
 
 MAPS = {
     "cam": "class activation map",
@@ -30,18 +29,18 @@ def looks(folder: Folder, maps: Explained | None) -> Html:
         return section(
             "looks",
             title,
-            note("Nothing is gathered yet; overtone explain DIR does it from the study’s models and data."),
+            note("Nothing is collected yet; overtone explain DIR does it from the study’s models and data."),
         )
     models = note(f"Models of fold {maps.about['fold']}, seed {maps.about['seed']}, {folder.at}.")
-    return section("looks", title, *_about(), *shown.meanings(maps), models, *samples(folder, maps))
+    return section("looks", title, *_about(folder), *shown.meanings(maps), models, *samples(folder, maps))
 
 
-def _about() -> tuple[Html, ...]:
+def _about(folder: Folder) -> tuple[Html, ...]:
     return (
         note(
-            "Maps for the true class over what each model sees, brought to its size: ",
+            f"Maps for {folder.study.task.asked} over what each model sees, brought to its size: ",
             tag("b", "class activation map"),
-            ", the share of each position in the class’ logit (red for, blue against); ",
+            ", what each position adds to it (red) or takes from it (blue); ",
             tag("b", "Grad-CAM"),
             ", where the gradient points at the deepest stage, or one stage earlier where a class activation map shows "
             "the deepest; ",
@@ -87,7 +86,7 @@ def _box(folder: Folder, title: str, seen: FloatArray, values: FloatArray, signe
     """A map over what the model sees: a strip behind a signal, colours over a photograph, the map alone of others."""
     heat = Heat(values.astype(np.float64), signed)
     if not values.any():
-        return figure_box(title, note("Nothing: no gradient speaks for the class."))
+        return figure_box(title, note(f"Nothing: no gradient speaks for {folder.study.task.asked}."))
     if values.ndim == 1:
         axis, end = time_axis(folder)
         return figure_box(title, heat_line(Panel(axis, "", title, SIZE), seen, heat, end))
@@ -114,47 +113,3 @@ def _plane(attention: FloatArray) -> Html:
     moments, positions = heat.values.shape
     panel = Panel("image position", "moment", "attention", SIZE)
     return image_panel(panel, heat.values, (0.0, positions, 0.0, moments), heat.colours, heat.span)
-
-
-def agreements(folder: Folder) -> Html | None:
-    """Which teacher is right where others are wrong; nothing with fewer than two teachers."""
-    students = [row for row in folder.rows if row.kind == RowKind.METHOD]
-    agreed = agreement(folder.out, [row.id for row in students], folder.damaged)
-    if agreed is None:
-        return None
-    names = {row.id: f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method for row in students}
-    noun = f"{folder.noun}s"
-    return section(
-        "agreement",
-        "Which teacher is right where others are wrong",
-        note(
-            f"Over {agreed.windows} test {noun}, {folder.at}: how many only one "
-            f"teacher gets right, and what share of these the students get right. In all, {_in_all(agreed)}."
-        ),
-        scroll(_agreement_table(agreed, names, noun), "Agreement of teachers"),
-    )
-
-
-def _in_all(agreed: Agreement) -> str:
-    """What each teacher gets right of everything."""
-    pairs = zip(agreed.teachers, agreed.right, strict=True)
-    return ", ".join(f"{name} gets {100 * right / agreed.windows:.0f} % right" for name, right in pairs)
-
-
-def _agreement_table(agreed: Agreement, names: Mapping[str, str], noun: str) -> Html:
-    heads = [*(f"only {name}" for name in agreed.teachers), "every teacher", "several, not all", "no teacher"]
-    sizes = [*agreed.alone, agreed.all_right, agreed.some_right, agreed.none_right]
-    kept = [n for n, head in enumerate(heads) if len(agreed.teachers) > 2 or head != "several, not all"]
-    heads, sizes = [heads[n] for n in kept], [sizes[n] for n in kept]
-    top = tag("tr", tag("th", "right in", scope="col"), *[tag("th", head, scope="col") for head in heads])
-
-    def line(name: str, cells: list[str], kind: str | None = None) -> Html:
-        return tag("tr", tag("th", name, scope="row"), *[tag("td", cell) for cell in cells], class_=kind)
-
-    share = [f"{size} ({100 * size / agreed.windows:.0f} %)" for size in sizes]
-    body = [line(noun, share, "sum")]
-    for identity, right in agreed.students.items():
-        counts = [right[n] for n in kept]
-        cells = [f"{100 * r / size:.0f} %" if size else "–" for r, size in zip(counts, sizes, strict=True)]
-        body.append(line(names[identity], cells))
-    return tag("table", tag("thead", top), tag("tbody", *body), class_="plain")
