@@ -17,7 +17,7 @@ from overtone.methods import make as make_method
 from overtone.models import branch_names, build
 from overtone.recipe import ModelOptions, WeightSettings
 from overtone.tap import Tap, probe
-from overtone.tasks import Classification, Task
+from overtone.tasks import DEFAULT, Task
 from overtone.teachers import Teacher
 from overtone.types import Batch, DataInfo, Input, Needs, Output, Progress, Seen, Spec, names_of, select, shape_of
 from overtone.views import VIEWS, gramian_angular_field
@@ -25,7 +25,6 @@ from overtone.views import VIEWS, gramian_angular_field
 CLASSES, CHANNELS, LENGTH, IMAGE = 5, 3, 32, 8
 PROGRESS = Progress(epoch=1, epochs=2, step=0, steps=8)
 STUDENT, TWO_BRANCH, TEACHER = "dscnn-4", "two_branch-wrn10-0.25", "wrn10-0.25"
-ANY_CLASSES = Classification()
 COUNT = 64
 INFO = DataInfo(tuple("abcde"), torch.arange(COUNT), torch.arange(COUNT) % CLASSES, 50.0, {"signal": 0.9, "gaf": 0.6})
 """What is known of the training data: 64 windows of five classes."""
@@ -42,7 +41,7 @@ class Setting:
         model: of student and teachers; built-in ones unless given.
     """
 
-    task: Task = ANY_CLASSES
+    task: Task = DEFAULT
     labels: Sequence[Any] | None = None
     model: str | None = None
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from overtone.methods import Method
-from overtone.tasks import Task
-from overtone.testing.case import ANY_CLASSES, PROGRESS, TEACHER, Case, Setting, make, part_of
+from overtone.tasks import DEFAULT, Task
+from overtone.testing.case import PROGRESS, TEACHER, Case, Setting, make, part_of
 from overtone.testing.graph import unseen
 from overtone.testing.require import SMALL, require, same
 from overtone.testing.resume import check_resumes
@@ -56,7 +56,7 @@ def check_method(
             not have what it compares.
     """
     settings = settings or {}
-    on = Setting(ANY_CLASSES if task is None else task, labels, model)
+    on = Setting(DEFAULT if task is None else task, labels, model)
     case = make(kind, settings, teachers=teachers, on=on)
     batch = case.batch(SIZE)
     _terms(case, batch)
