@@ -16,6 +16,7 @@ from overtone.data.classes import Choice, choose, choose_images, one_writing
 from overtone.data.csv import Csv, Folder
 from overtone.data.image_files import ImageFiles
 from overtone.data.image_folder import ImageFolder, ImageNet
+from overtone.data.mat import Mat
 from overtone.data.npz import Npz
 from overtone.data.parts import padded, without_missing
 from overtone.data.sp_sw_har import SpSwHar
@@ -32,6 +33,7 @@ from overtone.recipe import DataSettings, validation_message
 SOURCES: dict[str, type[Source]] = {
     "watch": Watch,
     "npz": Npz,
+    "mat": Mat,
     "csv": Csv,
     "folder": Folder,
     "uci_har": UciHar,
