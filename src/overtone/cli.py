@@ -231,8 +231,8 @@ def look(
             draft = looking.describe(path, Path(folder), bar)
             looking.show_draft(console, draft)
             trial = looking.try_out(draft)
+            made = {"w": looking.recipe_for(draft, trial)}
             looking.show_trial(console, draft, trial)
-            made = {"w": looking.write_recipe(draft, trial) if not draft.problems else None}
             if html is not None:
                 made["h"] = looking.page(draft, trial, made["w"])
         if write is not None and made["w"] is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from overtone.errors import InputError
 from overtone.look.draft import Draft, Watch, unwatched
 from overtone.look.kinds import identify
 from overtone.look.others import DRAFTS
-from overtone.look.page import page
 from overtone.look.show import show_draft, show_trial
 from overtone.look.tables import draft_table, draft_tables
 from overtone.look.trial import Trial, try_out
@@ -33,4 +33,30 @@ def describe(path: Path, into: Path, watch: Watch = unwatched) -> Draft:
     return DRAFTS[kind.name](kind)
 
 
-__all__ = ["Draft", "Trial", "describe", "page", "show_draft", "show_trial", "try_out", "write_recipe"]
+def page(draft: Draft, trial: Trial, recipe: str | None) -> str:
+    """The look as one HTML file."""
+    from overtone.look.page import page as whole  # figures take a second to import
+
+    return whole(draft, trial, recipe)
+
+
+def recipe_for(draft: Draft, trial: Trial) -> str | None:
+    """A recipe's text that was tried as ``overtone check`` does; None where there is none, and the draft says why."""
+    from overtone.recipe import validate
+    from overtone.recipe.text import parse
+    from overtone.study import make_plan
+
+    if draft.problems:
+        return None
+    text = write_recipe(draft, trial)
+    try:
+        recipe = validate({**parse(text), "name": "look"})
+        if trial.windows is not None:
+            make_plan(recipe, trial.windows)
+    except InputError as error:
+        draft.problems.append(str(error))
+        return None
+    return text
+
+
+__all__ = ["Draft", "Trial", "describe", "page", "recipe_for", "show_draft", "show_trial", "try_out"]

@@ -148,9 +148,7 @@ class _Growing:
             if self.kind == "text" and self.parts:
                 self.names.add([""] * sum(map(len, self.parts)))
         if self.kind == "text":
-            texts = [str(cell) for cell in cells]
-            self.names.add(texts)
-            self.missing += sum(cell.strip() in MISSING for cell in texts)
+            self.names.add([str(cell) for cell in cells] if isinstance(cells, np.ndarray) else cells)
         elif self.kind == "date":
             self.clock = self.clock or Clock(self.signs, where)
             values, wrong = self.clock.read(cells, lines)
@@ -165,8 +163,9 @@ class _Growing:
     def column(self) -> Column:
         """All of it."""
         if self.kind == "text":
-            names = tuple(self.names.names)
-            return Column(self.name, self.names.numbers.astype(np.float64), names, missing=self.missing)
+            names, numbers_of = tuple(self.names.names), self.names.numbers
+            empty = np.asarray([name in MISSING for name in names])
+            return Column(self.name, numbers_of.astype(np.float64), names, missing=int(empty[numbers_of].sum()))
         values = np.concatenate(self.parts) if self.parts else np.empty(0)
         dates = self.kind == "date"
         return Column(self.name, values, (), dates, self.missing, self.wrong, None if dates else self.signs)

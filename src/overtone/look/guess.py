@@ -15,6 +15,8 @@ MOST_CLASSES, MOST_UNNAMED = FEW, 20
 LONG, VERY_LONG = 5.0, 20.0
 """Rows for which a label, and a code that is no signal, stay the same on average."""
 MOSTLY = 0.9
+HARDLY = 0.98
+"""The share of missing values beyond which a column is none; one of 9 Hz beside others of 100 Hz is."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def guess_roles(columns: Sequence[Column], named_outside: frozenset[str] = froze
     roles = Roles()
     left = []
     for column in columns:
-        if not len(column.known) or (column.missing + column.wrong) > MOSTLY * len(column.values):
+        if not len(column.known) or (column.missing + column.wrong) > HARDLY * len(column.values):
             roles.neither[column.name] = "empty" if not len(column.known) else "hardly ever filled"
         elif column.distinct == 1 and not _named(column):
             roles.neither[column.name] = f"constant ({column.labels[0]})" if not column.dates else "constant"

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from overtone.data.table import BLOCK
 from overtone.errors import InputError
 
-WHOLE_BYTES = 2**25
+WHOLE_BYTES = 2**24
 """Tables up to so many bytes are read whole."""
-TAKEN_BYTES, PARTS = 3 * 2**23, 48
+TAKEN_BYTES, PARTS = 2**23, 32
 """Of a larger one: how much in all, and in how many parts."""
 MOST_FILES = 24
 """Of a folder that is too large."""
-MOST_ROWS = 2**19
+MOST_ROWS = 2**18
 """Of a Parquet file, that are read."""
 WIDE = (b"\xff\xfe", b"\xfe\xff")
 

@@ -35,8 +35,7 @@ class Trial:
         recordings: as they were read, or a part of them.
         windows: cut from them.
         window, stride: settings, where any is needed.
-        split: settings, with the reason.
-        honest: what a reader must know about the split.
+        split: settings, with the reason and what a reader must know.
     """
 
     recordings: Recordings | None = None

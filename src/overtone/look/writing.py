@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,10 @@ def write_recipe(draft: Draft, trial: Trial) -> str:
         f"# Written by overtone look for {_one_line(str(draft.path))}. Comments say what was guessed, and why.",
         *(f"# {_one_line(note)}" for note in draft.notes),
         "data:",
-        *(line for name, setting in data.items() for line in _entry(name, setting)),
+        *(line for name, setting in data.items() for line in _entry(f"  {name}", setting)),
     ]
     assert trial.split is not None
-    lines += _section("split", trial.split)
+    lines += _entry("split", trial.split)
     count = round(len(windows) / draft.share) if windows is not None else 10_000
     pictures = windows is not None and windows.material.of_images
     lines += _pictures(count) if pictures else _signals(windows, count)
@@ -89,7 +89,7 @@ def _signals(windows: Windows | None, count: int) -> list[str]:
     for name, model in teachers.items():
         lines.append(f"  {name}: {{view: {name}, model: {model}, epochs: {size.epochs}}}")
     lines.append(f"student: {{view: signal, model: {size.student}, epochs: {2 * size.epochs}}}")
-    lines += _train(windows, count)
+    lines += _train(count)
     lines.append("methods:")
     lines.append("  - none # the student alone")
     if regression:
@@ -106,7 +106,7 @@ def _pictures(count: int) -> list[str]:
         f"teachers:  # guessed: small, for {count:,} pictures; larger models and more epochs where time allows",
         f"  image: {{view: image, model: {PICTURES.image}, epochs: {PICTURES.epochs}}}",
         f"student: {{view: image, model: {PICTURES.student}, epochs: {2 * PICTURES.epochs}}}",
-        *_train(None, count),
+        *_train(count),
         "methods:",
         "  - none # the student alone",
         "  - {name: kd, weights: {ce: 0.1, kd: 0.9}}",
@@ -114,29 +114,24 @@ def _pictures(count: int) -> list[str]:
     ]
 
 
-def _train(windows: Windows | None, count: int) -> list[str]:
+def _train(count: int) -> list[str]:
     """A batch that leaves an epoch several steps."""
-    del windows
     batch = 64
-    while batch > 4 and batch * 8 > count:
+    while batch > 2 and batch * 8 > count:
         batch //= 2
     return [f"train: {{batch: {batch}, lr: 0.05, nesterov: true, schedule: cosine}}"]
 
 
-def _entry(name: str, setting: Setting) -> list[str]:
-    return _commented(f"  {name}: {_plain(setting.value)}", setting.guess)
-
-
-def _section(name: str, setting: Setting) -> list[str]:
-    return _commented(f"{name}: {_plain(setting.value)}", setting.guess)
-
-
-def _commented(line: str, guess: str) -> list[str]:
-    if not guess:
+def _entry(key: str, setting: Setting) -> list[str]:
+    """A setting with its guess behind it, or above it where that would be long."""
+    line = f"{key}: {_plain(setting.value)}"
+    if not setting.guess:
         return [line]
-    comment = f"# guessed: {_one_line(guess)}"
+    comment = f"# guessed: {_one_line(setting.guess)}"
+    if len(line) + len(comment) + 2 <= LINE:
+        return [f"{line}  {comment}"]
     indent = line[: len(line) - len(line.lstrip())]
-    return [f"{line}  {comment}"] if len(line) + len(comment) + 2 <= LINE else [f"{indent}{comment}", line]
+    return [*textwrap.wrap(comment, LINE, initial_indent=indent, subsequent_indent=f"{indent}#   "), line]
 
 
 def _one_line(text: str) -> str:
@@ -148,9 +143,3 @@ def _plain(value: Any) -> str:
     """A value as YAML on one line, quoted where it has to be."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
-
-
-def as_values(text: str) -> Mapping[str, Any]:
-    """The recipe's plain values."""
-    values: Mapping[str, Any] = yaml.safe_load(text)
-    return values
