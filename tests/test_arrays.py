@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mat_files import cell, new, old
 
 from overtone import data
 from overtone.errors import InputError
@@ -23,14 +23,6 @@ GROUP = np.repeat(["ann", "bob", "carl"], 4)
 
 def loaded(**settings: Any) -> Any:
     return data.load(DataSettings(**settings))
-
-
-def cell(items: Any) -> Any:
-    """An array of objects, which becomes a cell."""
-    out = np.empty(len(items), dtype=object)
-    for number, item in enumerate(items):
-        out[number] = item
-    return out
 
 
 def npz(path: Path, **arrays: Any) -> Path:
@@ -95,48 +87,7 @@ def test_arrays_of_other_names_are_listed(tmp_path: Path) -> None:
     )
 
 
-# --- mat: v5 by scipy's writer, v7.3 in MATLAB's layout of HDF5 (axes reversed, text as numbers, cells as references)
-
-
-def old(path: Path, variables: dict[str, Any]) -> None:
-    from scipy.io import savemat
-
-    savemat(path, variables, do_compression=True)
-
-
-def new(path: Path, variables: dict[str, Any]) -> None:
-    h5py = pytest.importorskip("h5py")
-    number = count()
-
-    def put(place: Any, name: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            struct = place.create_group(name)
-            struct.attrs["MATLAB_class"] = np.bytes_("struct")
-            for key, own in value.items():
-                put(struct, key, own)
-            return struct
-        value = np.asarray(value)
-        kind = "double"
-        if value.dtype.kind == "O":
-            refs = [put(file["#refs#"], str(next(number)), own).ref for own in value]
-            value, kind = np.asarray([refs], dtype=h5py.ref_dtype), "cell"
-        elif value.dtype.kind == "U":
-            rows = np.atleast_1d(value)
-            value = np.asarray([[ord(sign) for sign in row.ljust(rows.itemsize // 4)] for row in rows], dtype=np.uint16)
-            kind = "char"
-        elif value.ndim == 1:
-            value = value[None]
-        dataset = place.create_dataset(name, data=value if kind == "cell" else value.T)
-        dataset.attrs["MATLAB_class"] = np.bytes_(kind)
-        return dataset
-
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file.create_group("#refs#")
-        for name, value in variables.items():
-            put(file, name, value)
-    with path.open("r+b") as stream:
-        stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116))
-
+# --- mat
 
 WRITERS = [old, new]
 UNEQUAL = [RNG.normal(size=(10 + n, 3)) for n in range(12)]

@@ -284,8 +284,10 @@ def test_windows_are_counted_before_they_are_cut() -> None:
 
 def test_samples_are_counted_before_they_are_interpolated() -> None:
     stream = Stream("r", np.array([0.0, 1.0, 2.0]), np.zeros((3, 1), np.float32), np.zeros(3, np.int64))
-    with pytest.raises(InputError, match=r"2 s at 1e.09 Hz are 2000000001 samples, more than 100000000"):
+    with pytest.raises(InputError, match=r"recording 'r' has 1 Hz, so that 1e.09 Hz would be 1e.09 times as many"):
         regular([stream], 1e9, True, "table")
+    with pytest.raises(InputError, match=r"at 1e.09 Hz these are 2e.09 values, more than 1073741824"):
+        regular([stream], 1e9, "upsample", "table")
 
 
 # --- studies

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import TINY
+from mat_files import cell, new, old
 
 from overtone import data, recipe
 from overtone.errors import InputError
@@ -116,6 +117,33 @@ def test_npz_files(tmp_path: Path) -> None:
         data.load(DataSettings(name="npz", path=str(path)))
 
     assert refusals(use, path.read_bytes(), seed=3) > 0
+
+
+@pytest.mark.parametrize("write", [old, new])
+def test_mat_files(write: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "x.mat"
+    x, names = np.random.default_rng(0).normal(size=(12, 2, 16)), cell(np.array(["a", "b"] * 6))
+    write(path, {"X": x, "s": {"y": names}, "group": np.arange(12) // 4})
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings.model_validate({"name": "mat", "path": str(path), "y": "s.y"}))
+
+    assert refusals(use, path.read_bytes(), seed=8, rounds=ROUNDS // 2) > 0
+
+
+@pytest.mark.parametrize("kind", ["ts", "arff"])
+def test_series_files(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("aeon")
+    path = tmp_path / f"x.{kind}"
+    rows = "\n".join(f"{n},{n + 1},{n % 3}{':' if kind == 'ts' else ','}{n % 2}" for n in range(12))
+    head = "@univariate true\n@equalLength true\n@classLabel true 0 1\n" if kind == "ts" else "@relation x\n"
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings.model_validate({"name": "ts", "path": str(path), "missing": "hold"}))
+
+    assert refusals(use, f"{head}@data\n{rows}\n".encode(), seed=9, rounds=ROUNDS // 2) > 0
 
 
 def test_student_files(tmp_path: Path) -> None:

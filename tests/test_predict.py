@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 
 from overtone import data, load_student, recipe
 from overtone.cli import app
-from overtone.data import TableColumns
 from overtone.header import SeenTask
 from overtone.models import build
 from overtone.student import Header, SeenView, read_header, save_student
@@ -99,9 +98,9 @@ def test_a_table_gives_the_same(student_file: Path, tmp_path: Path) -> None:
     assert [r["recording"] for r in b[::6]] == [f"r{n}" for n in range(6)]
 
 
-def remembering(path: Path, **columns: Any) -> Path:
-    """The same student, trained on a table of these columns."""
-    header = read_header(path).model_copy(update={"columns": TableColumns(**columns)})
+def remembering(path: Path, **kept: Any) -> Path:
+    """The same student, trained on data of these settings."""
+    header = read_header(path).model_copy(update={"data": kept})
     save_student(path, load_student(path).model.state_dict(), header)
     return path
 
@@ -115,12 +114,13 @@ def test_a_table_of_the_trained_form_needs_no_option(student_file: Path, tmp_pat
     words = ["--recording", "who", "--time", "t", "--label", "activity"]
     expected = overtone("evaluate", student_file, path, *words)
     overtone("predict", student_file, path, "--out", tmp_path / "a.csv", *words[:4])
-    remembering(student_file, recording="who", time="t", label="activity")
+    remembering(student_file, name="csv", recording="who", time="t", label="activity")
     result = overtone("predict", student_file, path, "--out", tmp_path / "b.csv")
     assert result.exit_code == 0, everything(result)
     assert "taken as" not in everything(result)
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
-    assert everything(overtone("evaluate", student_file, path)) == everything(expected)
+    resampled = " resampled to 10 Hz by linear interpolation"  # which the table of the training was not
+    assert everything(overtone("evaluate", student_file, path)) + resampled == everything(expected)
 
 
 def test_what_is_assumed_of_a_table_is_told(student_file: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_is_assumed_of_a_table_is_told(student_file: Path, tmp_path: Path) 
     assert {name for name, _ in places(out)} == {"0"}
     assert "taken as" not in said("--recording", "who", "--time", "t")
     assert "taken as evenly sampled at 10 Hz; --time COLUMN says otherwise" in said("--recording", "who")
-    remembering(student_file, recording="rec", time="t")
+    remembering(student_file, name="csv", recording="rec", time="t")
     path.write_text(path.read_text().replace("who,t,", "who,clock,", 1))
     missing = "column 'rec' and 't' of the training is not in it; taken as one recording, evenly sampled at 10 Hz"
     assert missing in said()
@@ -144,7 +144,9 @@ def test_what_is_assumed_of_a_table_is_told(student_file: Path, tmp_path: Path) 
     assert {name for name, _ in places(out)} == {f"r{n}" for n in range(6)}
     wrong = overtone("predict", student_file, path, "--out", out, "--force", "--recording", "woh")
     assert "no recording column 'woh'; did you mean 'who'?" in everything(wrong)
-    remembering(student_file)  # a folder without time stamps: a file is a recording, and nothing is assumed
+    remembering(
+        student_file, name="folder"
+    )  # a folder without time stamps: a file is a recording, and nothing is assumed
     assert "taken as" not in said()
 
 
@@ -157,7 +159,7 @@ def test_units_of_time(student_file: Path, tmp_path: Path) -> None:
     overtone("predict", student_file, path, *columns, tmp_path / "a.csv")
     result = overtone("predict", student_file, tmp_path / "ms.csv", *columns, tmp_path / "b.csv", "--time-unit", "ms")
     assert result.exit_code == 0, everything(result)
-    remembering(student_file, recording="who", time="t", time_unit="ms")
+    remembering(student_file, name="csv", recording="who", time="t", time_unit="ms")
     overtone("predict", student_file, tmp_path / "ms.csv", "--out", tmp_path / "c.csv")
     overtone("predict", student_file, path, "--out", tmp_path / "d.csv", "--time-unit", "s")
     assert len({(tmp_path / f"{name}.csv").read_text() for name in "abcd"}) == 1
@@ -166,12 +168,33 @@ def test_units_of_time(student_file: Path, tmp_path: Path) -> None:
     assert "--time-unit: unknown unit 'sec'; did you mean 's'? known: s, ms, us, ns" in everything(wrong)
 
 
-def test_a_file_without_remembered_columns_is_readable(student_file: Path) -> None:
-    with safe_open(student_file, framework="pt") as file:
+def rewritten(path: Path, **changes: Any) -> None:
+    """The same file, as another version of Overtone wrote it."""
+    with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["overtone"])
-    del header["columns"]
-    save_file(load_file(student_file), student_file, metadata={"overtone": json.dumps(header)})
-    assert load_student(student_file).header.columns is None
+    header.pop("data", None)
+    save_file(load_file(path), path, metadata={"overtone": json.dumps({**header, **changes})})
+
+
+def test_files_of_earlier_versions_are_read(student_file: Path, tmp_path: Path) -> None:
+    """Those without any word of their data, and those with the columns of their table."""
+    rewritten(student_file)
+    assert load_student(student_file).header.data is None
+    rewritten(student_file, columns=None)
+    assert load_student(student_file).header.data is None
+    rewritten(student_file, columns={"recording": None, "time": None, "time_unit": "s", "label": None})
+    assert load_student(student_file).header.data == {
+        "name": "folder",
+        "time_unit": "s",
+        "label": None,
+        "resample": True,
+    }
+    path = table(tmp_path / "x.csv")
+    words = ["--recording", "who", "--time", "t", "--label", "activity"]
+    expected = everything(overtone("evaluate", student_file, path, *words))
+    rewritten(student_file, columns={"recording": "who", "time": "t", "time_unit": "s", "label": "activity"})
+    assert everything(overtone("evaluate", student_file, path)) == expected
+    assert "12 windows" in expected
 
 
 def test_a_study_on_a_table_remembers_its_columns(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -185,23 +208,11 @@ def test_a_study_on_a_table_remembers_its_columns(tiny: dict[str, Any], tmp_path
     study = recipe.validate(tiny)
     assert execute(make_plan(study, data.load(study.data)), tmp_path / "out") == {}
     (student,) = (tmp_path / "out").glob("cells/*/student.safetensors")
-    expected = TableColumns(recording="who", time="t", time_unit="s", label="activity")
-    assert read_header(student).columns == expected
+    assert read_header(student).data == {key: value for key, value in tiny["data"].items() if key != "path"}
     result = overtone("evaluate", student, path)
     assert result.exit_code == 0, everything(result)
     assert "12 windows" in everything(result)
     assert "taken as" not in everything(result)
-
-
-def test_columns_of_other_data() -> None:
-    def columns(**given: Any) -> TableColumns | None:
-        return data.table_columns(recipe.DataSettings.model_validate(given))
-
-    assert columns(name="watch") is None
-    assert columns(name="folder", path="x", time="t") == TableColumns(time="t", label="label")
-    pattern = "(?P<group>[^_]+)_(?P<label>[^.]+)"
-    assert columns(name="folder", path="x", pattern=pattern) == TableColumns()
-    assert columns(name="csv", path="x", recording="rec") == TableColumns(recording="rec", label="label")
 
 
 def test_evaluation(student_file: Path, tmp_path: Path) -> None:

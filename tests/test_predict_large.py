@@ -26,7 +26,7 @@ from overtone.data import items, npz, table
 from overtone.data.compact import compact
 from overtone.data.npz import read_arrays
 from overtone.data.seen import Flat, Seen
-from overtone.data.table import read_blocks, read_table
+from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
 from overtone.models import build
 from overtone.recipe import DataSettings
@@ -162,81 +162,86 @@ def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
 # Text tables, block by block
 
 
-def whole(path: Path, channels: tuple[str, ...], time: str | None) -> tuple[Any, Any, list[str], list[int]]:
-    """The slow way: every cell as text first."""
-    held = read_table(path, "t")
-    values = np.stack([held.numbers(name, "channel") for name in channels], axis=1).astype(np.float32)
-    return values, held.seconds(time, "ms") if time else None, held.text("who", "recording"), held.lines
-
-
 @pytest.mark.parametrize("block", [1, 3, 100])
 @pytest.mark.parametrize(
-    "rows",
+    ("rows", "values", "seconds"),
     [
-        ["0,1.5,-2,a", "10,2.5,1e-3,b", "", "20,+3,4,a", "30,5,6,'=c"],
-        ["0;1,5;-2;a", "10;2,5;1e-3;b", "20;3;4;a", "30;5;6;c"],
-        ["2024-01-01T00:00:00,1,2,a", "2024-01-01T00:00:01,1,2,a", "2024-01-01T00:01:00.500,3,4,b", "2024-01-02,1,2,b"],
-        ["20240101,1,2,a", "20240102,1,2,a", "20240103,1,2,a", "12345,1,2,a"],  # as dates, until one is none
+        (["0,1.5,-2,a", "10,2.5,1e-3,b", "", "20,+3,4,a", "30,5,6,'=c"], [[1.5, -2], [2.5, 1e-3], [3, 4], [5, 6]], 10),
+        (["0;1,5;-2;a", "10;2,5;1e-3;b", "", "20;3;4;a", "30;5;6;=c"], [[1.5, -2], [2.5, 1e-3], [3, 4], [5, 6]], 10),
+        (
+            ["2024-01-01T00:00:00,1,2,a", "2024-01-01T00:00:10,1,2,b", "", "2024-01-01 00:00:20,3,?,a"],
+            [[1, 2], [1, 2], [3, np.nan]],
+            10,
+        ),
     ],
 )
 def test_blocks_of_a_table_are_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[str], block: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[str], values: Any, seconds: float, block: int
 ) -> None:
+    monkeypatch.setattr(table, "BLOCK", block)
     delimiter = ";" if ";" in rows[0] else ","
     (tmp_path / "t.csv").write_text("\n".join([delimiter.join(["t", "x", "y", "who"]), *rows]))
-    values, seconds, names, lines = whole(tmp_path / "t.csv", ("x", "y"), "t")
-    monkeypatch.setattr(table, "BLOCK", block)
-    found = compact(read_blocks(tmp_path / "t.csv", "t"), ("x", "y"), {"who": "recording"}, "t", "ms")
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_array_equal(found.time, seconds)
-    told = found.texts["who"]
-    assert [list(told.names)[number] for number in told.numbers] == names
-    assert found.lines.tolist() == lines
+    read = compact(open_table(tmp_path / "t.csv", "t", TextFormat()), ("x", "y"), {"who": "recording"}, "t")
+    np.testing.assert_array_equal(read.values, np.asarray(values, dtype=np.float32))
+    np.testing.assert_allclose(read.time, seconds * np.arange(len(values)))
+    who = read.texts["who"]
+    assert [list(who.names)[number] for number in who.numbers] == ["a", "b", "a", "=c"][: len(values)]
+    assert read.lines.tolist() == [2, 3, 5, 6][: len(values)]
+
+
+def wrong(folder: Path, monkeypatch: pytest.MonkeyPatch, content: str, time: str | None = None) -> str:
+    """What is told of a table's column x, or t, in blocks of any size."""
+    (folder / "t.csv").write_text(content)
+    messages = set()
+    for block in (2, 100):
+        monkeypatch.setattr(table, "BLOCK", block)
+        opened = open_table(folder / "t.csv", "t", TextFormat())
+        try:
+            compact(opened, ("x",), {}, time)
+        except InputError as error:
+            messages.add(str(error))
+        else:
+            messages.add(str(opened.bad))
+    assert len(messages) == 1
+    return messages.pop()
 
 
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["1,5", "2,5", "3.5", "4"], "column 'x' (channel) holds '1,5' in row 2, which is no number"),
-        (["1.5", "2", "3,5", "4"], "column 'x' (channel) holds '3,5' in row 4, which is no number"),
+        (["1,5", "2,5", "3.5", "4"], "column 'x' (channel) holds '1,5' in row 2, which is no number beside others"),
+        (["1.5", "2", "3,5", "4"], "column 'x' (channel) holds '3,5' in row 4, which is no number beside others"),
         (["1", "2", "3", "four"], "column 'x' (channel) holds 'four' in row 5, which is no number"),
-        (["1", "2", "", "4"], "column 'x' (channel) is empty in row 4"),
+        (["2,981", "7", "1,004", "4"], "holds '2,981' in row 2, and its every comma may be a decimal sign or stand"),
+        (["1,234.5", "7", "1,004.2", "4"], ""),
+        (["0,981", "7,100", "1,004", "4"], ""),
     ],
 )
 def test_what_is_wrong_is_told_of_any_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: list[str], message: str
 ) -> None:
-    (tmp_path / "t.csv").write_text("t;x\n" + "".join(f"{n};{cell}\n" for n, cell in enumerate(cells)))
-    monkeypatch.setattr(table, "BLOCK", 2)
-    with pytest.raises(InputError) as told:
-        compact(read_blocks(tmp_path / "t.csv", "t"), ("x",), {}, None, "s")
-    assert message in str(told.value)
-    with pytest.raises(InputError) as told:
-        read_table(tmp_path / "t.csv", "t").numbers("x", "channel")
-    assert message in str(told.value)
+    text = "t;x\n" + "".join(f"{n};{cell}\n" for n, cell in enumerate(cells))
+    told = wrong(tmp_path, monkeypatch, text)
+    assert message in told
+    assert bool(message) == bool(told)
 
 
 @pytest.mark.parametrize(
     ("stamps", "message"),
     [
-        (["2024-01-01T00:00:00", "2024-01-01T00:00:01", "1"], "(time) holds '2024-01-01T00:00:00' in row 2"),
-        (["1", "2", "2024-01-01T00:00:00"], "(time) holds '2024-01-01T00:00:00' in row 4"),
+        (["2024-01-01T00:00:00", "2024-01-01T00:00:01", "1"], "(time) holds '1' in row 4, which is no time stamp"),
+        (["1", "2", "2024-01-01T00:00:00"], "(time) holds '2024-01-01T00:00:00' in row 4, which is no time stamp"),
         (["2024-01-01T00:00:00", "2024-01-01T00:00:01+00:00"], "mixes times with and without a time zone"),
         (["1", "2", "inf"], "(time) holds 'inf' in row 4"),
+        (["1", "2", "1/5/24 13:00"], "or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"),
+        (["1", "", "3"], "(time) holds '' in row 3"),
     ],
 )
 def test_what_is_wrong_with_time_stamps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamps: list[str], message: str
 ) -> None:
-    (tmp_path / "t.csv").write_text("t,x\n" + "".join(f"{stamp},1\n" for stamp in stamps))
-    for block in (1, 2, 100):
-        monkeypatch.setattr(table, "BLOCK", block)
-        with pytest.raises(InputError) as told:
-            compact(read_blocks(tmp_path / "t.csv", "t"), ("x",), {}, "t", "s")
-        assert message in str(told.value)
-    with pytest.raises(InputError) as told:
-        read_table(tmp_path / "t.csv", "t").seconds("t", "s")
-    assert message in str(told.value)
+    text = "t,x\n" + "".join(f"{stamp},1\n" for stamp in stamps)
+    assert message in wrong(tmp_path, monkeypatch, text, "t")
 
 
 def test_recordings_of_a_table_in_any_order(

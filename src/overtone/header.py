@@ -108,7 +108,8 @@ class Header(BaseModel):
             value, columns = {k: v for k, v in value.items() if k != "columns"}, value["columns"]
             if isinstance(columns, dict):
                 columns = {role: name for role, name in columns.items() if name is not None or role == "label"}
-                value["data"] = {"name": "csv" if "recording" in columns else "folder", **columns}
+                name = "csv" if "recording" in columns else "folder"
+                value["data"] = {"name": name, **columns, "resample": True}  # as they were used
         if isinstance(value, dict) and "classes" in value and "task" not in value:
             rest = {name: entry for name, entry in value.items() if name != "classes"}
             value = {**rest, "task": {"name": Classification.NAME, "facts": {"classes": _listed(value["classes"])}}}

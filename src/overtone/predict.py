@@ -23,7 +23,7 @@ from overtone.data.items import Items
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
 from overtone.data.npz import read_arrays
-from overtone.data.resample import UNEVEN
+from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
 from overtone.errors import InputError, nearest
@@ -278,13 +278,15 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
             files = [replace(file, label=source.told_by(file.path.name, "label")) for file in files]
     if not by_target:
         source = source.model_copy(update={"channels": list(header.channels)})
-    resample = source.time is not None and header.rate is not None
+    resample: Resample | IfNeeded = False
+    if source.time is not None and header.rate is not None:
+        resample = source.resample or ("if needed" if trained else True)
     roles = Roles(
         recording=recording,
         group=None,
         label=label,
         rate=header.rate,
-        resample="upsample" if resample and source.resample == "upsample" else resample,
+        resample=resample,
         time_option="--time-unit",
         advice="look at the time stamps and --time-unit; a student does not learn from a few samples what many show",
     )

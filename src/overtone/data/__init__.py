@@ -154,10 +154,12 @@ def _choice(source: Source, settings: DataSettings) -> Choice:
     """Which classes are chosen here, and not by the source itself.
 
     Raises:
-        InputError: for a number of classes where the source takes none.
+        InputError: for a number of classes where the source takes none, or both those wanted and those not.
     """
     own = _own(type(source), settings)
     classes = None if "classes" in own else settings.classes
+    if classes is not None and settings.drop and "drop" not in own:
+        raise InputError("data.classes are those wanted, data.drop those not; give one of them")
     if isinstance(classes, int):
         raise InputError(f"data.classes: {settings.name!r} takes a list of classes' names, got {classes}")
     return Choice({} if "rename" in own else settings.rename, classes, [] if "drop" in own else settings.drop)

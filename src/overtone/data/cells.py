@@ -120,9 +120,9 @@ def _plain(cell: str, line: int, signs: Signs) -> str:
     if signs.decimal is not None:
         group = "," if signs.decimal == "." else "."
         whole, sign, rest = cell.partition(signs.decimal)
-        if group in whole and _GROUPED[group].fullmatch(whole):
-            whole = whole.replace(group, "")
-        return whole + sign.replace(",", ".") + rest if group not in rest else cell
+        if group in rest or (group in whole and not _GROUPED[group].fullmatch(whole)):
+            raise ValueError(cell)
+        return whole.replace(group, "") + sign.replace(",", ".") + rest
     if "," not in cell:
         signs.point = signs.point or "." in cell
         return cell

@@ -93,7 +93,7 @@ def choose(data: Recordings, choice: Choice) -> Recordings:
     notes = [
         f"class {_shown(name)} was left out: {count} of {total} samples"
         for name, count in zip(data.classes, counts.tolist(), strict=True)
-        if name not in place
+        if count and name not in place
     ]
     kept = []
     for own, signal in zip(labels, data.signals, strict=True):
@@ -131,7 +131,7 @@ def choose_images(windows: Windows, choice: Choice) -> Windows:
     notes += [
         f"class {_shown(name)} was left out: {count} of {len(y)} {windows.noun}s"
         for name, count in zip(names, counts, strict=True)
-        if name not in wanted
+        if count and name not in wanted
     ]
     return replace(_rows(windows, rows), y=y[rows].astype(np.int64), classes=tuple(wanted), notes=tuple(notes))
 
@@ -184,7 +184,7 @@ def _check_known(chosen: Any, names: Sequence[str], key: str, where: str) -> Non
 
 def _check_named(wanted: Sequence[str], counts: Mapping[str, int], what: str, where: str) -> None:
     """Refuse samples whose label is empty: they are of no class, and would be learned as one of their own."""
-    if "" in wanted:
+    if "" in wanted and counts[""]:
         raise InputError(
             f'{where}: {counts[""]} of {sum(counts.values())} {what} have an empty label; data.drop: [""] cuts them '
             'out, data.rename: {"": none} makes them a class'

@@ -100,7 +100,7 @@ class Unit:
         if not slow or best == "s" or not SLOWEST <= rates[best] <= max(FASTEST, 4 * aim):
             return 1.0
         others = ", ".join(
-            f"{unit} {rates[unit]:.4g} Hz" for unit in ("ms", "us", "ns") if SLOWEST <= rates[unit] <= 1e6
+            f"{unit} {rates[unit]:.6g} Hz" for unit in ("ms", "us", "ns") if SLOWEST <= rates[unit] <= 1e6
         )
         raise InputError(
             f"{where}: the time stamps are {step:.6g} apart, which makes {rates['s']:.3g} Hz in seconds"

@@ -17,7 +17,7 @@ from overtone.data.base import IntArray, Recordings, Source
 from overtone.data.clock import TimeUnit, Unit
 from overtone.data.compact import Compact, compact
 from overtone.data.missing import Filling
-from overtone.data.resample import ADVICE, Resample, Stream, regular
+from overtone.data.resample import ADVICE, IfNeeded, Resample, Stream, regular
 from overtone.data.table import BadRows, ColumnName, Read, Table, TextFormat, column, open_table
 from overtone.errors import InputError, nearest
 from overtone.recipe.messages import Said
@@ -59,7 +59,7 @@ class Roles:
     group: ColumnName | None
     label: ColumnName | None
     rate: float | None
-    resample: Resample
+    resample: Resample | IfNeeded
     time_option: str = "data.time_unit:"
     advice: str = ADVICE
 
@@ -110,7 +110,7 @@ class Text(TextFormat, Source):
             tables.append(table)
             parts.append(self._part(file, table, channels, roles, read))
         assert channels is not None
-        notes = [*_told(tables), *_bad_rows(tables, self.bad_rows, where)]
+        notes = [*_told(tables), *_bad_rows(files, tables, self.bad_rows, where)]
         classes, numbers = _class_numbers(parts)
         streams, groups, in_units = [], [], []
         for part, labels in zip(parts, numbers, strict=True):
@@ -182,12 +182,11 @@ class Text(TextFormat, Source):
             )
         names: list[str] = []
         for pattern in self.channels:
-            if isinstance(pattern, int) or pattern in table.names:
+            plain = isinstance(pattern, int) or pattern in table.names or not any(sign in pattern for sign in "*?[")
+            if plain:
                 fit = [column(pattern, table.names, "channel", table.where)]
-            elif any(sign in pattern for sign in "*?["):
-                fit = [name for name in free if fnmatch.fnmatchcase(name, pattern)]
             else:
-                fit = []
+                fit = [name for name in free if fnmatch.fnmatchcase(name, str(pattern))]
             if not fit:
                 raise InputError(f"{table.where}: no channel column fits {pattern!r}; {nearest(str(pattern), free)}")
             names += [name for name in fit if name not in names]
@@ -253,26 +252,31 @@ def _told(tables: Sequence[Table]) -> list[str]:
     return notes if len(notes) <= 3 else [*notes[:2], f"and {len(notes) - 2} more files like these"]
 
 
-def _bad_rows(tables: Sequence[Table], what: str, where: str) -> list[str]:
+def _bad_rows(files: Sequence[File], tables: Sequence[Table], what: str, where: str) -> list[str]:
     """A note on rows that were dropped.
 
     Raises:
         InputError: where they are refused.
     """
-    bad: list[tuple[str, BadRows]] = [(table.where, table.bad) for table in tables if table.bad.count]
+    bad: list[tuple[str, BadRows]] = [
+        (file.path.name if file.name == "0" else file.name, table.bad)
+        for file, table in zip(files, tables, strict=True)
+        if table.bad.count
+    ]
     if not bad:
         return []
     total = sum(rows.count for _, rows in bad)
-    shown = [
-        f"{name}: {rows}" if len(bad) == 1 else f"{name}: {rows.count}: {rows}" for name, rows in bad[:FILES_NAMED]
-    ]
-    more = f". {len(bad) - FILES_NAMED} more files have {total - sum(rows.count for _, rows in bad[:FILES_NAMED])}"
-    told = ". ".join(shown) + (more if len(bad) > FILES_NAMED else "")
+    if len(tables) == 1:
+        told = str(bad[0][1])
+    else:
+        shown = [f"{name} has {rows.count} ({rows})" for name, rows in bad[:FILES_NAMED]]
+        rest = sum(rows.count for _, rows in bad[FILES_NAMED:])
+        told = ", ".join(shown) + (f", and {len(bad) - FILES_NAMED} more files have {rest}" if rest else "")
     count = f"{total} row{'s' * (total > 1)}" + (f" in {len(bad)} of {len(tables)} files" if len(tables) > 1 else "")
     if what == "drop":
         return [f"{count} could not be used and {'were' if total > 1 else 'was'} left out: {told}"]
-    head = f"{where}: {count} cannot be used. " if total > 1 else ""
-    raise InputError(f"{head}{told}. Correct {'them' if total > 1 else 'it'}, or set data.bad_rows: drop")
+    head = f"{count} cannot be used: " if total > 1 else ""
+    raise InputError(f"{where}: {head}{told}. Correct {'them' if total > 1 else 'it'}, or set data.bad_rows: drop")
 
 
 def _class_numbers(parts: Sequence[_Part]) -> tuple[tuple[str, ...], list[IntArray]]:

@@ -110,9 +110,11 @@ def _share(sample: bytes, encoding: str, letters: str, common: str | None = None
 
 
 def _encodable(sign: str, encoding: str) -> bool:
-    """Whether an encoding has a letter, among its first 24 rows where it sorts letters by use."""
+    """Whether an encoding has a letter, and in its first half where it sorts letters by use."""
     try:
-        first = sign.encode(encoding)[0]
+        code = sign.encode(encoding)
     except UnicodeError:
         return False
-    return encoding == "euc_kr" or (first <= 0xD7 if encoding == "gb2312" else first <= 0xC6)
+    if encoding == "euc_kr":  # rarer syllables are composed there
+        return len(code) == 2
+    return code[0] <= (0xD7 if encoding == "gb2312" else 0xC6)

@@ -15,14 +15,19 @@ from overtone.data.missing import Filling
 from overtone.errors import InputError
 
 Resample = bool | Literal["upsample"]
+IfNeeded = Literal["if needed"]
 UNEVEN = 0.1
 """Intervals may differ from their median by this share before sampling counts as uneven."""
+UNEVENLY = 0.01
+"""Share of such intervals that is put up with."""
 GAP, GAP_RESAMPLED = 2.5, 10.0
 """An interval of more than so many median intervals is a gap; resampling bridges longer ones."""
+SAME_RATE = 0.02
+"""Share by which a recording's rate may differ from the wanted one where resampling is done if needed."""
 MOST_UPSAMPLED = 4.0
 """Times a recording's own rate that resampling goes to unless asked; a time stamp in the wrong unit makes more."""
-MOST_VALUES = 2**32
-"""Of all resampled recordings: 16 GiB."""
+MOST_VALUES = 2**30
+"""Of all resampled recordings: 4 GiB."""
 ADVICE = "look at the time stamps and data.time_unit, or set data.resample: upsample"
 
 
@@ -69,7 +74,7 @@ class Stretch:
 def regular(
     streams: Sequence[Stream],
     rate: float | None,
-    resample: Resample,
+    resample: Resample | IfNeeded,
     where: str,
     filling: Filling | None = None,
     advice: str = ADVICE,
@@ -80,7 +85,8 @@ def regular(
         streams: recordings; time stamps rise.
         rate: Hz; the target of resampling, or what the data is said to have where it has no time stamps.
         resample: interpolate linearly onto an even grid of ``rate``; labels are taken from the nearest sample. More
-            than four times a recording's own rate is refused, unless ``upsample``.
+            than four times a recording's own rate is refused, unless ``upsample``. ``if needed``: not where all are
+            even and have that rate.
         where: the source, for messages.
         filling: what becomes of missing values, before anything is interpolated; without it they are values.
         advice: what to do about a recording of a much lower rate.
@@ -104,6 +110,8 @@ def regular(
                 medians[stream.name] = float(np.median(np.diff(stream.time)))
         if not medians:
             raise InputError(f"{where}: every recording has a single sample")
+        if resample == "if needed":
+            resample = not _fits(streams, medians, rate)
         if not resample:
             rate = _common_rate(medians, where)
     streams, kept, notes = _filled(streams, None if timed else rate, filling)
@@ -209,6 +217,18 @@ def _check_rising(stream: Stream, where: str) -> None:
         )
 
 
+def _fits(streams: Sequence[Stream], medians: dict[str, float], rate: float | None) -> bool:
+    """Whether all recordings are even, but for gaps, and have this rate."""
+    if rate is None or any(abs(rate * median - 1) > SAME_RATE for median in medians.values()):
+        return False
+    for stream in streams:
+        if stream.time is not None and stream.name in medians:
+            steps = np.diff(stream.time) / medians[stream.name]
+            if (np.abs(steps[steps <= GAP] - 1) > UNEVEN).mean() > UNEVENLY:
+                return False
+    return True
+
+
 def _common_rate(medians: dict[str, float], where: str) -> float:
     values = sorted(medians.items(), key=lambda item: item[1])
     (fast, least), (slow, most) = values[0], values[-1]
@@ -225,7 +245,7 @@ def _check_even(stream: Stream, part: slice, median: float, where: str) -> None:
     if part.stop - part.start < 2:
         return
     off = np.abs(np.diff(stream.time[part]) - median) > UNEVEN * median
-    if off.mean() > 0.01:
+    if off.mean() > UNEVENLY:
         first = part.start + int(np.argmax(off)) + 1
         raise InputError(
             f"{where}: recording {stream.name!r} is sampled unevenly: {100 * off.mean():.0f} % of its intervals differ "

@@ -17,6 +17,8 @@ from overtone.report.plot import Panel
 MOST_LINES = 8
 """Channels of a figure, as many as the page has colours."""
 POINTS = 600
+MOST_SCALE = 20
+"""Times the smallest range of a channel that the largest may have, for one axis to show both."""
 MOST_ROWS = 300
 """Columns, or classes, that a table lists."""
 
@@ -65,12 +67,15 @@ def _columns(draft: Draft) -> Html:
     assert scan is not None
     assert roles is not None
     why = {guess.column: guess.why for guess in roles.guesses} | roles.neither
-    heads = ("column", "holds", "range", "missing", "taken as", "why")
+    lacking = any(column.missing or column.wrong for column in scan.columns)
+    heads = ["column", "taken as", "holds", "range", *(["missing"] if lacking else []), "why"]
     rows = []
     for column in scan.columns[:MOST_ROWS]:
         missing = f"{column.missing:,}" if column.missing else ""
         missing += f" ({column.wrong:,} no number)" if column.wrong else ""
-        cells = [column.holds, column.range, missing, roles.of(column.name), why.get(column.name, "")]
+        role = roles.of(column.name)
+        because = why.get(column.name, roles.why("channels") if role == "channel" else "")
+        cells = [role, column.holds, column.range, *([missing] if lacking else []), because]
         rows.append(tag("tr", tag("th", column.name, scope="row"), [tag("td", cell) for cell in cells]))
     table = tag(
         "table",
@@ -136,11 +141,16 @@ def _windows(draft: Draft, trial: Trial, windows: Windows) -> Html:
 def _signals(shown: list[Example], windows: Windows) -> Html:
     """One figure a class."""
     figures = []
-    for example in shown:
+    drawn = [example.values[:MOST_LINES].astype(np.float64) for example in shown]
+    spread, middle = np.nanstd(np.hstack(drawn), axis=1), np.nanmean(np.hstack(drawn), axis=1)
+    varying = spread[spread > 0]
+    alike = not len(varying) or varying.max() <= MOST_SCALE * varying.min()
+    scale, zero = (np.ones_like(spread), 0 * middle) if alike else (np.where(spread > 0, spread, 1.0), middle)
+    for example, values in zip(shown, drawn, strict=True):
         samples = example.values.shape[1]
         time = np.arange(samples) / (example.rate or 1.0)
         lines = [
-            Line(name, time, example.values[number].astype(np.float64), number)
+            Line(name, time, (values[number] - zero[number]) / scale[number], number)
             for number, name in enumerate(windows.channels[:MOST_LINES])
         ]
         axis = "seconds" if example.rate else "samples"
@@ -168,5 +178,7 @@ def _signals(shown: list[Example], windows: Windows) -> Html:
         class_="legend",
     )
     more = len(windows.channels) - len(names)
-    left = note(f"{plural(more, 'more channel')} not drawn.") if more else None
-    return section("signals", "One recording of each class", legend, left, tag("div", figures, class_="panels"))
+    notes = [note(f"{plural(more, 'more channel')} not drawn.")] if more else []
+    if not alike:
+        notes.append(note("Channels differ much in scale, so each is drawn in its own standard deviations."))
+    return section("signals", "One recording of each class", legend, notes, tag("div", figures, class_="panels"))

@@ -83,14 +83,13 @@ def _columns(console: Console, draft: Draft) -> None:
     assert roles is not None
     narrow = console.width < NARROW
     lacking = any(column.missing or column.wrong for column in scan.columns)
-    heads = ["column", *([] if narrow else ["holds"]), "range", *(["missing"] if lacking else []), "taken as"]
+    heads = ["column", "taken as", *([] if narrow else ["holds"]), "range", *(["missing"] if lacking else [])]
     table = _table(*heads)
     for column in scan.columns[:MOST_COLUMNS]:
         missing = f"{column.missing:,}" if column.missing else ""
         missing += f" ({column.wrong:,} no number)" if column.wrong else ""
-        cells = [column.name, *([] if narrow else [column.holds]), column.range]
-        cells += [missing] if lacking else []
-        table.add_row(*map(escape, [*cells, roles.of(column.name)]))
+        cells = [column.name, roles.of(column.name), *([] if narrow else [column.holds]), column.range]
+        table.add_row(*map(escape, [*cells, *([missing] if lacking else [])]))
     console.print()
     console.print(table)
     if len(scan.columns) > MOST_COLUMNS:
@@ -125,7 +124,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _windows(console: Console, draft: Draft, trial: Trial, windows: Windows) -> None:
-    about = "about " if draft.share < 1 else ""
+    about, at_least = ("about ", "at least ") if draft.share < 1 else ("", "")
     count = round(len(windows) / draft.share)
     facts = []
     if trial.recordings is not None:
@@ -133,11 +132,12 @@ def _windows(console: Console, draft: Draft, trial: Trial, windows: Windows) -> 
         rate = trial.recordings.rate
         scale, unit = (1 / rate, "s") if rate else (1, "samples")
         least, most = min(lengths) * scale, max(lengths) * scale
-        each = f"{most:,.4g} {unit}" if least == most else f"{least:,.3g} to {most:,.4g} {unit}"
+        each = f" of {most:,.4g} {unit}" if least == most else f" of {least:,.3g} to {most:,.4g} {unit}"
+        each = each if draft.share == 1 else ""  # parts are shorter than their recordings
         whole = len(set(trial.recordings.origin)) if trial.recordings.origin is not None else len(lengths)
-        stretches = f", {len(lengths):,} stretches" if len(lengths) > whole else ""
+        stretches = f", {len(lengths):,} stretches" if len(lengths) > whole and draft.share == 1 else ""
         channels = len(windows.channels)
-        facts.append(("recordings", f"{about}{whole:,}{stretches} of {each}, {channels} channel{'s' * (channels > 1)}"))
+        facts.append(("recordings", f"{at_least}{whole:,}{stretches}{each}, {channels} channel{'s' * (channels > 1)}"))
     if trial.window is not None:
         facts.append(("window", f"{trial.window.value}: {trial.window.guess}"))
     if trial.stride is not None:
@@ -145,7 +145,7 @@ def _windows(console: Console, draft: Draft, trial: Trial, windows: Windows) -> 
     material = windows.material
     named = _few(windows.groups) if len(windows.groups) > 1 or not material.of_images else ""
     if named:
-        facts.append((material.groups, f"{len(windows.groups)}: {named}"))
+        facts.append((material.groups, f"{at_least}{len(windows.groups)}: {named}"))
     facts.append((f"{windows.noun}s", f"{about}{count:,} of {' × '.join(map(str, windows.size))} {_unit(windows)}"))
     console.print()
     _lines(console, facts)

@@ -57,6 +57,7 @@ def write_recipe(draft: Draft, trial: Trial) -> str:
     lines = [
         f"# Written by overtone look for {_one_line(str(draft.path))}. Comments say what was guessed, and why.",
         *(f"# {_one_line(note)}" for note in draft.notes),
+        *([f"# Only {100 * draft.share:.2g} % of it was looked at; numbers below are of that."] * (draft.share < 1)),
         "data:",
         *(line for name, setting in data.items() for line in _entry(f"  {name}", setting)),
     ]

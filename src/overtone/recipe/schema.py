@@ -127,14 +127,6 @@ class DataSettings(_OpenSection):
     classes: Annotated[Annotated[int, Field(strict=True)] | ClassNames | None, Said("a list of classes' names")] = None
     drop: Annotated[list[ClassName], Said("a list of classes' names")] = []
 
-    @model_validator(mode="after")
-    def _one_choice(self) -> DataSettings:
-        if self.classes is not None and self.drop:
-            raise ValueError(
-                f"classes are those wanted and drop those not: give one of them, got both, drop {self.drop}"
-            )
-        return self
-
 
 class SplitSettings(Section):
     """Who is held out. Groups (people) are never on two sides.
