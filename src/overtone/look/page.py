@@ -17,8 +17,8 @@ from overtone.report.plot import Panel
 MOST_LINES = 8
 """Channels of a figure, as many as the page has colours."""
 POINTS = 600
-MOST_SCALE = 20
-"""Times the smallest range of a channel that the largest may have, for one axis to show both."""
+MOST_SCALE = 40
+"""Times a channel's deviation that one axis for all may span."""
 MOST_ROWS = 300
 """Columns, or classes, that a table lists."""
 
@@ -108,7 +108,7 @@ def _windows(draft: Draft, trial: Trial, windows: Windows) -> Html:
         if setting is not None:
             value = "" if name == "Split" else f"{setting.value}, "
             lines.append(f"{name}: {value}{setting.guess}.")
-    lines += [f"{name}." for name in draft.notes]
+    lines += [f"{name}." for name in (*draft.notes, *(windows.notes if draft.share == 1 else ()))]
     count = round(len(windows) / draft.share)
     groups = plural(len(windows.groups), windows.material.group, windows.material.groups)
     content: list[Content] = [
@@ -143,8 +143,8 @@ def _signals(shown: list[Example], windows: Windows) -> Html:
     figures = []
     drawn = [example.values[:MOST_LINES].astype(np.float64) for example in shown]
     spread, middle = np.nanstd(np.hstack(drawn), axis=1), np.nanmean(np.hstack(drawn), axis=1)
-    varying = spread[spread > 0]
-    alike = not len(varying) or varying.max() <= MOST_SCALE * varying.min()
+    whole = float(np.nanmax(np.hstack(drawn)) - np.nanmin(np.hstack(drawn)))
+    alike = bool((spread[spread > 0] * MOST_SCALE >= whole).all())
     scale, zero = (np.ones_like(spread), 0 * middle) if alike else (np.where(spread > 0, spread, 1.0), middle)
     for example, values in zip(shown, drawn, strict=True):
         samples = example.values.shape[1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -49,10 +50,10 @@ def show_trial(console: Console, draft: Draft, trial: Trial) -> None:
     windows = trial.windows
     if windows is not None:
         _windows(console, draft, trial, windows)
-    for note in draft.notes:
-        console.print(Text(note, style="yellow"))
-    if trial.split is not None:
+    elif trial.split is not None:
         _lines(console, [("split", trial.split.guess)])
+    for note in [*draft.notes, *(windows.notes if windows is not None and draft.share == 1 else ())]:
+        console.print(Text(note, style="yellow"))
     if windows is not None and trial.recordings is not None:
         _plots(console, examples(trial.recordings, windows), windows)
     for problem in draft.problems:
@@ -62,7 +63,7 @@ def show_trial(console: Console, draft: Draft, trial: Trial) -> None:
 def _lines(console: Console, facts: Sequence[tuple[str, str]]) -> None:
     """A word and what it is, below each other."""
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True, min_width=10)
     grid.add_column(overflow="fold")
     for name, fact in facts:
         grid.add_row(escape(name), escape(fact))
@@ -147,6 +148,8 @@ def _windows(console: Console, draft: Draft, trial: Trial, windows: Windows) -> 
     if named:
         facts.append((material.groups, f"{at_least}{len(windows.groups)}: {named}"))
     facts.append((f"{windows.noun}s", f"{about}{count:,} of {' × '.join(map(str, windows.size))} {_unit(windows)}"))
+    if trial.split is not None:
+        facts.append(("split", trial.split.guess))
     console.print()
     _lines(console, facts)
     if windows.classes:
@@ -178,8 +181,10 @@ def _classes(console: Console, draft: Draft, windows: Windows) -> None:
 
 def _plots(console: Console, shown: Sequence[Example], windows: Windows) -> None:
     """One recording of each class: a small line for each of a few channels, on one scale for all classes."""
-    channels = range(min(MOST_CHANNELS, len(windows.channels)))
-    name = min(max(len(windows.channels[channel]) for channel in channels), 12)
+    varying = np.max([np.ptp(example.values, axis=1) for example in shown], axis=0) > 0
+    order = np.argsort(~varying, kind="stable")  # those that never change come last
+    channels = sorted(order[:MOST_CHANNELS].tolist())
+    name = min(max(cell_len(windows.channels[channel]) for channel in channels), 12)
     width = max(min(console.width, WIDEST) - name - 2, 10)
     low = np.min([np.nanmin(example.values, axis=1) for example in shown], axis=0)
     high = np.max([np.nanmax(example.values, axis=1) for example in shown], axis=0)
@@ -190,14 +195,14 @@ def _plots(console: Console, shown: Sequence[Example], windows: Windows) -> None
         console.print(heading)
         for channel in channels:
             lines = braille(example.values[channel], width, float(low[channel]), float(high[channel]))
-            label = windows.channels[channel]
-            label = label if len(label) <= name else label[: name - 1] + "…"
+            label = set_cell_size(windows.channels[channel], name)
             for number, line in enumerate(lines):
-                console.print(Text(f"{label if number == len(lines) - 1 else '':<{name}}  {line}", no_wrap=True))
+                before = label if number == len(lines) - 1 else " " * name
+                console.print(Text(f"{before}  {line}", no_wrap=True))
     left = []
     if len(shown) > MOST_CLASSES:
-        left.append(f"{len(shown) - MOST_CLASSES} more classes")
+        left.append(f"{len(shown) - MOST_CLASSES} of {len(shown)} classes")
     if len(windows.channels) > MOST_CHANNELS:
-        left.append(f"{len(windows.channels) - MOST_CHANNELS} more channels")
+        left.append(f"{len(windows.channels) - MOST_CHANNELS} of {len(windows.channels)} channels")
     if left:
-        console.print(f"\n{' and '.join(left)}: --html PAGE shows all", style="dim")
+        console.print(f"\nnot drawn: {' and '.join(left)}; --html PAGE has more", style="dim")

@@ -100,7 +100,7 @@ def _unit(time: Column, step: float) -> tuple[TimeUnit, str]:
     best = min(units, key=lambda unit: abs(math.log(rates[unit] / USUAL)))
     best = best if SLOWEST <= rates[best] <= FASTEST else "s"
     others = ", ".join(f"{rates[unit]:.3g} Hz in {unit}" for unit in units if unit != best and rates[unit] < 1e6)
-    return best, f"which makes {rates[best]:.4g} Hz ({others})"
+    return best, f"which makes {rates[best]:.4g} Hz, not {others}"
 
 
 def nice(rate: float) -> float:
