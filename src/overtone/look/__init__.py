@@ -35,7 +35,7 @@ def describe(path: Path, into: Path, watch: Watch = unwatched) -> Draft:
 
 def page(draft: Draft, trial: Trial, recipe: str | None) -> str:
     """The look as one HTML file."""
-    from overtone.look.page import page as whole  # figures take a second to import
+    from overtone.look.html import page as whole  # figures take a second to import
 
     return whole(draft, trial, recipe)
 

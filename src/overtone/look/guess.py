@@ -119,7 +119,7 @@ def _time(columns: Sequence[Column], roles: Roles) -> tuple[Column | None, str]:
             roles.neither[column.name] = "a row number"
         elif column.dates:
             found.append((10 * named + 5, -place, column, f"it holds dates, {100 * column.rising:.0f} % of them rise"))
-        elif column.rising >= (0.5 if named else 0.95):
+        elif column.rising >= (0.2 if named else 0.95):
             why = f"{100 * column.rising:.0f} % of its numbers rise" + (" and its name says time" if named else "")
             found.append((10 * named + column.rising, -place, column, why))
     if not found:
