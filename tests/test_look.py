@@ -178,6 +178,11 @@ def turned(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / "turned.npz", {"layout": "NTC"}
 
 
+def measured(folder: Path) -> tuple[Path, dict[str, Any]]:
+    np.savez(folder / "measured.npz", **{**arrays(), "y": np.linspace(0.0, 9.5, 36)})
+    return folder / "measured.npz", {"task": "regression"}
+
+
 def mat(folder: Path) -> tuple[Path, dict[str, Any]]:
     from scipy.io import savemat
 
@@ -216,7 +221,7 @@ def pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
 Made = Callable[[Path], tuple[Path, dict[str, Any]]]
 KINDS: list[Made] = [
     *(long_table, korean, logger, holes, uneven, one_person, numbers, tables, logs),
-    *(parquet, npz, turned, mat, series, pictures),
+    *(parquet, npz, turned, measured, mat, series, pictures),
 ]
 
 
@@ -447,6 +452,19 @@ def test_a_large_file_is_read_in_parts_and_says_so(tmp_path: Path, monkeypatch: 
     assert set(draft.sample.path.read_text().splitlines()) <= set(path.read_text().splitlines())
 
 
+def test_a_large_folder_is_read_by_some_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = tables(tmp_path)
+    (tmp_path / "parts").mkdir()
+    monkeypatch.setattr(sample, "WHOLE_BYTES", 2**15)
+    monkeypatch.setattr(sample, "LEAST_FILES", 4)
+    names = sorted(file.name for file in path.iterdir())
+    part, chosen = sample.sample_folder(path, names, tmp_path / "parts")
+    assert set(chosen) < set(names)
+    assert sorted(file.name for file in part.path.iterdir()) == chosen
+    whole = sum(file.stat().st_size for file in path.iterdir())
+    assert part.share == pytest.approx(sum(file.stat().st_size for file in part.path.iterdir()) / whole, rel=0.01)
+
+
 ODD = ["", "walk", "run", "2024-05-01T13:45:00", "1,5", '"', "'", "\x0b", "1e400", "라벨", "{a: b}", "NaN", "=1+1"]
 CELL = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(str),
@@ -463,7 +481,11 @@ ANY_TABLE = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("MANY", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(text=ANY_TABLE, repeated=st.booleans())
 def test_any_table_ends_in_words(text: str, repeated: bool, tmp_path: Path) -> None:
     path = tmp_path / "any.csv"

@@ -227,11 +227,13 @@ def look(
 
         path = Path(os.path.expandvars(data)).expanduser()
         places = {name: Out.named(out, force, (path,)) for name, out in (("w", write), ("h", html)) if out is not None}
-        with tempfile.TemporaryDirectory() as folder, Bar(errors) as bar:
-            draft = looking.describe(path, Path(folder), bar)
+        with tempfile.TemporaryDirectory() as folder:
+            with Bar(errors) as bar:
+                draft = looking.describe(path, Path(folder), bar)
             looking.show_draft(console, draft)
-            trial = looking.try_out(draft)
-            made = {"w": looking.recipe_for(draft, trial)}
+            with console.status("trying a recipe", spinner="dots"):
+                trial = looking.try_out(draft)
+                made = {"w": looking.recipe_for(draft, trial)}
             looking.show_trial(console, draft, trial)
             if html is not None:
                 made["h"] = looking.page(draft, trial, made["w"])

@@ -17,7 +17,9 @@ WHOLE_BYTES = 2**24
 """Tables up to so many bytes are read whole."""
 TAKEN_BYTES, PARTS = 2**23, 32
 """Of a larger one: how much in all, and in how many parts."""
-MOST_FILES = 24
+PART_BYTES = 2**14
+"""Of a part, at least."""
+LEAST_FILES, MOST_FILES = 24, 1000
 """Of a folder that is too large."""
 MOST_ROWS = 2**18
 """Of a Parquet file, that are read."""
@@ -44,25 +46,33 @@ class Sample:
 
 
 def sample_file(path: Path, into: Path, taken: int = TAKEN_BYTES, whole: int = WHOLE_BYTES) -> Sample:
-    """A text file itself, or, where it is large, whole lines of it from its beginning to its end."""
+    """A text file itself, or, where it is large, whole lines of it from its beginning to its end.
+
+    Args:
+        path: the file.
+        into: the folder that parts are put into.
+        taken: bytes of them, at most as many as ``whole``.
+        whole: bytes up to which a file is no large one.
+    """
     size = path.stat().st_size
     if size <= whole:
         return Sample(path)
     target = into / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    length = max(taken // PARTS, 2**14)
+    parts = max(min(PARTS, taken // PART_BYTES), 1)
+    length = taken // parts
     with path.open("rb") as file, target.open("wb") as out:
         if file.read(2) in WIDE:  # its line ends are no single bytes: its beginning alone
             file.seek(0)
             out.write(file.read(taken // 2 * 2))
             return Sample(target, taken / size)
         starts, lines, done = [], 0, 0
-        for part in range(PARTS):
-            start = part * (size - length) // (PARTS - 1)
+        for part in range(parts):
+            start = part * (size - length) // max(parts - 1, 1)
             file.seek(start)
             if start:
-                file.readline(2**20)
-            content = file.read(length)
+                file.readline(length)
+            content = file.read(max(start + length - file.tell(), 0))
             end = content.rfind(b"\n") + 1
             if not end:
                 continue
@@ -77,9 +87,10 @@ def sample_file(path: Path, into: Path, taken: int = TAKEN_BYTES, whole: int = W
 def sample_folder(path: Path, files: Sequence[str], into: Path) -> tuple[Sample, list[str]]:
     """A folder itself and all its tables, or a folder with parts of some; and their names."""
     sizes = [(path / name).stat().st_size for name in files]
-    if sum(sizes) <= WHOLE_BYTES and len(files) <= 100 * MOST_FILES:
+    if sum(sizes) <= WHOLE_BYTES and len(files) <= MOST_FILES:
         return Sample(path), list(files)
-    count = min(MOST_FILES, len(files))
+    fitting = WHOLE_BYTES * len(files) // max(sum(sizes), 1)
+    count = min(max(fitting, LEAST_FILES), MOST_FILES, len(files))
     chosen = [files[number * len(files) // count] for number in range(count)]
     read = 0.0
     for name in chosen:

@@ -102,8 +102,7 @@ def _rows(console: Console, draft: Draft) -> None:
     assert draft.scan is not None
     console.print("\n[dim]first rows[/dim]")
     for row in draft.scan.first:
-        text = Text("  ".join(cell or "·" for cell in row), no_wrap=True, overflow="ellipsis")
-        console.print(text)
+        console.print(Text("  ".join(cell or "·" for cell in row)), no_wrap=True, overflow="ellipsis", crop=True)
     console.print()
 
 

@@ -108,6 +108,9 @@ def _loaded(draft: Draft) -> Trial:
     if "" in loaded.classes and "drop" not in draft.settings and task.LOGITS:
         draft.settings["drop"] = Setting([""], "samples without a label")
         return _loaded(draft)
+    if loaded.signals and not loaded.classes and task.LOGITS:
+        draft.settings["task"] = Setting("regression", "labels are real numbers")
+        return _loaded(draft)
     if len(set(loaded.groups)) < 2 and loaded.official_test is None:
         draft.notes.append("all of it is one group: nobody is left to be tested on")
     task, recordings = task.labelled(prepared(loaded, source, settings), settings.target)
