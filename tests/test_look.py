@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -481,15 +482,38 @@ ANY_TABLE = st.builds(
 )
 
 
-@settings(
-    max_examples=int(os.environ.get("MANY", "25")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(text=ANY_TABLE, repeated=st.booleans())
-def test_any_table_ends_in_words(text: str, repeated: bool, tmp_path: Path) -> None:
+COLUMN = st.sampled_from(["rises", "codes", "words", "signal", "holes", "constant", "odd", "dates", "blocks"])
+
+
+def _cell(kind: str, row: int, rng: np.random.Generator) -> str:
+    return {
+        "rises": f"{row * 20}",
+        "codes": f"{row // 7 % 3}",
+        "words": ("walk", "run", "")[row // 30 % 3],
+        "signal": f"{rng.normal():.3f}",
+        "holes": "" if rng.random() < 0.4 else f"{rng.normal():.3f}",
+        "constant": "7",
+        "odd": str(rng.choice(ODD)),
+        "dates": f"2024-05-01T13:{row // 60 % 60:02d}:{row % 60:02d}",
+        "blocks": f"p{row // 60}",
+    }[kind]
+
+
+@st.composite
+def likely_table(draw: st.DrawFn) -> str:
+    """Columns of any kind under any names, as long as a few windows."""
+    names = draw(st.lists(NAME, min_size=1, max_size=6, unique=True))
+    kinds = [draw(COLUMN) for _ in names]
+    count, sign = draw(st.integers(1, 400)), draw(st.sampled_from([",", ";", "\t"]))
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    return "\n".join([sign.join(names), *(sign.join(_cell(k, row, rng) for k in kinds) for row in range(count))])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(ANY_TABLE, likely_table()))
+def test_any_table_ends_in_words(text: str, tmp_path: Path) -> None:
     path = tmp_path / "any.csv"
-    path.write_text("\n".join([text] * 5) if repeated else text, encoding="utf-8", errors="replace")
+    path.write_text(text, encoding="utf-8", errors="replace")
     try:
         draft = drafted(path, tmp_path)
     except InputError:
@@ -502,6 +526,19 @@ def test_any_table_ends_in_words(text: str, repeated: bool, tmp_path: Path) -> N
         look.show_trial(console, draft, trial)
     look.page(draft, trial, recipe)
     assert recipe is not None or draft.problems
+
+
+@pytest.mark.parametrize("size", [20_000, 33_000, 70_000, 300_000])
+def test_parts_of_a_file_are_whole_lines_in_order(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{number:09d}\n" for number in range(size // 10)))
+    (tmp_path / "parts").mkdir()
+    part = sample.sample_file(path, tmp_path / "parts", 2**14, 2**14)
+    found = [int(line) for line in part.path.read_text().splitlines()]
+    assert found == sorted(set(found))
+    assert part.share == pytest.approx(10 * len(found) / size)
+    jumps = [number + 2 for number, pair in enumerate(pairwise(found)) if pair[1] != pair[0] + 1]
+    assert set(jumps) <= set(part.starts)
 
 
 def test_a_line_of_braille_follows_its_signal() -> None:
