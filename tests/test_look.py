@@ -121,7 +121,7 @@ def uneven(folder: Path) -> tuple[Path, dict[str, Any]]:
 def one_person(folder: Path) -> tuple[Path, dict[str, Any]]:
     body = [[f"{n / 50}", *row[3:]] for n, row in enumerate(rows(4))]
     path = table(folder / "one.csv", body, ("t", "x", "y", "z", "label"))
-    return path, {"name": "folder", "files": "one.csv", "label": "label", "window": "1 s", "stride": "1 s"}
+    return path, {"name": "folder", "files": "one.csv", "label": "label", "window": "2 s", "stride": "2 s"}
 
 
 def numbers(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -348,6 +348,18 @@ def test_nothing_to_learn_is_told_with_what_is_needed(
 
 
 # --- guesses
+
+
+def test_rows_that_say_nothing_are_dropped_and_their_number_told(tmp_path: Path) -> None:
+    body = [
+        ["" if n % 50 == 0 else row[0], *row[1:6], "NaN" if n % 200 > 150 else row[6]] for n, row in enumerate(rows())
+    ]
+    draft = drafted(table(tmp_path / "a.csv", body), tmp_path)
+    text = look.recipe_for(draft, look.try_out(draft))
+    assert text is not None, draft.problems
+    written = yaml.safe_load(text)["data"]
+    assert (written["bad_rows"], written["drop"], written["recording"]) == ("drop", ["NaN"], "trial")
+    assert "person is empty in 36 rows" in text
 
 
 def test_columns_that_are_neither_are_told(tmp_path: Path) -> None:

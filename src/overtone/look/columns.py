@@ -59,6 +59,13 @@ class Column:
         return self.values[np.isfinite(self.values)]
 
     @cached_property
+    def filled(self) -> npt.NDArray[np.bool_]:
+        """(N,) rows with a value."""
+        if not self.text:
+            return np.isfinite(self.values)
+        return np.asarray([name not in MISSING for name in self.names])[self.values.astype(np.int64)]
+
+    @cached_property
     def distinct(self) -> int:
         """How many different values there are."""
         return len(self.names) if self.text else len(np.unique(self.known))

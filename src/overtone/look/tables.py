@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
     parts = sample.parts(scanned.lines)
     _time_settings(draft, _recordings(roles, scanned.rows, parts))
     _missing_settings(draft, roles)
+    _empty_settings(draft, roles)
     return draft
 
 
@@ -103,6 +105,7 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     numbers = np.repeat(np.arange(len(alike)), [scans[number].rows for number in alike])
     _time_settings(draft, numbers + 0 * scanned.lines)
     _missing_settings(draft, roles)
+    _empty_settings(draft, roles)
     return draft
 
 
@@ -203,8 +206,6 @@ def _role_settings(draft: Draft, group_known: bool) -> None:
                 f"column {roles.label.name!r} always holds {roles.label.labels[0]!r}: there is one class only, and "
                 "nothing to tell it from; needed are recordings of at least two"
             )
-        elif roles.label.missing:
-            settings["drop"] = Setting([""], f"{roles.label.missing:,} rows have no label")
     elif not in_names:
         draft.problems.append(
             "no column looks like a label, so there is nothing to learn; needed is a column that says what is done "
@@ -241,7 +242,8 @@ def _reference(draft: Draft, column: Column) -> Any:
 
 def _belongs(recording: Column, group: Column) -> bool:
     """Whether every recording is of one group."""
-    pairs = np.unique(np.stack([recording.values, group.values]), axis=1)
+    told = recording.filled & group.filled
+    pairs = np.unique(np.stack([recording.values[told], group.values[told]]), axis=1)
     return len(pairs[0]) == len(np.unique(pairs[0]))
 
 
@@ -271,7 +273,11 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     assert roles is not None
     if roles.time is None:
         return
-    timing: Timing | None = look_at_time(roles.time, recordings)
+    kept = np.ones(len(recordings), dtype=bool)
+    for column in (roles.group, roles.recording):
+        kept &= True if column is None else column.filled
+    stamps = replace(roles.time, values=np.where(kept, roles.time.values, np.nan))  # rows that will be left out
+    timing: Timing | None = look_at_time(stamps, recordings)
     if timing is None:
         roles.neither[roles.time.name] = "no time stamps that rise"
         roles.time = None
@@ -310,3 +316,12 @@ def _missing_settings(draft: Draft, roles: Roles) -> None:
         f"{count:,} values are missing, most in {worst.name} ({100 * worst.missing / rows:.2g} %); refuse, drop, hold "
         "or interpolate",
     )
+
+
+def _empty_settings(draft: Draft, roles: Roles) -> None:
+    """Rows that do not say whose or when they are."""
+    used = {"group": roles.group, "recording": roles.recording, "time": roles.time}
+    for role, column in used.items():
+        lacking = 0 if column is None or role not in draft.settings else column.missing + column.wrong
+        if lacking and column is not None and "bad_rows" not in draft.settings:
+            draft.settings["bad_rows"] = Setting("drop", f"{column.name} is empty in {lacking:,} rows; refuse or drop")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from overtone import tasks
 from overtone.data import Recordings, Windows, check_learnable, check_sides, cut, make_source, prepared, split
+from overtone.data.cells import MISSING
 from overtone.errors import InputError, told
 from overtone.look.draft import Draft, Setting
 from overtone.look.others import MOST_BYTES, size_of
@@ -22,7 +23,7 @@ LEAST, UNKNOWN, MOST = 16, 128, 512
 """Samples of a window: at least, where the rate is not known, and at most."""
 WHOLE = 1024
 """Samples of recordings that are used whole, where all are equally long."""
-ENOUGH = 20
+ENOUGH = 10
 """Windows of each class that shorter windows should make."""
 MANY_GROUPS = 10
 
@@ -105,8 +106,9 @@ def _loaded(draft: Draft) -> Trial:
     if any(np.isnan(signal).any() for signal in loaded.signals) and "missing" not in draft.settings:
         draft.settings["missing"] = Setting("interpolate", "values are missing; refuse, drop, hold or interpolate")
         return _loaded(draft)
-    if "" in loaded.classes and "drop" not in draft.settings and task.LOGITS:
-        draft.settings["drop"] = Setting([""], "samples without a label")
+    unlabelled = [name for name in loaded.classes if name in MISSING and name.lower() != "null"]
+    if unlabelled and "drop" not in draft.settings and task.LOGITS:
+        draft.settings["drop"] = Setting(unlabelled, "samples without a label")
         return _loaded(draft)
     if loaded.signals and not loaded.classes and task.LOGITS:
         draft.settings["task"] = Setting("regression", "labels are real numbers")
@@ -253,8 +255,10 @@ def _splits(windows: Windows) -> Iterator[tuple[Setting, bool]]:
                 True,
             )
     for folds in (5, 3, 2):
-        why = "windows are dealt at random, as there are too few groups: windows of one recording are on both sides, "
-        why += "which flatters much"
+        why = (
+            "windows are dealt at random, as other splits leave too little to learn or test: windows of one recording "
+        )
+        why += "are on both sides, which flatters much"
         yield Setting({"by": "window", "scheme": "kfold", "test": folds, "val": 1 if folds > 2 else 0}, why), False
 
 
