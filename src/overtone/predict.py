@@ -266,7 +266,8 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
     source = make_source(_at(settings, path))
     assert isinstance(source, (Csv, Folder))
     files = _files(path, source, where) if path.is_dir() else [File(path, where)]
-    names = open_table(files[0].path, files[0].where, source).names
+    first = open_table(files[0].path, files[0].where, source)
+    files[0], names = replace(files[0], table=first), first.names
     source, recording, notes = _columns(source, names, header, named, trained, where)
     label: ColumnName | None = None
     by_target = labelled and bool(settings.target)
