@@ -26,7 +26,7 @@ from overtone.data.npz import read_arrays
 from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, nearest, told
 from overtone.recipe import DataSettings, validation_message
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
@@ -248,8 +248,13 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
 
 def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
     """Recordings that the training's own source reads."""
-    source = make_source(_at(settings, path))
-    loaded = source.load()
+    source = _source_at(settings, path, where)
+    try:
+        loaded = source.load()
+    except InputError:
+        raise
+    except Exception as error:  # files that are not what their names say can fail in any way
+        raise InputError(f"{where}: cannot be used by data {settings.name!r}: {told(error)}") from error
     if isinstance(loaded, Windows):
         raise InputError(
             f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
@@ -263,7 +268,7 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
     trained = settings is not None and settings.name in ("csv", "folder")
     if settings is None or not trained:
         settings = DataSettings(name="csv")
-    source = make_source(_at(settings, path))
+    source = _source_at(settings, path, where)
     assert isinstance(source, (Csv, Folder))
     files = _files(path, source, where) if path.is_dir() else [File(path, where)]
     first = open_table(files[0].path, files[0].where, source)
@@ -376,8 +381,17 @@ def kept_data(header: Header) -> DataSettings | None:
         raise InputError(validation_message(error, DataSettings, "the student's header: data")) from error
 
 
-def _at(settings: DataSettings, path: Path) -> DataSettings:
-    return DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)})
+def _source_at(settings: DataSettings, path: Path, where: str) -> Source:
+    """The training's source, which reads another place and nothing beside it.
+
+    Raises:
+        InputError: for settings that are none, or a header that names places on disk.
+    """
+    source = make_source(DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)}))
+    others = [name for name, value in source if isinstance(value, Path) and name != "path"]
+    if others:
+        raise InputError(f"{where}: the student's header names a place on disk (data.{others[0]}), which is not read")
+    return source
 
 
 def _asked(name: str | None, names: Sequence[str]) -> ColumnName | None:
