@@ -123,10 +123,10 @@ def test_pamap2(tmp_path: Path) -> None:
     given = {"name": "folder", "files": "*.dat", "pattern": "subject(?P<group>[0-9]+)", "time": 1, "label": 2}
     told = refused(tmp_path, **given, channels=[3, 4, 5, 6])
     assert (
-        "216 values are missing (3 216, 90 %); the first is in recording 'subject101.dat', channel '3', row 2" in told
+        "216 values are missing (3: 216, 90 %); the first is in recording 'subject101.dat', channel '3', row 2" in told
     )
     windows = load(tmp_path, **given, channels=[3, 4, 5, 6], missing="hold")
-    assert "216 values are missing (3 216, 90 %); 216 were held, within 1 s" in windows.notes
+    assert "216 values are missing (3: 216, 90 %); 216 were held, within 1 s" in windows.notes
     np.testing.assert_array_equal(windows.x[:, 1:], load(long(tmp_path / "x.csv"), **LONG).x)
     assert (windows.x[:, 0] == 70).all()
 
@@ -137,7 +137,7 @@ def test_empty_cells_are_missing(cells: list[str], tmp_path: Path) -> None:
     for row, cell in zip((31, 32, 90), cells, strict=True):
         x[row] = cell
     told = refused(long(tmp_path / "x.csv", x=x), **LONG)
-    assert "3 values are missing (x 3, 1.2 %); the first is in recording 'ann', channel 'x', row 33" in told
+    assert "3 values are missing (x: 3, 1.2 %); the first is in recording 'ann', channel 'x', row 33" in told
     windows = load(tmp_path / "x.csv", **LONG, missing="interpolate")
     ends = SIGNAL[30, 0], SIGNAL[33, 0]
     np.testing.assert_allclose(windows.x[1, 0, 11:13], np.interp([1, 2], [0, 3], ends), atol=1e-6)
@@ -400,7 +400,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert "column 'label' (channel) holds 'sit' in row 1, which is no number" in refused(
         path, **{**LONG, "channels": ["label"]}
     )
-    assert "27 values are missing (hole 27" in refused(path, **{**LONG, "channels": ["x", "hole"]})
+    assert "27 values are missing (hole: 27" in refused(path, **{**LONG, "channels": ["x", "hole"]})
     path.write_bytes(path.read_bytes()[:-200])
     assert "cut short or no Parquet file" in refused(path, **LONG)
 

@@ -14,15 +14,29 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from overtone.data import SOURCES, Csv, Folder, ImageFiles, Recordings, Source, Windows, cut, make_source, prepared
+from overtone.data import (
+    SOURCES,
+    Csv,
+    Folder,
+    ImageFiles,
+    Recordings,
+    Source,
+    Windows,
+    cut,
+    make_source,
+    pads,
+    prepared,
+)
+from overtone.data.arrays import from_arrays
 from overtone.data.base import IMAGES
 from overtone.data.clock import TimeUnit
 from overtone.data.csv import File, Roles
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
-from overtone.data.items import Items
+from overtone.data.items import Items, Swapped
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
-from overtone.data.npz import read_arrays
+from overtone.data.npz import Npz, read_arrays
+from overtone.data.parts import padded
 from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
@@ -164,8 +178,22 @@ def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Give
         )
     y: npt.NDArray[Any] = np.zeros(len(names), dtype=np.int64)
     if labelled:
-        y = header.task.task().targets_of(np.asarray([(folder / name).parent.name for name in names]), where)[0]
+        names, labels = _chosen(names, [(folder / name).parent.name for name in names], header, where)
+        y = header.task.task().targets_of(np.asarray(labels), where)[0]
     return Given(_of_images(ImageFiles(folder, names, height, where), y, header, where, ()), tuple(names))
+
+
+def _chosen(names: list[str], labels: list[str], header: Header, where: str) -> tuple[list[str], list[str]]:
+    """Images and their labels, renamed as in training, without those of classes that were left out there."""
+    settings = kept_data(header)
+    if settings is None:
+        return names, labels
+    labels = [settings.rename.get(label, label) for label in labels]
+    only = header.task.task().names if isinstance(settings.classes, list) else None
+    rows = [n for n, own in enumerate(labels) if own not in settings.drop and (only is None or own in only)]
+    if not rows:
+        raise InputError(f"{where}: no image is of the student's classes, {', '.join(header.task.task().names)}")
+    return [names[row] for row in rows], [labels[row] for row in rows]
 
 
 def _of_images(
@@ -190,13 +218,20 @@ def _of_images(
 
 
 def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
-    """Windows of X (N, C, T), where each item is a recording of its own."""
+    """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
-    if len(x.shape) != 3 or x.shape[1] != len(header.channels):
+    settings = kept_data(header)
+    source = None if settings is None or settings.name != "npz" else cast(Npz, make_source(_at(settings, path)))
+    turned = source is not None and source.layout == "NTC"
+    if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
+        wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
         raise InputError(
-            f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
-            f"{', '.join(header.channels)}; got {x.shape}"
+            f"{where}: X must be {wanted} for this student's channels {', '.join(header.channels)}; got {x.shape}"
         )
+    x = Swapped(x) if turned else x
+    if settings is not None and source is not None and _changes(settings, source, labelled):
+        recordings = _changed(x, y, source, settings, header, where)
+        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else CLASSES), None)
     labels, notes = _labels(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
@@ -222,6 +257,21 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
         notes=tuple(notes),
     )
     return Given(windows, None, streamed=samples)
+
+
+def _changes(settings: DataSettings, source: Npz, labelled: bool) -> bool:
+    """Whether anything is done to recordings before they are cut, for which all of them have to be read first."""
+    chosen = labelled and (settings.rename or settings.drop or settings.classes is not None)
+    return bool(chosen) or source.missing.fill != "refuse" or pads(source, settings)
+
+
+def _changed(
+    x: Items, y: npt.NDArray[Any] | None, source: Npz, settings: DataSettings, header: Header, where: str
+) -> Recordings:
+    """Items (N, C, T) with missing values, classes and lengths as in training."""
+    none = np.zeros(len(x), dtype=np.int64)
+    recordings = from_arrays(x[0 : len(x)], none if y is None else y, none, "NCT", header.rate, where)
+    return _for_student(recordings, source, settings, header, y is not None, where)
 
 
 def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
@@ -250,7 +300,7 @@ def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bo
     """Recordings that the training's own source reads."""
     source = _source_at(settings, path, where)
     try:
-        loaded = source.load()
+        loaded = source.load() if labelled else source.load_unlabelled()
     except InputError:
         raise
     except Exception as error:  # files that are not what their names say can fail in any way
@@ -325,6 +375,8 @@ def _for_student(
         InputError: for a channel, a label or a rate that does not fit the student.
     """
     recordings = prepared(recordings, source, _choices(settings, recordings, labelled))
+    if pads(source, settings):
+        recordings = padded(recordings, header.size[0])
     task = header.task.task()
     if labelled and settings.target:
         task, recordings = task.labelled(recordings, settings.target)
