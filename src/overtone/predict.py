@@ -221,7 +221,7 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
     """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
     settings = kept_data(header)
-    source = None if settings is None or settings.name != "npz" else cast(Npz, make_source(_at(settings, path)))
+    source = None if settings is None or settings.name != "npz" else cast(Npz, _source_at(settings, path, where))
     turned = source is not None and source.layout == "NTC"
     if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
         wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
