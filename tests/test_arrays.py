@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,67 @@ def test_mat_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
             loaded(name="mat", path=tmp_path / "a.mat", x=name)
 
 
-def test_mat_objects_are_not_made(tmp_path: Path) -> None:
-    from scipy.io.matlab import MatlabFunction, MatlabOpaque
+def test_mat_files_are_read_as_scipy_reads_them(tmp_path: Path) -> None:
+    """Every type of numbers, packed or not; text, empty values, cells and structs."""
+    from scipy.io import loadmat, savemat
 
-    from overtone.data.mat_file import _old_plain
+    from overtone.data import mat5
 
-    for kind in (MatlabFunction, MatlabOpaque):
-        with pytest.raises(InputError, match=r"neither numbers nor text .*table2array"):
-            _old_plain(np.zeros(1, dtype=[("s0", "O")]).view(kind), "X", "w")
+    kinds = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+    made: dict[str, Any] = {f"n{kind}": RNG.integers(0, 100, size=(3, 4, 5)).astype(kind) for kind in kinds}
+    made |= {"text": np.array(["lang", "zu"]), "empty": np.zeros((0, 3)), "korean": "걷기", "one": 5.0, "flag": X > 0}
+    path = tmp_path / "a.mat"
+    for packed in (False, True):
+        savemat(path, {**made, "s": {"inner": {"x": X}}, "c": cell(["ab", X[0], 3])}, do_compression=packed)
+        there, wanted = mat5.variables(path), loadmat(path)
+        assert set(there) == {*made, "s", "c"}
+        for name in made:
+            value = mat5.value(path, there[name])
+            if np.asarray(wanted[name]).dtype.kind == "U":
+                assert value.tolist() == [row.rstrip() for row in wanted[name]]
+            else:
+                np.testing.assert_array_equal(value, wanted[name])
+                assert there[name].shape == wanted[name].shape
+        np.testing.assert_array_equal(mat5.value(path, there["s"])["inner"][0]["x"][0], X)
+        parts = mat5.value(path, there["c"])
+        assert [parts[0].tolist(), parts[2].tolist()] == [["ab"], [[3]]]
+        np.testing.assert_array_equal(parts[1], X[0])
+
+
+def test_mat_files_of_the_other_order_of_bytes(tmp_path: Path) -> None:
+    """Written by hand: a tag is type and length, and what is shorter than five bytes lies in its tag."""
+    from overtone.data import mat5
+
+    def tagged(kind: int, content: bytes) -> bytes:
+        if len(content) <= 4:
+            return struct.pack(">HH", len(content), kind) + content.ljust(4, b"\0")
+        return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    parts = (6, struct.pack(">II", 6, 0)), (5, struct.pack(">ii", 2, 3)), (1, b"X"), (3, struct.pack(">6h", *range(6)))
+    matrix = b"".join(tagged(*part) for part in parts)
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x01\x00MI" + tagged(14, matrix))
+    there = mat5.variables(tmp_path / "a.mat")
+    assert (there["X"].kind, there["X"].shape) == ("double", (2, 3))
+    assert mat5.value(tmp_path / "a.mat", there["X"]).tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize("kind", ["function", "object", "sparse", "opaque"])
+def test_mat_objects_are_not_made(tmp_path: Path, kind: str) -> None:
+    """The class in a variable's flags says what it is; nothing else of it is looked at."""
+    from scipy.io import savemat
+
+    from overtone.data import mat5
+
+    path = tmp_path / "a.mat"
+    savemat(path, {"X": X, "y": np.arange(12), "group": np.arange(12)})
+    content = bytearray(path.read_bytes())
+    content[mat5.HEADER + 16] = {name: number for number, name in mat5.CLASSES.items()}[kind]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"neither numbers nor text \({kind}\); .*table2array|no variable 'X'"):
+        loaded(name="mat", path=path)
+
+
+def test_mat_objects_of_new_files_are_not_made(tmp_path: Path) -> None:
     new(tmp_path / "a.mat", {"X": X, "y": cell(Y), "group": cell(GROUP)})
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.mat", "a") as file:
@@ -248,9 +302,9 @@ def test_ts_files(tmp_path: Path) -> None:
     assert windows.x[1].tolist() == [[1, 2, 3, 4], [4, 5, 6, 7]]
     assert windows.x[2].tolist() == [[1, 2, 3, 3], [4, 5, 6, 6]]
     assert windows.notes[0] == "1 of 6 series end in missing values, which were taken as their end"
-    assert windows.notes[1].startswith("1 values are missing (channel 0 1, 5.3 %); 1 were interpolated, within 10 sam")
+    assert windows.notes[1].startswith("1 values are missing (channel 0: 1, 5.3 %); 1 were interpolated, within 10 sam")
     assert windows.notes[2].startswith("5 of 6 recordings, of 3 samples or more, were padded")
-    with pytest.raises(InputError, match=r"Missing are 1 \(channel 0 1\). Set data.missing: drop"):
+    with pytest.raises(InputError, match=r"Missing are 1 \(channel 0: 1\). Set data.missing: drop"):
         loaded(name="ts", path=train)
     numbers = TS.replace("@classLabel true Run Banana", "@targetLabel true")
     train.write_text(numbers.replace("Run", "1.5").replace("Banana", "2").replace("banana", "3"))

@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from overtone import data
+from overtone import data, load_student
+from overtone.cli import app
 from overtone.data import Recordings, Source
 from overtone.data.base import IMAGES, Material, Windows
 from overtone.data.parts import keep_samples
@@ -178,11 +181,11 @@ def test_a_source_with_a_setting_of_its_own_gets_it(monkeypatch: pytest.MonkeyPa
 def test_missing_values_of_any_source() -> None:
     plain = {"name": "per_sample", "window": 5, "classes": ["run", "walk", "null"]}
     with pytest.raises(
-        InputError, match=r"8 values are not finite; .*sample 35\. Missing are 8 \(b 8\)\. Set data.mis"
+        InputError, match=r"8 values are not finite; .*sample 35\. Missing are 8 \(b: 8\)\. Set data.mis"
     ):
         loaded(**plain, holes=2)
     held = loaded(**plain, holes=2, missing="hold")
-    assert held.notes[0] == "8 values are missing (b 8, 3.3 %); 8 were held, within 1 s"
+    assert held.notes[0] == "8 values are missing (b: 8, 3.3 %); 8 were held, within 1 s"
     assert held.x[7, 1].tolist() == [34 % 7, 34 % 7, 37 % 7, 38 % 7, 39 % 7]
     drawn = loaded(**plain, holes=2, missing={"fill": "interpolate", "limit": "0.3 s"})
     assert drawn.x[7, 1, :2].tolist() == pytest.approx([6 + (2 - 6) / 3, 6 + 2 * (2 - 6) / 3])
@@ -224,6 +227,44 @@ def test_parts_know_where_they_were(masks: list[list[bool]], one_each: bool) -> 
     assert found == kept
     again = keep_samples(parts, [np.ones(signal.shape[1], dtype=bool) for signal in parts.signals])
     assert again is parts
+
+
+def test_notes_stand_in_check_on_the_page_and_in_the_students_file(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(48, 2, 24))
+    x[5, 1, 10:13] = np.nan
+    y = np.asarray(["run", "walk", "zero"] * 16)
+    np.savez(tmp_path / "a.npz", X=x, y=y, group=np.repeat(["ann", "bob", "carl"], 16))
+    values = {
+        "name": "told",
+        "data": {
+            "name": "npz",
+            "path": str(tmp_path / "a.npz"),
+            "missing": "interpolate",
+            "rename": {"zero": "null"},
+            "drop": ["null"],
+        },
+        "split": {"test": 1, "val": 1, "folds": [0]},
+        "student": {"model": "dscnn-4", "epochs": 1},
+        "train": {"batch": 8},
+        "methods": ["none"],
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(values))
+    told = [
+        "3 values are missing (channel 1: 3, 0.26 %); 3 were interpolated, within 10 samples",
+        "classes renamed: zero to null",
+        "class null was left out: 384 of 1152 samples",
+    ]
+    run = CliRunner()
+    done = run.invoke(app, ["check", str(tmp_path / "r.yaml")])
+    assert done.exit_code == 0, done.output
+    seen = " ".join(done.output.split())
+    assert all(note in seen for note in told)
+    done = run.invoke(app, ["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(f"<li>{note}</li>" in page for note in told)
+    (student,) = (tmp_path / "out").glob("cells/*/student.safetensors")
+    assert load_student(student).header.notes == tuple(told)
 
 
 def test_without_these_settings_windows_are_as_before(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import mat_files
 import numpy as np
 import pytest
 import yaml
@@ -184,13 +185,15 @@ def measured(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / "measured.npz", {"task": "regression"}
 
 
-def mat(folder: Path) -> tuple[Path, dict[str, Any]]:
-    from scipy.io import savemat
-
+def mat(folder: Path, write: Callable[[Path, dict[str, Any]], None] = mat_files.old) -> tuple[Path, dict[str, Any]]:
     given = arrays()
     values = {"signals": given["X"], "activity": np.repeat([1.0, 2.0, 3.0], 12), "subject": np.tile(np.arange(3.0), 12)}
-    savemat(folder / "mine.mat", values)
+    write(folder / "mine.mat", values)
     return folder / "mine.mat", {"name": "mat", "x": "signals", "y": "activity", "group": "subject"}
+
+
+def mat73(folder: Path) -> tuple[Path, dict[str, Any]]:
+    return mat(folder, mat_files.new)
 
 
 def series(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -222,7 +225,7 @@ def pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
 Made = Callable[[Path], tuple[Path, dict[str, Any]]]
 KINDS: list[Made] = [
     *(long_table, korean, logger, holes, uneven, one_person, numbers, tables, logs),
-    *(parquet, npz, turned, measured, mat, series, pictures),
+    *(parquet, npz, turned, measured, mat, mat73, series, pictures),
 ]
 
 

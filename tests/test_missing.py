@@ -105,7 +105,7 @@ def test_what_is_told() -> None:
     filling.add("bob", np.full((10, 2), NAN, dtype=np.float32), None, 50.0)
     filling.add("carl", np.ones((190, 2), dtype=np.float32), None, 50.0)
     assert filling.notes() == [
-        "229 values are missing (hr 209, 52 %; acc 20, 5 %); 70 were held, within 60 samples; 149 of 400 samples "
+        "229 values are missing (hr: 209, 52 %; acc: 20, 5 %); 70 were held, within 60 samples; 149 of 400 samples "
         "(37 %) were cut out, and recordings split there; recording 'bob' has none at all of acc, hr",
         "1 of 3 recordings had no sample left and were left out",
     ]
@@ -120,7 +120,7 @@ def test_refused_with_place_counts_and_what_helps() -> None:
     with pytest.raises(InputError) as error:
         filling.notes()
     assert str(error.value) == (
-        "data 'csv': t.csv: 3 values are missing (c3 2, 5 %; c5 1, 2.5 %); the first is in recording 'ann', channel "
+        "data 'csv': t.csv: 3 values are missing (c3: 2, 5 %; c5: 1, 2.5 %); the first is in recording 'ann', channel "
         "'c3', row 9. Set data.missing: drop cuts such samples out, hold repeats a channel's last value, interpolate "
         "fills between neighbours; or leave such channels out"
     )
@@ -131,7 +131,7 @@ def test_nothing_left_is_refused() -> None:
     values = np.ones((40, 2), dtype=np.float32)
     values[:, 1] = NAN
     filling.add("ann", values, None, None)
-    with pytest.raises(InputError, match=r"no sample is left.*hr 40, 100 %.*recording 'ann' has none at all of hr"):
+    with pytest.raises(InputError, match=r"no sample is left.*hr: 40, 100 %.*recording 'ann' has none at all of hr"):
         filling.notes()
 
 

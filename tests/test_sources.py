@@ -166,7 +166,7 @@ def _damaged(kind: str) -> tuple[list[list[Any]], dict[str, Any], str]:
         return table, {"label": "activty"}, "there is no label column 'activty'; did you mean 'activity'?"
     if kind == "nan":
         table[3][3] = "nan"
-        return table, {}, "1 values are missing (ax 1, 0.83 %); the first is in recording 'r0', channel 'ax', row 5"
+        return table, {}, "1 values are missing (ax: 1, 0.83 %); the first is in recording 'r0', channel 'ax', row 5"
     if kind == "ragged":
         table[3].append("more")
         return table, {}, "row 5 has 7 cells, the header has 6"

@@ -123,10 +123,10 @@ def test_pamap2(tmp_path: Path) -> None:
     given = {"name": "folder", "files": "*.dat", "pattern": "subject(?P<group>[0-9]+)", "time": 1, "label": 2}
     told = refused(tmp_path, **given, channels=[3, 4, 5, 6])
     assert (
-        "216 values are missing (3 216, 90 %); the first is in recording 'subject101.dat', channel '3', row 2" in told
+        "216 values are missing (3: 216, 90 %); the first is in recording 'subject101.dat', channel '3', row 2" in told
     )
     windows = load(tmp_path, **given, channels=[3, 4, 5, 6], missing="hold")
-    assert "216 values are missing (3 216, 90 %); 216 were held, within 1 s" in windows.notes
+    assert "216 values are missing (3: 216, 90 %); 216 were held, within 1 s" in windows.notes
     np.testing.assert_array_equal(windows.x[:, 1:], load(long(tmp_path / "x.csv"), **LONG).x)
     assert (windows.x[:, 0] == 70).all()
 
@@ -137,7 +137,7 @@ def test_empty_cells_are_missing(cells: list[str], tmp_path: Path) -> None:
     for row, cell in zip((31, 32, 90), cells, strict=True):
         x[row] = cell
     told = refused(long(tmp_path / "x.csv", x=x), **LONG)
-    assert "3 values are missing (x 3, 1.2 %); the first is in recording 'ann', channel 'x', row 33" in told
+    assert "3 values are missing (x: 3, 1.2 %); the first is in recording 'ann', channel 'x', row 33" in told
     windows = load(tmp_path / "x.csv", **LONG, missing="interpolate")
     ends = SIGNAL[30, 0], SIGNAL[33, 0]
     np.testing.assert_allclose(windows.x[1, 0, 11:13], np.interp([1, 2], [0, 3], ends), atol=1e-6)
@@ -400,7 +400,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert "column 'label' (channel) holds 'sit' in row 1, which is no number" in refused(
         path, **{**LONG, "channels": ["label"]}
     )
-    assert "27 values are missing (hole 27" in refused(path, **{**LONG, "channels": ["x", "hole"]})
+    assert "27 values are missing (hole: 27" in refused(path, **{**LONG, "channels": ["x", "hole"]})
     path.write_bytes(path.read_bytes()[:-200])
     assert "cut short or no Parquet file" in refused(path, **LONG)
 
@@ -504,6 +504,27 @@ def test_other_sources_read_their_own_files(tmp_path: Path) -> None:
     again = read_windows(tmp_path, one, Columns(), None, labelled=True).windows
     np.testing.assert_array_equal(again.x, windows.x)
     np.testing.assert_array_equal(again.y, windows.y)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"name": "ts", "test": "/etc/passwd"}, "names a place on disk (data.test), which is not read"),
+        ({"name": "csv", "bad_rows": "keep"}, "data: bad_rows"),
+        ({"name": "csv", "channels": 3}, "channels"),
+        ({"time": "t"}, "name"),
+        ({"name": "folder", "files": "/etc/*"}, "pattern of files below the folder"),
+    ],
+)
+def test_headers_that_no_training_wrote(kept: dict[str, Any], message: str, tmp_path: Path) -> None:
+    settings = DataSettings.model_validate({**LONG, "name": "csv", "path": str(long(tmp_path / "x.csv"))})
+    path = student(tmp_path / "s.safetensors", load(tmp_path / "x.csv", **LONG), settings)
+    header = read_header(path).model_copy(update={"data": kept})
+    save_student(path, load_student(path).model.state_dict(), header)
+    given = tmp_path / "x.csv" if kept.get("name") != "ts" else tmp_path / "x.ts"
+    with pytest.raises(InputError) as caught:
+        read_windows(given, load_student(path), Columns(), None, labelled=False)
+    assert message in str(caught.value)
 
 
 def test_a_source_of_somebody_s_own_needs_trust(tmp_path: Path) -> None:

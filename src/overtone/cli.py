@@ -337,7 +337,12 @@ def _looked_at(folder: Path) -> dict[str, str]:
 
 
 StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]
-DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="A .npz with X (N, C, T), or a table of text.")]
+DataFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="A .npz with X (N, C, T), a table, a folder of tables, images, or what the training read."
+    ),
+]
 Stride = Annotated[str | None, typer.Option(help="Samples, or '1 s', between windows; no overlap unless given.")]
 RecordingColumn = Annotated[
     str | None,

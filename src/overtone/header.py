@@ -24,6 +24,7 @@ from overtone.views import View
 HEADER = "overtone"
 """The key of the header in a safetensors file's metadata."""
 LONGEST_NAME = 200
+LONGEST_NOTE, MOST_NOTES = 2000, 100
 MOST_RECORDED, MOST_RENDERED = 2**28, 2**24
 """Values of a window as it was recorded; and of the largest tensor on the way to what a model sees of one, 64 MiB. A
 file alone decides the second."""
@@ -79,6 +80,7 @@ class Header(BaseModel):
         options: how the model was varied.
         views: how a standardised window becomes the model's input, or inputs.
         data: the recipe's ``data`` that it was trained on, without its place on disk.
+        notes: what was left out, filled or merged of these data, a sentence each.
         kept: parts of the method that trained it, which stay in it.
     """
 
@@ -96,6 +98,7 @@ class Header(BaseModel):
     options: ModelOptions = ModelOptions()
     views: tuple[SeenView, ...]
     data: dict[str, Any] | None = None
+    notes: Annotated[tuple[Annotated[str, Field(max_length=LONGEST_NOTE)], ...], Field(max_length=MOST_NOTES)] = ()
     kept: KeptParts | None = None
 
     @model_validator(mode="before")
@@ -122,6 +125,11 @@ class Header(BaseModel):
     def size(self) -> tuple[int, ...]:
         """Of one window, without its channels."""
         return (self.window,) if isinstance(self.window, int) else self.window
+
+
+def kept_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes as a header may hold them: without what steers a terminal, of bounded length."""
+    return tuple(CONTROL.sub("?", note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES])
 
 
 def branch_header(header: Header, number: int) -> Header:
@@ -194,7 +202,7 @@ def _wrong(header: Header) -> Iterator[str]:
     inputs = len(branch_names(header.builder)) or 1
     if not inputs == len(header.views) == len(shapes_of(header.input_shape)):
         yield f"{inputs} inputs, {len(shapes_of(header.input_shape))} shapes, {len(header.views)} views"
-    texts = (*_texts(header.task.facts), *_texts(header.data))
+    texts = (*_texts(header.task.facts), *_texts(header.data), *header.notes)
     for name in (header.builder, header.task.name, *texts, *header.channels):
         if CONTROL.search(name):
             yield f"a name that steers terminals, {name[:60]!r}"

@@ -243,6 +243,9 @@ def _show_models(console: Console, checked: Check) -> None:
             f"{short(model.parameters)} parameters, {short(model.macs)} MACs",
             highlight=False,
         )
+        if model.class_weights:
+            weights = ", ".join(f"{name}: {weight:.3g}" for name, weight in model.class_weights.items())
+            console.print(f"    [dim]class weights in the first fold: {escape(weights)}[/dim]", highlight=False)
         for name, part in (model.spec.branches or {"": model.spec}).items():
             console.print(f"    [dim]{name + ': ' if name else ''}{_stages(part)}[/dim]", highlight=False)
 

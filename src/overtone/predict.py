@@ -14,19 +14,33 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from overtone.data import SOURCES, Csv, Folder, ImageFiles, Recordings, Source, Windows, cut, make_source, prepared
+from overtone.data import (
+    SOURCES,
+    Csv,
+    Folder,
+    ImageFiles,
+    Recordings,
+    Source,
+    Windows,
+    cut,
+    make_source,
+    pads,
+    prepared,
+)
+from overtone.data.arrays import from_arrays
 from overtone.data.base import IMAGES
 from overtone.data.clock import TimeUnit
 from overtone.data.csv import File, Roles
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
-from overtone.data.items import Items
+from overtone.data.items import Items, Swapped
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
-from overtone.data.npz import read_arrays
+from overtone.data.npz import Npz, read_arrays
+from overtone.data.parts import padded
 from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, nearest, told
 from overtone.recipe import DataSettings, validation_message
 from overtone.sheets import csv_line
 from overtone.student import Header, Student
@@ -164,8 +178,22 @@ def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Give
         )
     y: npt.NDArray[Any] = np.zeros(len(names), dtype=np.int64)
     if labelled:
-        y = header.task.task().targets_of(np.asarray([(folder / name).parent.name for name in names]), where)[0]
+        names, labels = _chosen(names, [(folder / name).parent.name for name in names], header, where)
+        y = header.task.task().targets_of(np.asarray(labels), where)[0]
     return Given(_of_images(ImageFiles(folder, names, height, where), y, header, where, ()), tuple(names))
+
+
+def _chosen(names: list[str], labels: list[str], header: Header, where: str) -> tuple[list[str], list[str]]:
+    """Images and their labels, renamed as in training, without those of classes that were left out there."""
+    settings = kept_data(header)
+    if settings is None:
+        return names, labels
+    labels = [settings.rename.get(label, label) for label in labels]
+    only = header.task.task().names if isinstance(settings.classes, list) else None
+    rows = [n for n, own in enumerate(labels) if own not in settings.drop and (only is None or own in only)]
+    if not rows:
+        raise InputError(f"{where}: no image is of the student's classes, {', '.join(header.task.task().names)}")
+    return [names[row] for row in rows], [labels[row] for row in rows]
 
 
 def _of_images(
@@ -190,13 +218,20 @@ def _of_images(
 
 
 def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
-    """Windows of X (N, C, T), where each item is a recording of its own."""
+    """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
-    if len(x.shape) != 3 or x.shape[1] != len(header.channels):
+    settings = kept_data(header)
+    source = None if settings is None or settings.name != "npz" else cast(Npz, _source_at(settings, path, where))
+    turned = source is not None and source.layout == "NTC"
+    if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
+        wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
         raise InputError(
-            f"{where}: X must be (N, {len(header.channels)}, T) for this student's channels "
-            f"{', '.join(header.channels)}; got {x.shape}"
+            f"{where}: X must be {wanted} for this student's channels {', '.join(header.channels)}; got {x.shape}"
         )
+    x = Swapped(x) if turned else x
+    if settings is not None and source is not None and _changes(settings, source, labelled):
+        recordings = _changed(x, y, source, settings, header, where)
+        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else CLASSES), None)
     labels, notes = _labels(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
@@ -224,6 +259,21 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
     return Given(windows, None, streamed=samples)
 
 
+def _changes(settings: DataSettings, source: Npz, labelled: bool) -> bool:
+    """Whether anything is done to recordings before they are cut, for which all of them have to be read first."""
+    chosen = labelled and (settings.rename or settings.drop or settings.classes is not None)
+    return bool(chosen) or source.missing.fill != "refuse" or pads(source, settings)
+
+
+def _changed(
+    x: Items, y: npt.NDArray[Any] | None, source: Npz, settings: DataSettings, header: Header, where: str
+) -> Recordings:
+    """Items (N, C, T) with missing values, classes and lengths as in training."""
+    none = np.zeros(len(x), dtype=np.int64)
+    recordings = from_arrays(x[0 : len(x)], none if y is None else y, none, "NCT", header.rate, where)
+    return _for_student(recordings, source, settings, header, y is not None, where)
+
+
 def _arrays(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
     """X, if it holds numbers and any at all, and y where it is asked for."""
     arrays = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
@@ -248,8 +298,13 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
 
 def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
     """Recordings that the training's own source reads."""
-    source = make_source(_at(settings, path))
-    loaded = source.load()
+    source = _source_at(settings, path, where)
+    try:
+        loaded = source.load() if labelled else source.load_unlabelled()
+    except InputError:
+        raise
+    except Exception as error:  # files that are not what their names say can fail in any way
+        raise InputError(f"{where}: cannot be used by data {settings.name!r}: {told(error)}") from error
     if isinstance(loaded, Windows):
         raise InputError(
             f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
@@ -263,10 +318,11 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
     trained = settings is not None and settings.name in ("csv", "folder")
     if settings is None or not trained:
         settings = DataSettings(name="csv")
-    source = make_source(_at(settings, path))
+    source = _source_at(settings, path, where)
     assert isinstance(source, (Csv, Folder))
     files = _files(path, source, where) if path.is_dir() else [File(path, where)]
-    names = open_table(files[0].path, files[0].where, source).names
+    first = open_table(files[0].path, files[0].where, source)
+    files[0], names = replace(files[0], table=first), first.names
     source, recording, notes = _columns(source, names, header, named, trained, where)
     label: ColumnName | None = None
     by_target = labelled and bool(settings.target)
@@ -319,6 +375,8 @@ def _for_student(
         InputError: for a channel, a label or a rate that does not fit the student.
     """
     recordings = prepared(recordings, source, _choices(settings, recordings, labelled))
+    if pads(source, settings):
+        recordings = padded(recordings, header.size[0])
     task = header.task.task()
     if labelled and settings.target:
         task, recordings = task.labelled(recordings, settings.target)
@@ -375,8 +433,17 @@ def kept_data(header: Header) -> DataSettings | None:
         raise InputError(validation_message(error, DataSettings, "the student's header: data")) from error
 
 
-def _at(settings: DataSettings, path: Path) -> DataSettings:
-    return DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)})
+def _source_at(settings: DataSettings, path: Path, where: str) -> Source:
+    """The training's source, which reads another place and nothing beside it.
+
+    Raises:
+        InputError: for settings that are none, or a header that names places on disk.
+    """
+    source = make_source(DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)}))
+    others = [name for name, value in source if isinstance(value, Path) and name != "path"]
+    if others:
+        raise InputError(f"{where}: the student's header names a place on disk (data.{others[0]}), which is not read")
+    return source
 
 
 def _asked(name: str | None, names: Sequence[str]) -> ColumnName | None:

@@ -137,7 +137,7 @@ def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> 
     Raises:
         InputError: for recordings that cannot be cut into windows, or classes that are not there.
     """
-    kind, task = type(source), type(source).TASK if settings.task is None else tasks.make(settings.task)
+    task = type(source).TASK if settings.task is None else tasks.make(settings.task)
     recordings = without_missing(recordings, source.missing)
     if task.LOGITS:
         recordings = one_writing(recordings)
@@ -145,9 +145,15 @@ def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> 
     if choice.asked or task.LOGITS:
         recordings = choose(recordings, choice)
     recordings.check()
+    return padded(recordings) if pads(source, settings) else recordings
+
+
+def pads(source: Source, settings: DataSettings) -> bool:
+    """Whether recordings are used whole and padded to one length, which the source does not do itself."""
+    kind = type(source)
     pad = kind.PAD if settings.pad is None else settings.pad
     whole = settings.window is None and kind.WINDOW is None
-    return padded(recordings) if pad and whole and "pad" not in _own(kind, settings) else recordings
+    return pad and whole and "pad" not in _own(kind, settings)
 
 
 def _choice(source: Source, settings: DataSettings) -> Choice:
@@ -194,6 +200,7 @@ __all__ = [
     "leaks",
     "load",
     "make_source",
+    "pads",
     "prepared",
     "remembered",
     "split",

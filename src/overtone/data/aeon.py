@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from overtone.data.base import Recordings, Source
+from overtone.data.base import FloatArray, Recordings, Source
 from overtone.errors import InputError
 
 
@@ -56,6 +56,9 @@ class Aeon(Source):
 def from_cases(sides: Sequence[tuple[Sequence[Any], list[str]]], rate: float | None, where: str) -> Recordings:
     """Cases of one side, or of a training and a test side, as recordings whose groups are themselves.
 
+    A case whose channels all end in missing values has ended before these: so files of equal length hold cases that are
+    not, and it is told.
+
     Args:
         sides: cases (C, T_i) and the class of each.
         rate: Hz, if known.
@@ -64,7 +67,10 @@ def from_cases(sides: Sequence[tuple[Sequence[Any], list[str]]], rate: float | N
     Raises:
         InputError: for cases that differ in their channels.
     """
-    signals = [np.asarray(case, dtype=np.float32) for cases, _ in sides for case in cases]
+    whole = [np.asarray(case, dtype=np.float32) for cases, _ in sides for case in cases]
+    signals = [case[:, : _end(case)] for case in whole]
+    ended = sum(after.shape != before.shape for after, before in zip(signals, whole, strict=True))
+    note = f"{ended} of {len(signals)} series end in missing values, which were taken as their end"
     labels = [label for _, y in sides for label in y]
     channels = {len(signal) for signal in signals}
     if len(channels) > 1:
@@ -82,4 +88,11 @@ def from_cases(sides: Sequence[tuple[Sequence[Any], list[str]]], rate: float | N
         rate=rate,
         where=where,
         official_test=tested if len(sides) == 2 else None,
+        notes=(note,) if ended else (),
     )
+
+
+def _end(case: FloatArray) -> int:
+    """Samples up to the last one in which any channel has a value; all of them where there is none."""
+    known = np.flatnonzero(~np.isnan(case).all(axis=0))
+    return int(known[-1]) + 1 if len(known) else case.shape[1]

@@ -108,7 +108,7 @@ class Recordings:
                     first = (number, self.channels[channel], int(sample), float(signal[channel, sample]))
         if first is not None:
             number, channel, sample, value = first
-            named = ", ".join(f"{self.channels[c]} {missing[c]}" for c in np.flatnonzero(missing)[:8])
+            named = ", ".join(f"{self.channels[c]}: {missing[c]}" for c in np.flatnonzero(missing)[:8])
             raise InputError(
                 f"{self.where}: {bad} values are not finite; the first is {value} in recording {number}, channel "
                 f"{channel!r}, sample {sample}. "
@@ -230,3 +230,10 @@ class Source(BaseModel):
     @abstractmethod
     def load(self) -> Recordings | Windows:
         """Read the recordings, or images, which are not cut any further."""
+
+    def load_unlabelled(self) -> Recordings | Windows:
+        """The same for data whose labels and groups nobody asks for, and which may have none.
+
+        Labels and groups may be anything; the labelled data unless a source knows better.
+        """
+        return self.load()

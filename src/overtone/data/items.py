@@ -81,6 +81,26 @@ class Member:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+class Swapped:
+    """Items (N, T, C) as (N, C, T), turned when they are asked for.
+
+    Args:
+        items: an array, or items that look like one.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+        self.shape = (items.shape[0], items.shape[2], items.shape[1])
+        self.dtype, self.size = items.dtype, items.size
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Array:
+        """Item n, or items first to last."""
+        return np.ascontiguousarray(np.swapaxes(self.items[index], -1, -2))
+
+
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     """The header of one of the archive's arrays.
 

@@ -49,6 +49,17 @@ class Mat(Source):
         x = self._signals(read[self.x], where)
         return from_arrays(x, vectors[self.y], vectors[self.group], self.layout, self.rate, where)
 
+    def load_unlabelled(self) -> Recordings:
+        """The signals alone.
+
+        Raises:
+            InputError: as :meth:`load`, of the signals.
+        """
+        where = f"data 'mat': {self.path}"
+        x = self._signals(read_mat(self.path, (self.x,), where)[self.x], where)
+        none = np.zeros(len(x), dtype=np.int64)
+        return from_arrays(x, none, none, self.layout, self.rate, where)
+
     def _signals(self, x: Any, where: str) -> Any:
         """An array of three axes, or a list of matrices; MATLAB drops a last axis of one."""
         if isinstance(x, list) or x.ndim == 3:

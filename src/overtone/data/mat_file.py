@@ -1,11 +1,10 @@
-"""Variables of MATLAB's ``.mat`` files as arrays: v5 through scipy, v7.3 (which is HDF5) through h5py, an extra.
+"""Variables of MATLAB's ``.mat`` files as arrays; those of v7.3, which is HDF5, through h5py, an extra.
 
 Nothing in a file is run: objects and function handles are refused.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from overtone.data import mat5
 from overtone.errors import InputError, nearest
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -59,35 +59,26 @@ def read_mat(path: Path, names: Sequence[str], where: str) -> dict[str, Any]:
         raise InputError(f"{where}: cannot be read, it is cut short or no .mat file ({error})") from error
 
 
-# --- v5 and before
+# --- v5 to v7
 
 
 def _read_old(path: Path, names: Sequence[str], where: str) -> dict[str, Any]:
-    from scipy.io import loadmat, whosmat
-
-    there = {name: (shape, kind) for name, shape, kind in whosmat(str(path))}
-    tops = {name: _top(name, there, where) for name in names}
-    for name, top in tops.items():
-        _check_size(8 * math.prod(there[top][0]), path.stat().st_size, name, where)
-    variables = loadmat(str(path), variable_names=list(set(tops.values())))
-    return {name: _old_plain(_old_field(variables[top], top, name, where), name, where) for name, top in tops.items()}
+    there = mat5.variables(path)
+    return {name: _old_plain(_old_field(path, there, name, where), name, where) for name in names}
 
 
-def _top(name: str, there: dict[str, tuple[tuple[int, ...], str]], where: str) -> str:
-    """The variable that holds what is asked for."""
-    top = name.partition(".")[0]
-    if top not in there:
-        raise InputError(_unknown(name, ((n, shape, kind) for n, (shape, kind) in there.items()), where))
-    return top
-
-
-def _old_field(value: Any, path: str, name: str, where: str) -> Any:
+def _old_field(path: Path, there: dict[str, mat5.Variable], name: str, where: str) -> mat5.Value:
     """Follows a dotted name into structs; of a struct array its elements' fields, as a cell has them."""
-    for part in name.split(".")[1:]:
-        fields = getattr(value.dtype, "names", None)
-        _check_field(part, fields, path, where)
-        value, path = value[part], f"{path}.{part}"
-        value = value.flat[0] if value.size == 1 else value
+    so_far, *parts = name.split(".")
+    if so_far not in there:
+        raise InputError(_unknown(name, ((own.name, own.shape, own.kind) for own in there.values()), where))
+    variable = there[so_far]
+    _check_size(variable.size, variable.end - variable.start, so_far, where)
+    value = mat5.value(path, variable)
+    for part in parts:
+        _check_field(part, value if isinstance(value, dict) else None, so_far, where)
+        elements, so_far = value[part], f"{so_far}.{part}"
+        value = elements[0] if len(elements) == 1 else elements
     return value
 
 
@@ -98,19 +89,18 @@ def _check_field(part: str, fields: Iterable[str] | None, path: str, where: str)
         raise InputError(f"{where}: {path!r} has no field {part!r}; {nearest(part, fields)}")
 
 
-def _old_plain(value: Any, name: str, where: str) -> Any:
-    """Numbers, text, or a list of arrays of what scipy gives."""
-    if not isinstance(value, np.ndarray) or type(value) is not np.ndarray:  # opaque objects, functions, sparse
-        raise InputError(f"{where}: {name!r} is neither numbers nor text ({type(value).__name__}); {PLAIN}")
-    if value.dtype.names is not None:
-        fields = ", ".join(f"{name}.{field}" for field in value.dtype.names)
-        raise InputError(f"{where}: {name!r} is a struct; name one of its fields: {fields}")
-    if value.dtype.kind == "U":
-        return np.asarray([str(text).rstrip() for text in value.ravel()])
-    if value.dtype.kind != "O":
-        return value
-    cells = [_old_plain(cell, name, where) for cell in value.ravel(order="F")]
-    return _joined(cells, name, where)
+def _old_plain(value: mat5.Value, name: str, where: str) -> Any:
+    if isinstance(value, mat5.Odd):
+        raise InputError(f"{where}: {name!r} is neither numbers nor text ({value.kind}); {PLAIN}")
+    if isinstance(value, dict):
+        raise InputError(f"{where}: {name!r} is a struct; name one of its fields: {_dotted(name, value)}")
+    if isinstance(value, list):
+        return _joined([_old_plain(cell, name, where) for cell in value], name, where)
+    return value
+
+
+def _dotted(name: str, fields: Iterable[str]) -> str:
+    return ", ".join(f"{name}.{field}" for field in fields)
 
 
 # --- v7.3
@@ -160,8 +150,7 @@ def _new_plain(file: Any, value: Any, name: str, where: str) -> Any:
     import h5py
 
     if isinstance(value, h5py.Group):
-        fields = ", ".join(f"{name}.{field}" for field in value)
-        raise InputError(f"{where}: {name!r} is a struct; name one of its fields: {fields}")
+        raise InputError(f"{where}: {name!r} is a struct; name one of its fields: {_dotted(name, value)}")
     if value.is_virtual or value.external:
         raise InputError(f"{where}: {name!r} lies in another file, which is not read")
     kind = _class_of(value)

@@ -238,10 +238,10 @@ class Filling:
         return [said + self._lacking(), *gone]
 
     def _by_channel(self) -> str:
-        """``acc_x 12, 0.3 %; hr 400, 91 %``."""
+        """``hr: 400, 91 %; acc_x: 12, 0.3 %``."""
         order = [c for c in np.argsort(-self.missing, kind="stable") if self.missing[c]]
         shown = order if len(order) <= NAMED else order[: NAMED - 1]
-        named = [f"{self.channels[c]} {self.missing[c]}, {_percent(self.missing[c], self.samples)}" for c in shown]
+        named = [f"{self.channels[c]}: {self.missing[c]}, {_percent(self.missing[c], self.samples)}" for c in shown]
         return "; ".join(named) + (f"; and {len(order) - len(shown)} more channels" if len(order) > len(shown) else "")
 
     def _lacking(self) -> str:

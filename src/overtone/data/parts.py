@@ -113,7 +113,7 @@ def padded(recordings: Recordings, length: int | None = None) -> Recordings:
             labels[number] = np.concatenate([own, np.repeat(own[-1:], more, axis=0)])
     note = (
         f"{len(short)} of {len(lengths)} recordings, of {min(lengths)} samples or more, were padded at their end with "
-        f"their last values to {size} samples, the longest"
+        f"their last values to {size} samples, " + ("the longest" if length is None else "as the student takes them")
     )
     return replace(
         recordings,

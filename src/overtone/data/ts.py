@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from overtone.data.aeon import from_cases
@@ -44,16 +42,11 @@ class Ts(Source):
         """
         sides = [_read(path, f"data 'ts': {path}") for path in (self.path, self.test) if path is not None]
         where = f"data 'ts': {self.path}" + (f" and {self.test.name}" if self.test else "")
-        ended = sum(ends for _, _, ends in sides)
-        recordings = from_cases([(cases, labels) for cases, labels, _ in sides], self.rate, where)
-        if not ended:
-            return recordings
-        note = f"{ended} of {len(recordings.signals)} series end in missing values, which were taken as their end"
-        return replace(recordings, notes=(*recordings.notes, note))
+        return from_cases(sides, self.rate, where)
 
 
-def _read(path: Path, where: str) -> tuple[list[FloatArray], list[str], int]:
-    """A file's cases, the class of each, and how many ended before their last value."""
+def _read(path: Path, where: str) -> tuple[list[FloatArray], list[str]]:
+    """A file's cases, and the class of each."""
     if not path.is_file():
         what = "this is a folder; give the file in it" if path.is_dir() else "no such file"
         raise InputError(f"{where}: {what} (looked from {Path.cwd()})")
@@ -78,18 +71,9 @@ def _read(path: Path, where: str) -> tuple[list[FloatArray], list[str], int]:
         raise
     except Exception as error:  # aeon's readers raise many kinds
         raise InputError(f"{where}: aeon cannot read it: {type(error).__name__}: {error}") from error
-    whole = [np.asarray(case, dtype=np.float32) for case in cases]
-    if not whole:
+    if not len(cases):
         raise InputError(f"{where}: there are no series in it")
-    ended = [case[:, : _end(case)] for case in whole]
-    cut = sum(after.shape != before.shape for after, before in zip(ended, whole, strict=True))
-    return ended, [spelling.get(str(label).lower(), str(label)) for label in labels], cut
-
-
-def _end(case: FloatArray) -> int:
-    """Samples up to the last one in which any channel has a value; all of them where there is none."""
-    known = np.flatnonzero(~np.isnan(case).all(axis=0))
-    return int(known[-1]) + 1 if len(known) else case.shape[1]
+    return list(cases), [spelling.get(str(label).lower(), str(label)) for label in labels]
 
 
 def _classes(path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from overtone.data import mat5
 from overtone.data.arrays import MANY_CHANNELS
 from overtone.data.items import read_member
 from overtone.data.mat_file import HDF5, USER_BLOCK
@@ -115,12 +116,8 @@ def _said(arrays: Sequence[Array], role: str, exact: str) -> Array | None:
 
 
 def _old_variables(path: Path) -> list[Array]:
-    from scipy.io import whosmat
-
-    return [
-        Array(name, tuple(shape), "O" if kind in ("cell", "struct") else "U" if kind == "char" else "f")
-        for name, shape, kind in whosmat(str(path))
-    ]
+    kinds = {"cell": "O", "struct": "O", "char": "U"}
+    return [Array(own.name, own.shape, kinds.get(own.kind, "f")) for own in mat5.variables(path).values()]
 
 
 def _new_variables(path: Path) -> list[Array]:

@@ -98,6 +98,7 @@ def _class_name(value: Any) -> str:
 
 
 ClassName = Annotated[str, BeforeValidator(_class_name), Said("a class's name; in quotes where it is true or 1.5")]
+ClassWeight = Annotated[float, Field(gt=0, le=LARGE, allow_inf_nan=False)]
 ClassNames = Annotated[list[ClassName], Field(min_length=1), Said("a list of classes' names")]
 
 
@@ -251,6 +252,10 @@ class TrainSettings(Section):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of the truth that all classes have alike"
     )
+    class_weights: Annotated[
+        Literal["balanced"] | dict[ClassName, ClassWeight] | None,
+        Said("balanced, or a mapping from classes to weights ({fall: 10})"),
+    ] = Field(default=None, description="of the samples of each class in the task's own terms")
     memory_mb: int = Field(default=1024, ge=0, description="for windows, and for teachers' outputs computed once")
     spill_mb: int = Field(default=4096, ge=0, description="on disk, for teachers' outputs that memory cannot hold")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from overtone.report.figures import Line, bitmap, colour_scale, figure_box, image_panel, legend, line_panel
 from overtone.report.folder import Array, Folder
@@ -71,7 +72,8 @@ def window(folder: Folder) -> Html:
     data = folder.study.data
     if folder.of_images:
         figure = figure_box(f"A test image: {example['called']}", bitmap(example["window"]))
-        return section("window", "One image", tag("div", figure, class_="panels two"))
+        figures = [figure, *_other_sizes(folder, example)]
+        return section("window", "One image", tag("div", *figures, class_="panels two"))
     about = _Window(data.channels, data.rate, int(example["window"].shape[-1]), folder.material.groups)
     boxes = [_lines("As recorded", "value in the data’s unit", example["window"], about)]
     views = {name.removeprefix("view."): array for name, array in example.items() if name.startswith("view.")}
@@ -87,6 +89,22 @@ def window(folder: Folder) -> Html:
         tag("div", *narrow, class_="panels two"),
         *wide,
     )
+
+
+def _other_sizes(folder: Folder, example: dict[str, Array]) -> list[Html]:
+    """The image as views of another size show it: scaled again, since what they show is standardised."""
+    pixels = example["window"]
+    figures = []
+    for key, array in example.items():
+        name = key.removeprefix("view.")
+        if name == key or _Seen.of(name, folder.study, None).kind != "image" or array.ndim != 3:
+            continue
+        height, width = array.shape[1:]
+        if (height, width) != pixels.shape[1:]:
+            scaled = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in pixels]
+            shown = bitmap(np.stack([np.asarray(one) for one in scaled]))
+            figures.append(figure_box(f"View {name}: {height} × {width} pixels", shown))
+    return figures
 
 
 def _which(folder: Folder, example: dict[str, Array]) -> str:

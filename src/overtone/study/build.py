@@ -236,7 +236,9 @@ def build_cell(inputs: CellInputs, cell: Cell, fresh_teachers: bool = False) -> 
         if kept is not student.model:
             student = Tap(kept, task=task)
             spec = probe(student, example(cell.view), axes(cell.view))
-        distillation, needs = _distillation(cell, student, spec, teacher_specs, info)
+        if cell.given is None and cell.train.class_weights is not None:
+            task = task.weighted(cell.train.class_weights, samples.target[torch.from_numpy(inputs.fold.train)])
+        distillation, needs = _distillation(cell, student, spec, teacher_specs, info, task)
     except InputError as error:
         raise InputError(f"{cell.title.partition(' · ')[0]}: {error}") from error
     for phase in cell.phases:
@@ -270,7 +272,7 @@ def _probed(cell: Cell, student: Tap, example: Input, axes: list[tuple[str, ...]
 
 
 def _distillation(
-    cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo
+    cell: Cell, student: Tap, spec: Spec, teachers: Mapping[str, Spec], info: DataInfo, task: Task
 ) -> tuple[Distillation, dict[str, frozenset[str]]]:
     """The student with the cell's methods, and what these read of each teacher."""
     methods, needs = {}, {name: frozenset[str]() for name in teachers}
@@ -279,7 +281,8 @@ def _distillation(
         methods[method.NAME] = method
         for teacher, parts in read.teachers.items():
             needs[teacher] |= parts
-    return Distillation(student, methods, cell.weights, cell.view, label_smoothing=cell.train.label_smoothing), needs
+    smoothing = cell.train.label_smoothing
+    return Distillation(student, methods, cell.weights, cell.view, task, label_smoothing=smoothing), needs
 
 
 def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,10 @@ from overtone.types import Spec, names_of, shape_of_one
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A teacher or the student: what it sees and what it costs; ``given`` says so where it is not trained."""
+    """A teacher or the student: what it sees and what it costs; ``given`` says so where it is not trained.
+
+    ``class_weights`` are those of its samples in the task's own terms, in the first fold; none where all weigh alike.
+    """
 
     role: str
     model: str
@@ -33,6 +37,7 @@ class ModelCheck:
     parameters: int
     macs: int
     given: str = ""
+    class_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,4 +115,5 @@ def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> Mod
     if cell.given is not None:
         told = cell.given.told(model, cell.model, classes)
         given = cell.given.said + (f": {told}" if told else "")
-    return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given)
+    weights = built.distillation.task.class_weights
+    return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given, weights)

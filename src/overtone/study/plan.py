@@ -32,7 +32,14 @@ from overtone.recipe import (
     validation_message,
 )
 from overtone.study.cells import Cell, Link, Plan, Row, data_info
-from overtone.study.preflight import check_augment, check_batch, check_data, check_mixed, check_weights
+from overtone.study.preflight import (
+    check_augment,
+    check_batch,
+    check_class_weights,
+    check_data,
+    check_mixed,
+    check_weights,
+)
 from overtone.study.records import RowKind
 from overtone.study.rows import RowSettings, distinct_labels, resolve_row
 from overtone.tasks import Classification, named
@@ -241,6 +248,7 @@ class _Planner:
             check_batch(title, train, methods, fold)
             check_data(title, methods, fold, self.infos[fold.number])
             check_mixed(title, train, methods, self.windows.task)
+            check_class_weights(title, train, self.windows, fold)
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
             check_augment(train, self.windows, {name: self._view(name) for name in shown})

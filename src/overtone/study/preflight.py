@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
+
 from overtone.data import Fold, Windows
 from overtone.errors import InputError
 from overtone.methods import MethodConfig, find
@@ -62,6 +64,16 @@ def check_mixed(title: str, train: TrainSettings, methods: Mapping[str, MethodCo
                 f"{title}: method {name!r} reads the one class of each sample, and train.augment.mixup mixes two; "
                 "switch it off for this model (train: {augment: {mixup: 0}}) or use another method (kd, aver, hidden)"
             )
+
+
+def check_class_weights(title: str, train: TrainSettings, windows: Windows, fold: Fold) -> None:
+    """Classes that are weighted are there, and the task weighs classes at all."""
+    if train.class_weights is None:
+        return
+    try:
+        windows.task.weighted(train.class_weights, torch.from_numpy(windows.y[fold.train]))
+    except InputError as error:
+        raise InputError(f"{title}: {error}") from error
 
 
 def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, View]) -> None:

@@ -20,7 +20,7 @@ from overtone.engine import Fitted, parts_of, without
 from overtone.engine.checkpoint import FILE as CHECKPOINT
 from overtone.engine.loop import ROWS, StateDict
 from overtone.files import remove, write_npz
-from overtone.header import SeenTask
+from overtone.header import SeenTask, kept_notes
 from overtone.lookup import view_settings, view_type
 from overtone.methods import Method
 from overtone.models import Keeping
@@ -240,6 +240,7 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
             SeenView(type=view_type(own.view), settings=view_settings(own.view), state=own.state) for own in fitted
         ),
         data=inputs.data,
+        notes=kept_notes(windows.notes),
         kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,
     )
 

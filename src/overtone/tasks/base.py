@@ -282,6 +282,23 @@ class Task(BaseModel):
         """
         raise InputError(f"task {self.NAME} has no classes, so label_smoothing has nothing to smooth; leave it out")
 
+    def weighted(self, weights: Literal["balanced"] | Mapping[str, float], target: Tensor) -> Self:
+        """The task with samples weighted by their class in :meth:`losses`, for training alone.
+
+        Args:
+            weights: by name, 1 for a class that is not named; ``balanced`` weighs each by one over its size.
+            target: the training targets (N, ...), over which the weights' mean is made 1.
+
+        Raises:
+            InputError: for a task without classes, or classes that it does not have.
+        """
+        raise InputError(f"task {self.NAME} has no classes, so class_weights has nothing to weigh; leave it out")
+
+    @property
+    def class_weights(self) -> dict[str, float]:
+        """What :meth:`weighted` made of them, by class; nothing without."""
+        return {}
+
     def check_output(self, output: Output, samples: int) -> None:
         """Refuse a model whose output for so many samples is not what the task takes.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import PrivateAttr
 from torch import Tensor
 
 from overtone.errors import InputError, nearest
@@ -59,6 +60,7 @@ class Classification(Task):
     }
 
     classes: tuple[str, ...] = ()
+    _weights: tuple[float, ...] = PrivateAttr(())  # of training alone, so no part of what is written
 
     @property
     def outputs(self) -> int:
@@ -200,9 +202,42 @@ class Classification(Task):
         shares = F.one_hot(target, classes).float() if target.dim() == 1 else target
         return replace(batch, target=(1 - share) * shares + share / classes)
 
+    def weighted(self, weights: Literal["balanced"] | Mapping[str, float], target: Tensor) -> Self:
+        """Weights w_c of the classes, scaled so that their mean over the training samples is 1.
+
+        ``balanced`` takes ``N / (C n_c)`` of C classes with n_c of N samples; one without samples has the weight 1.
+
+        Raises:
+            InputError: for an unknown class, or a task of one's own whose losses are others.
+        """
+        if type(self).losses is not Classification.losses:
+            raise InputError(f"task {self.NAME} has losses of its own, which know no class_weights; leave them out")
+        sizes = torch.bincount(target.cpu(), minlength=len(self.classes)).double()
+        if isinstance(weights, str):  # balanced
+            there = sizes > 0
+            own = torch.where(there, sizes.sum() / (there.sum() * sizes.clamp(min=1)), 1.0)
+        else:
+            for name in weights:
+                if name not in self.classes:
+                    raise InputError(f"train.class_weights: unknown class {name!r}; {nearest(name, self.classes)}")
+            own = torch.tensor([weights.get(name, 1.0) for name in self.classes], dtype=torch.float64)
+            own = own / ((own * sizes).sum() / sizes.sum())
+        copy = self.model_copy()
+        copy._weights = tuple(own.tolist())
+        return copy
+
+    @property
+    def class_weights(self) -> dict[str, float]:
+        """By class; nothing where all samples weigh the same."""
+        return dict(zip(self.classes, self._weights, strict=False))
+
     def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy."""
-        return {"ce": F.cross_entropy(output.logits, batch.target)}
+        """Cross-entropy, ``mean_i sum_c w_c y_ic (-log p_ic)`` with weights of the classes."""
+        if not self._weights:
+            return {"ce": F.cross_entropy(output.logits, batch.target)}
+        weight = output.logits.new_tensor(self._weights)
+        # The batch's mean, not torch's sum over the weights that happen to be in it: several processes agree.
+        return {"ce": F.cross_entropy(output.logits, batch.target, weight=weight, reduction="none").mean()}
 
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """How many are right."""
