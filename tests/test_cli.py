@@ -53,11 +53,11 @@ def test_help_does_not_import_torch() -> None:
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    for command in ("run", "check", "list", "report"):
+    for command in ("run", "look", "check", "list", "report"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "check", "list", "report"])
+@pytest.mark.parametrize("command", ["run", "look", "check", "list", "report"])
 def test_help_of_every_command(command: str) -> None:
     result = overtone(command, "--help")
     assert result.exit_code == 0

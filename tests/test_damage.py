@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import random
 import tarfile
@@ -98,15 +99,43 @@ def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusals(use, yaml.safe_dump(TINY, sort_keys=False).encode(), seed=1) > 0
 
 
-def test_tables(tmp_path: Path) -> None:
+NAMED = {"group": "who", "time": "t", "channels": ["ax", "ay"], "label": "activity"}
+BY_NUMBER = {"group": 1, "time": 2, "channels": [3, 4], "label": 5}
+BODY = CSV.split("\n", 1)[1]
+TABLES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "csv": (CSV.encode(), NAMED),
+    "dropped": (CSV.encode(), {**NAMED, "bad_rows": "drop", "missing": "hold", "rate": 20, "resample": True}),
+    "records": (BODY.replace("\n", ";\n").encode(), {**BY_NUMBER, "bad_rows": "drop", "missing": "drop"}),
+    "blanks": (BODY.replace(",", "  ").encode(), BY_NUMBER),
+    "korean": (CSV.replace("walk", "걷기").replace("ax", "가속도").encode("cp949"), {**NAMED, "channels": ["ay", "*"]}),
+    "commas": (CSV.replace(",", ";").replace(".", ",").encode(), {**NAMED, "decimal": ",", "delimiter": ";"}),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    given = {"name": "csv", "path": str(path), "group": "who", "time": "t", "channels": ["ax", "ay"], "window": 20}
+    content, given = TABLES[kind]
 
     def use(content: bytes) -> None:
         path.write_bytes(content)
-        data.load(DataSettings.model_validate({**given, "label": "activity"}))
+        data.load(DataSettings.model_validate({"name": "csv", "path": str(path), "window": 20, **given}))
 
-    assert refusals(use, CSV.encode(), seed=2) > 0
+    assert refusals(use, content, seed=2, rounds=ROUNDS // len(TABLES)) > 0
+
+
+def test_parquet_tables(tmp_path: Path) -> None:
+    arrow, path = pytest.importorskip("pyarrow"), tmp_path / "x.parquet"
+    rows = [line.split(",") for line in BODY.splitlines()]
+    columns = dict(zip(CSV.split("\n", 1)[0].split(","), map(list, zip(*rows, strict=True)), strict=True))
+    numbers = {name: list(map(float, columns[name])) for name in ("t", "ax", "ay")}
+    importlib.import_module("pyarrow.parquet").write_table(arrow.table({**columns, **numbers}), path)
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        data.load(DataSettings.model_validate({"name": "csv", "path": str(path), "window": 20, **NAMED}))
+
+    assert refusals(use, path.read_bytes(), seed=8, rounds=ROUNDS // 3) > 0
 
 
 def test_npz_files(tmp_path: Path) -> None:
@@ -161,6 +190,7 @@ def test_student_files(tmp_path: Path) -> None:
         mean=(0.0, 0.0),
         std=(1.0, 1.0),
         views=[SeenView(type="signal", settings={}, state={})],
+        data={"name": "csv", "group": "who", "time": "t", "label": "activity", "bad_rows": "refuse"},
     )
     save_student(path, build("dscnn-4", (2, 20), 2).state_dict(), header)
     table.write_text(CSV)
@@ -168,7 +198,7 @@ def test_student_files(tmp_path: Path) -> None:
     def use(content: bytes) -> None:
         path.write_bytes(content)
         student: Student = load_student(path)
-        read_windows(table, student, Columns("who", "t", "activity"), None, labelled=True)
+        read_windows(table, student, Columns(), None, labelled=True)
 
     assert refusals(use, path.read_bytes(), seed=4) > 0
 

@@ -506,6 +506,27 @@ def test_other_sources_read_their_own_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.y, windows.y)
 
 
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"name": "ts", "test": "/etc/passwd"}, "names a place on disk (data.test), which is not read"),
+        ({"name": "csv", "bad_rows": "keep"}, "data: bad_rows"),
+        ({"name": "csv", "channels": 3}, "channels"),
+        ({"time": "t"}, "name"),
+        ({"name": "folder", "files": "/etc/*"}, "pattern of files below the folder"),
+    ],
+)
+def test_headers_that_no_training_wrote(kept: dict[str, Any], message: str, tmp_path: Path) -> None:
+    settings = DataSettings.model_validate({**LONG, "name": "csv", "path": str(long(tmp_path / "x.csv"))})
+    path = student(tmp_path / "s.safetensors", load(tmp_path / "x.csv", **LONG), settings)
+    header = read_header(path).model_copy(update={"data": kept})
+    save_student(path, load_student(path).model.state_dict(), header)
+    given = tmp_path / "x.csv" if kept.get("name") != "ts" else tmp_path / "x.ts"
+    with pytest.raises(InputError) as caught:
+        read_windows(given, load_student(path), Columns(), None, labelled=False)
+    assert message in str(caught.value)
+
+
 def test_a_source_of_somebody_s_own_needs_trust(tmp_path: Path) -> None:
     settings = DataSettings.model_validate({**LONG, "name": "csv", "path": str(long(tmp_path / "x.csv"))})
     windows = load(tmp_path / "x.csv", **LONG)

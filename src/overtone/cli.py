@@ -182,6 +182,58 @@ def check(recipe: RecipeName, overrides: Overrides = None, debug: Debug = False)
             overview.show(console, _plan(study, windows))
 
 
+@app.command()
+def look(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A table, a folder of tables or images, .npz, .mat, .ts, a known set."),
+    ],
+    write: Annotated[
+        Path | None, typer.Option("--write", "-w", help="Write a recipe for it to this file.", show_default=False)
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the look as a page to this file.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Look at your own data before any recipe: columns, rate, groups, classes; and write a recipe for them."""
+    with one_message(debug), quiet():
+        import tempfile
+
+        from overtone import look as looking
+        from overtone.bar import Bar
+        from overtone.files import Out, expanded
+
+        path = expanded(data, "DATA")
+        places = {name: Out.named(out, force, (path,)) for name, out in (("w", write), ("h", html)) if out is not None}
+        with tempfile.TemporaryDirectory() as folder:
+            with Bar(errors) as bar:
+                draft = looking.describe(path, Path(folder), bar)
+            looking.show_draft(console, draft)
+            with console.status("trying a recipe", spinner="dots"):
+                trial = looking.try_out(draft)
+                made = {"w": looking.recipe_for(draft, trial)}
+            looking.show_trial(console, draft, trial)
+            if html is not None:
+                made["h"] = looking.page(draft, trial, made["w"])
+        if write is not None and made["w"] is None:
+            raise InputError(f"no recipe is written: {draft.problems[0]}")
+        for name, place in places.items():
+            with place.open() as file:
+                file.write((made[name] or "").encode())
+            _say_place({"w": "recipe", "h": "page"}[name], place.path)
+        if write is not None:
+            command = shlex.join(["overtone", "check", str(write)])
+            console.print(f"next   {escape(command)}", highlight=False, soft_wrap=True)
+        elif made["w"] is not None:
+            console.print("\n--write mine.yaml writes a recipe for it", style="dim", highlight=False)
+
+
+def _say_place(what: str, path: Path) -> None:
+    console.print(f"{what:<6} {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command("list")
 def list_(
     what: Annotated[
@@ -270,7 +322,12 @@ def _looked_at(folder: Path) -> dict[str, str]:
 
 
 StudentFile = Annotated[Path, typer.Argument(metavar="STUDENT", help="A student.safetensors of a study's cell.")]
-DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="A .npz with X (N, C, T), or a table of text.")]
+DataFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="A .npz with X (N, C, T), a table, a folder of tables, images, or what the training read."
+    ),
+]
 Stride = Annotated[str | None, typer.Option(help="Samples, or '1 s', between windows; no overlap unless given.")]
 RecordingColumn = Annotated[
     str | None,

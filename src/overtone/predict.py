@@ -40,7 +40,7 @@ from overtone.data.parts import padded
 from overtone.data.resample import UNEVEN, IfNeeded, Resample
 from overtone.data.seen import Flat, Seen
 from overtone.data.table import ColumnName, open_table
-from overtone.errors import InputError, nearest
+from overtone.errors import InputError, nearest, told
 from overtone.files import no_file
 from overtone.recipe import DataSettings, validation_message
 from overtone.sheets import csv_line
@@ -222,7 +222,7 @@ def _npz(path: Path, header: Header, stride: str | None, labelled: bool, where: 
     """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
     x, y = _arrays(path, "windows", labelled, where)
     settings = kept_data(header)
-    source = None if settings is None or settings.name != "npz" else cast(Npz, make_source(_at(settings, path)))
+    source = None if settings is None or settings.name != "npz" else cast(Npz, _source_at(settings, path, where))
     turned = source is not None and source.layout == "NTC"
     if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
         wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
@@ -292,15 +292,20 @@ def _labels(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> t
     """The targets in y (zeros without it), and a note on how they were read."""
     if y is None:
         return np.zeros(count, dtype=np.int64), []
-    if y.shape[:1] != (count,) or (task.LOGITS and y.ndim != 1):
+    if y.shape[:1] != (count,) or (task.ONE_CLASS and y.ndim != 1):
         raise InputError(f"{where}: X and y must be equally long, got {count} and {y.shape}")
     return task.targets_of(y, where)
 
 
 def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bool, where: str) -> Recordings:
     """Recordings that the training's own source reads."""
-    source = make_source(_at(settings, path))
-    loaded = source.load() if labelled else source.load_unlabelled()
+    source = _source_at(settings, path, where)
+    try:
+        loaded = source.load() if labelled else source.load_unlabelled()
+    except InputError:
+        raise
+    except Exception as error:  # files that are not what their names say can fail in any way
+        raise InputError(f"{where}: cannot be used by data {settings.name!r}: {told(error)}") from error
     if isinstance(loaded, Windows):
         raise InputError(
             f"{where}: data {settings.name!r} gives windows, not recordings; save them as .npz with X and y"
@@ -314,17 +319,18 @@ def _table(path: Path, header: Header, named: Columns, labelled: bool, where: st
     trained = settings is not None and settings.name in ("csv", "folder")
     if settings is None or not trained:
         settings = DataSettings(name="csv")
-    source = make_source(_at(settings, path))
+    source = _source_at(settings, path, where)
     assert isinstance(source, (Csv, Folder))
     files = _files(path, source, where) if path.is_dir() else [File(path, where)]
-    names = open_table(files[0].path, files[0].where, source).names
+    first = open_table(files[0].path, files[0].where, source)
+    files[0], names = replace(files[0], table=first), first.names
     source, recording, notes = _columns(source, names, header, named, trained, where)
     label: ColumnName | None = None
     by_target = labelled and bool(settings.target)
     if labelled and not by_target:
         task = header.task.task()
         label = _asked(named.label, names) or (source.label if trained else None)
-        label = label or ("label" if task.LOGITS else task.names[0])
+        label = label or ("label" if task.ONE_CLASS else task.names[0])
         if named.label is None and isinstance(source, Folder):
             files = [replace(file, label=source.told_by(file.path.name, "label")) for file in files]
     if not by_target:
@@ -428,8 +434,17 @@ def kept_data(header: Header) -> DataSettings | None:
         raise InputError(validation_message(error, DataSettings, "the student's header: data")) from error
 
 
-def _at(settings: DataSettings, path: Path) -> DataSettings:
-    return DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)})
+def _source_at(settings: DataSettings, path: Path, where: str) -> Source:
+    """The training's source, which reads another place and nothing beside it.
+
+    Raises:
+        InputError: for settings that are none, or a header that names places on disk.
+    """
+    source = make_source(DataSettings.model_validate({**settings.model_dump(exclude_unset=True), "path": str(path)}))
+    others = [name for name, value in source if isinstance(value, Path) and name != "path"]
+    if others:
+        raise InputError(f"{where}: the student's header names a place on disk (data.{others[0]}), which is not read")
+    return source
 
 
 def _asked(name: str | None, names: Sequence[str]) -> ColumnName | None:

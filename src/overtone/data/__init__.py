@@ -161,10 +161,10 @@ def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> 
     """
     task = type(source).TASK if settings.task is None else tasks.make(settings.task)
     recordings = without_missing(recordings, source.missing)
-    if task.LOGITS:
+    if task.ONE_CLASS:
         recordings = one_writing(recordings)
     choice = _choice(source, settings)
-    if choice.asked or task.LOGITS:
+    if choice.asked or task.ONE_CLASS:
         recordings = choose(recordings, choice)
     recordings.check()
     return padded(recordings) if pads(source, settings) else recordings

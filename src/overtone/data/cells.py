@@ -74,19 +74,15 @@ def numbers(cells: Sequence[str] | Numbers, lines: Sequence[int], signs: Signs) 
     """Cells of a column as numbers, the usual ones without looking at each by itself."""
     if isinstance(cells, np.ndarray):
         return Converted(cells.astype(np.float64))
-    joined = "\n".join(cells)
-    points, commas = "." in joined, "," in joined
-    if not commas and not (points and signs.decimal == ","):
-        signs.point = signs.point or points
+    if signs.decimal != ",":
         try:
-            return Converted(np.asarray([float(cell) for cell in cells]))
+            converted = Converted(_floats(cells))
         except ValueError:
             pass
-        try:
-            return Converted(_floats(cells))
-        except ValueError:
-            pass
-    elif not points and signs.decimal != "." and (signs.comma or signs.decimal):
+        else:
+            signs.point = signs.point or "." in "".join(cells)
+            return converted
+    if (signs.comma or signs.decimal == ",") and "." not in "".join(cells):
         try:
             return Converted(_floats([cell.replace(",", ".") for cell in cells]))
         except ValueError:
@@ -95,7 +91,15 @@ def numbers(cells: Sequence[str] | Numbers, lines: Sequence[int], signs: Signs) 
 
 
 def _floats(cells: Sequence[str]) -> Numbers:
-    return np.asarray([np.nan if cell in MISSING else float(cell) for cell in cells])
+    """Numbers as Python writes them, and missing ones.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return np.asarray(list(map(float, cells)))
+    except ValueError:
+        return np.asarray([np.nan if cell in MISSING else float(cell) for cell in cells])
 
 
 def _one_by_one(cells: Sequence[str], lines: Sequence[int], signs: Signs) -> Converted:

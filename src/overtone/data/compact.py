@@ -28,10 +28,13 @@ class Names:
 
     def add(self, cells: Sequence[str]) -> None:
         """The next rows."""
-        for cell in dict.fromkeys(cells):
-            if cell not in self._cells:
-                self._cells[cell] = self.names.setdefault(unguarded(cell.strip()), len(self.names))
-        self.rows.extend(map(self._cells.__getitem__, cells))
+        numbers = list(map(self._cells.get, cells))
+        if None in numbers:
+            for cell in dict.fromkeys(cells):
+                if cell not in self._cells:
+                    self._cells[cell] = self.names.setdefault(unguarded(cell.strip()), len(self.names))
+            numbers = list(map(self._cells.get, cells))
+        self.rows.frombytes(np.asarray(numbers, dtype=np.intc).tobytes())
 
     @property
     def numbers(self) -> npt.NDArray[np.int32]:
@@ -106,7 +109,7 @@ def compact(
                 bad.setdefault(row, (f"column {time!r} (time) holds {_cell(cells[time], row)}", f"which is no {FORM}"))
         words = {name: _texts(cells[name]) for name in texts}
         for name, role in texts.items():
-            if name != may_be_empty and not all(cell.strip() for cell in dict.fromkeys(words[name])):
+            if name != may_be_empty and not all(map(str.strip, set(words[name]))):
                 for row in (row for row, cell in enumerate(words[name]) if not cell.strip()):
                     bad.setdefault(row, (f"column {name!r} ({role}) is empty", ""))
         lines_kept: Sequence[int] = block.lines
@@ -120,7 +123,7 @@ def compact(
         values.frombytes(rows.data.cast("B") if rows.size else b"")
         if clock is not None:
             clock_values.frombytes(stamps.tobytes())
-        lines.extend(lines_kept)
+        lines.frombytes(np.asarray(lines_kept, dtype=np.intc).tobytes())
         for name, column in words.items():
             columns[name].add(column)
     every = [*signs.values(), *([clock.signs] if clock is not None else [])]

