@@ -206,27 +206,28 @@ def look(
         from overtone.files import Out, expanded
 
         path = expanded(data, "DATA")
-        places = {name: Out.named(out, force, (path,)) for name, out in (("w", write), ("h", html)) if out is not None}
+        asked = [("recipe", write, "--write"), ("page", html, "--html")]
+        places = {what: Out.named(expanded(out, key), force, (path,)) for what, out, key in asked if out is not None}
         with tempfile.TemporaryDirectory() as folder:
             with Bar(errors) as bar:
                 draft = looking.describe(path, Path(folder), bar)
             looking.show_draft(console, draft)
             with console.status("trying a recipe", spinner="dots"):
                 trial = looking.try_out(draft)
-                made = {"w": looking.recipe_for(draft, trial)}
+                made = {"recipe": looking.recipe_for(draft, trial)}
             looking.show_trial(console, draft, trial)
             if html is not None:
-                made["h"] = looking.page(draft, trial, made["w"])
-        if write is not None and made["w"] is None:
+                made["page"] = looking.page(draft, trial, made["recipe"])
+        if write is not None and made["recipe"] is None:
             raise InputError(f"no recipe is written: {draft.problems[0]}")
         for name, place in places.items():
             with place.open() as file:
                 file.write((made[name] or "").encode())
-            _say_place({"w": "recipe", "h": "page"}[name], place.path)
+            _say_place(name, place.path)
         if write is not None:
             command = shlex.join(["overtone", "check", str(write)])
             console.print(f"next   {escape(command)}", highlight=False, soft_wrap=True)
-        elif made["w"] is not None:
+        elif made["recipe"] is not None:
             console.print("\n--write mine.yaml writes a recipe for it", style="dim", highlight=False)
 
 
