@@ -21,7 +21,7 @@ from mat_files import cell, new, old
 
 from overtone import data, recipe
 from overtone.errors import InputError
-from overtone.predict import Columns, read_windows
+from overtone.new_data import Columns, read_windows
 from overtone.recipe import DataSettings
 from overtone.student import Header, SeenView, Student, load_student, save_student
 from overtone.study import make_plan

@@ -24,7 +24,7 @@ from overtone.engine.augment_images import ImageAugment
 from overtone.engine.schedule import mix
 from overtone.errors import InputError
 from overtone.models import build
-from overtone.predict import Columns, read_windows
+from overtone.new_data import Columns, read_windows
 from overtone.recipe import AugmentSettings, DataSettings, SplitSettings
 from overtone.study import Plan, collect, execute, make_plan
 from overtone.tap import Tap, probe

@@ -21,7 +21,7 @@ from overtone.data.resample import Stream, regular
 from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
 from overtone.models import build
-from overtone.predict import Columns, read_windows
+from overtone.new_data import Columns, read_windows
 from overtone.recipe import DataSettings
 from overtone.student import Header, SeenView, load_student, read_header, save_student
 

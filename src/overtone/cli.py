@@ -19,7 +19,7 @@ from overtone.streams import INTERRUPTED, end_on_interrupt, leave, make_printabl
 if TYPE_CHECKING:
     from overtone.data import Windows
     from overtone.data.clock import TimeUnit
-    from overtone.predict import Columns
+    from overtone.new_data import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
 
@@ -363,7 +363,8 @@ def predict(
     with one_message(debug), quiet():
         from overtone.bar import Bar
         from overtone.files import Out, expanded
-        from overtone.predict import Predictions, read_windows, write_predictions
+        from overtone.new_data import read_windows
+        from overtone.predict import Predictions, write_predictions
         from overtone.student import load_student
 
         student, data, out = expanded(student, "STUDENT"), expanded(data, "DATA"), expanded(out, "--out")
@@ -402,7 +403,8 @@ def evaluate(
         from overtone import overview
         from overtone.bar import Bar
         from overtone.files import expanded
-        from overtone.predict import Predictions, read_windows
+        from overtone.new_data import read_windows
+        from overtone.predict import Predictions
         from overtone.predict import evaluate as score
         from overtone.student import load_student
 
@@ -418,7 +420,7 @@ def evaluate(
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
     from overtone.data.clock import UNITS
-    from overtone.predict import Columns
+    from overtone.new_data import Columns
 
     if time_unit is not None and time_unit not in UNITS:
         raise InputError(f"--time-unit: unknown unit {time_unit!r}; {nearest(time_unit, UNITS)}")
