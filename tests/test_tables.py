@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +337,9 @@ def test_units_of_time_are_proposed_and_never_filled_with_made_up_samples(
     given = {**LONG, "rate": 20, "resample": True}
     for settings in (given, LONG):
         assert f"{name} is likely: say data.time_unit: {name}" in refused(path, **settings)
-    assert "as many samples, nearly all of them made up" in refused(path, **given, time_unit="s")
+    wrong = refused(path, **given, time_unit="s")
+    assert f"{name} is likely (20 Hz)" in wrong
+    assert "set data.resample: upsample" in wrong
     assert "values, more than" in refused(path, **{**given, "resample": "upsample", "rate": 1e9}, time_unit="s")
     expected = load(long(tmp_path / "s.csv"), **given)
     windows = load(path, **given, time_unit=name)
@@ -487,9 +490,40 @@ def test_prediction_proposes_units_as_well(tmp_path: Path) -> None:
     long(path, 1e-9)
     with pytest.raises(InputError, match=r"ns is likely: say --time-unit ns"):
         read_windows(path, one, Columns(), None, labelled=False)
-    with pytest.raises(InputError, match=r"as many samples.*--time-unit"):
+    with pytest.raises(InputError, match=r"ns is likely \(20 Hz\): say --time-unit ns"):
         read_windows(path, one, Columns(time_unit="s"), None, labelled=False)
     assert len(read_windows(path, one, Columns(time_unit="ns"), None, labelled=False).windows) == 12
+
+
+@pytest.mark.parametrize(
+    ("unit", "said", "message"),
+    [
+        (1.0, "ms", r"0\.05 apart make 20,000 Hz in ms, and 20 Hz are wanted; s is likely \(20 Hz\): say {} s"),
+        (1e-3, "us", r"50 apart make 20,000 Hz in us, and 20 Hz are wanted; ms is likely \(20 Hz\): say {} ms"),
+        (1e-3, "s", r"50 apart make 0\.02 Hz in s, and 20 Hz are wanted; ms is likely \(20 Hz\): say {} ms"),
+        (1e-9, "ms", r"5e\+07 apart make .* Hz in ms, and 20 Hz are wanted; ns is likely \(20 Hz\): say {} ns"),
+    ],
+)
+def test_a_wrong_unit_is_refused_where_another_fits(unit: float, said: Any, message: str, tmp_path: Path) -> None:
+    """Stamps that are too fast would leave a sample of a thousand, and nobody would notice."""
+    path = long(tmp_path / "x.csv")
+    settings = DataSettings.model_validate({**LONG, "name": "csv", "window": 20, "path": str(path)})
+    one = load_student(student(tmp_path / "s.safetensors", data.load(settings), settings))
+    long(path, unit)
+    for labelled in (False, True):
+        with pytest.raises(InputError, match=message.format("--time-unit")):
+            read_windows(path, one, Columns(time_unit=said), None, labelled=labelled)
+    wrong = refused(path, **LONG, time_unit=said, rate=20, resample=True)
+    assert re.search(message.format("data.time_unit:"), wrong)
+    if said == "s":  # on purpose
+        assert len(load(path, **LONG, time_unit=said, rate=20, resample="upsample"))
+
+
+def test_a_rate_that_no_other_unit_explains_is_brought_down(tmp_path: Path) -> None:
+    """1,000 Hz in ms: seconds would make 1 Hz, which is no 20 Hz either."""
+    times = [str(s % 120) for s in range(240)]
+    windows = load(long(tmp_path / "x.csv", t=times), **LONG, time_unit="ms", rate=20, resample=True, window=1)
+    assert windows.rate == 20
 
 
 def test_other_sources_read_their_own_files(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 SLOWEST, USUAL, FASTEST = 0.5, 50.0, 20_000.0
 """Hz: signals slower than the first are taken for time stamps in a smaller unit; the usual one decides which."""
+LEAST_FIT, MOST_FIT = 0.25, 50.0
+"""Times the wanted rate: what lies between is brought to it without a doubt."""
 FORM = "time stamp (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
 
 
@@ -107,3 +109,32 @@ class Unit:
             + (f", far from {self.rate:g} Hz" if self.rate else "")
             + f"; {best} is likely: say {self.option} {best} ({others}), or {self.option} s if they are seconds"
         )
+
+    def check(self, intervals: Sequence[float], upsample: bool, advice: str, where: str) -> None:
+        """Refuse a unit in which a rate is far from the wanted one, where another unit makes it fit.
+
+        Args:
+            intervals: as :meth:`seconds` takes them; each is looked at.
+            upsample: rates far below the wanted one are meant.
+            advice: what to do about one that is far below it, in the right unit.
+            where: the source, for messages.
+
+        Raises:
+            InputError: for such a unit; the other one is proposed.
+        """
+        steps = [step for step in intervals if step > 0]
+        if self.rate is None or not steps:
+            return
+        used = self.given or "s"
+        for step in (min(steps), max(steps)):
+            rates = {unit: 1 / (step * size) for unit, size in UNITS.items()}
+            best = min(rates, key=lambda unit: abs(math.log(rates[unit] / self.rate)))
+            share = rates[used] / self.rate
+            doubtful = share >= MOST_FIT or (share < LEAST_FIT and not upsample)
+            if best == used or not doubtful or not LEAST_FIT <= rates[best] / self.rate <= MOST_FIT:
+                continue
+            raise InputError(
+                f"{where}: time stamps {step:.6g} apart make {rates[used]:,.6g} Hz in {used}, and {self.rate:g} Hz are "
+                f"wanted; {best} is likely ({rates[best]:,.6g} Hz): say {self.option} {best}. Otherwise "
+                + (advice if share < 1 else "bring them nearer to that rate before")
+            )

@@ -158,7 +158,10 @@ class Text(TextFormat, Source):
         """Recordings with their time stamps in seconds; ``in_units`` says which were in some unit."""
         times = [s.time for s, numeric in zip(streams, in_units, strict=True) if numeric and s.time is not None]
         intervals = [float(np.median(np.diff(time))) for time in times if len(time) > 1]
-        unit = Unit(self.time_unit, roles.rate, roles.time_option).seconds(intervals, where)
+        clock = Unit(self.time_unit, roles.rate, roles.time_option)
+        unit = clock.seconds(intervals, where)
+        if roles.resample:
+            clock.check(intervals, roles.resample == "upsample", roles.advice, where)
         if unit == 1:
             return streams
         return [
