@@ -526,6 +526,23 @@ def test_a_rate_that_no_other_unit_explains_is_brought_down(tmp_path: Path) -> N
     assert windows.rate == 20
 
 
+def test_a_clock_that_starts_again_asks_for_the_recordings_column(tmp_path: Path) -> None:
+    stamps = [f"{s % 60 / 20:g}" for s in range(240)]
+    path = long(tmp_path / "x.csv", t=stamps, block=[str(s // 60) for s in range(240)])
+    wrong = refused(path, **LONG)
+    assert "sort or remove them; or, as the clock goes back 1 time, name the column" in wrong
+    assert wrong.endswith("data.recording")
+    windows = load(path, **LONG, recording="block")
+    assert len(windows.recordings or ()) == 4
+    settings = DataSettings.model_validate({**LONG, "name": "csv", "window": 20, "path": str(path)})
+    settings = settings.model_copy(update={"recording": "block"})
+    one = load_student(student(tmp_path / "s.safetensors", windows, settings))
+    with pytest.raises(InputError, match="--recording COLUMN"):
+        read_windows(path, one, Columns(recording="who"), None, labelled=False)
+    path = long(tmp_path / "z.csv", t=[f"{max(s % 120, 1) / 20:g}" for s in range(240)])
+    assert refused(path, **LONG).endswith("sort or remove them")  # the same, and never back
+
+
 def test_other_sources_read_their_own_files(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"channels": ["a", "b"], "classes": ["sit", "walk"]}
     for side in ("train", "test"):

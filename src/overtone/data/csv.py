@@ -55,6 +55,7 @@ class Roles:
     Attributes:
         recording, group, label: columns of text; None: there is none, or a file's name tells.
         time_option, advice: what messages say about the unit of time, and about rates that are far apart.
+        restart: what they say where the clock starts again inside a recording.
         rate, resample: as :func:`~overtone.data.resample.regular` takes them.
     """
 
@@ -65,6 +66,7 @@ class Roles:
     resample: Resample | IfNeeded
     time_option: str = "data.time_unit:"
     advice: str = ADVICE
+    restart: str = ""
 
 
 class Text(TextFormat, Source):
@@ -126,7 +128,9 @@ class Text(TextFormat, Source):
         streams = self._in_seconds(streams, in_units, roles, where)
         del parts, part, numbers, labels
         filling = Filling(self.missing, channels, where)
-        stretches, rate, told = regular(streams, roles.rate, roles.resample, where, filling, roles.advice)
+        stretches, rate, told = regular(
+            streams, roles.rate, roles.resample, where, filling, roles.advice, roles.restart
+        )
         return Recordings(
             signals=[np.ascontiguousarray(stretch.values) for stretch in stretches],
             labels=[stretch.labels for stretch in stretches],
@@ -334,7 +338,14 @@ class Csv(Text):
                 f"{where}: there is no group column {self.group!r}; {nearest(self.group, names)}. A group is "
                 "who a sample is from, so that nobody is on two sides of the split; name its column with data.group"
             )
-        roles = Roles(self.recording or self.group, self.group, self.label, self.rate, self.resample)
+        roles = Roles(
+            self.recording or self.group,
+            self.group,
+            self.label,
+            self.rate,
+            self.resample,
+            restart="name the column that tells recordings apart: data.recording",
+        )
         return self.read([File(self.path, where, table=table)], roles, where)
 
 

@@ -78,6 +78,7 @@ def regular(
     where: str,
     filling: Filling | None = None,
     advice: str = ADVICE,
+    restart: str = "",
 ) -> tuple[list[Stretch], float | None, list[str]]:
     """Even stretches of all recordings.
 
@@ -90,6 +91,7 @@ def regular(
         where: the source, for messages.
         filling: what becomes of missing values, before anything is interpolated; without it they are values.
         advice: what to do about a recording of a much lower rate.
+        restart: what to do where time stamps go back, besides sorting or removing them.
 
     Returns:
         The stretches (recordings are cut at gaps, and where missing samples are cut out), the common rate, and notes
@@ -105,7 +107,7 @@ def regular(
     medians = {}
     if timed:
         for stream in streams:
-            _check_rising(stream, where)
+            _check_rising(stream, where, restart)
             if stream.time is not None and len(stream.time) > 1:
                 medians[stream.name] = float(np.median(np.diff(stream.time)))
         if not medians:
@@ -204,16 +206,18 @@ def _check_size(streams: Sequence[Stream], parts: Sequence[tuple[int, slice]], r
         )
 
 
-def _check_rising(stream: Stream, where: str) -> None:
+def _check_rising(stream: Stream, where: str, restart: str) -> None:
     assert stream.time is not None
     steps = np.diff(stream.time)
     if (steps <= 0).any():
         first = int(np.argmax(steps <= 0)) + 1
         kind = "the same as" if steps[first - 1] == 0 else "earlier than"
+        back = int((steps < 0).sum())
+        split = f"; or, as the clock goes back {back} time{'s' * (back > 1)}, {restart}" if restart and back else ""
         raise InputError(
             f"{where}: recording {stream.name!r}: the time stamp in {stream.where(first)} is {kind} the one before "
             f"({stream.time[first]:g} after {stream.time[first - 1]:g}; {int((steps <= 0).sum())} such); sort or "
-            "remove them"
+            f"remove them{split}"
         )
 
 

@@ -59,6 +59,7 @@ def table_recordings(
         resample=resample,
         time_option="--time-unit",
         advice="look at the time stamps and --time-unit; a student does not learn from a few samples what many show",
+        restart="name the column that tells recordings apart: --recording COLUMN",
     )
 
     def read(done: int) -> None:
