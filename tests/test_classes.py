@@ -19,6 +19,7 @@ from overtone.cli import app
 from overtone.data import Recordings, Source
 from overtone.data.base import IMAGES, Material, Windows
 from overtone.data.parts import keep_samples
+from overtone.data.windows import cut
 from overtone.errors import InputError
 from overtone.recipe import DataSettings
 from overtone.testing import check_source
@@ -192,6 +193,20 @@ def test_missing_values_of_any_source() -> None:
     gone = loaded(**plain, holes=12, missing={"fill": "hold", "limit": 3})
     assert gone.start[gone.recording == 0].tolist() == [0, 5, 10, 15, 20, 25, 30, 52]
     assert "36 of 240 samples (15 %) were cut out, and recordings split there" in gone.notes[0]
+
+
+def test_where_no_window_is_left_what_was_cut_out_is_told() -> None:
+    with pytest.raises(InputError, match=r"longer than every recording \(the longest has \d+\); .*were cut out"):
+        loaded(name="per_sample", window=38, holes=12, missing="drop")
+
+
+def test_a_channel_that_differs_between_recordings_does_not_never_change() -> None:
+    constant = [np.full((1, 20), float(n), np.float32) for n in range(2)]
+    labels = [np.arange(20) // 10] * 2
+    both = Recordings(constant, labels, ["g", "h"], ("run", "walk"), ("hr",), None, "w")
+    assert cut(both, 5, None).notes == ("channel 'hr' never changes within a recording",)
+    one = Recordings(constant[:1], labels[:1], ["g"], ("run", "walk"), ("hr",), None, "w")
+    assert cut(one, 5, None).notes == ("channel 'hr' never changes",)
 
 
 def test_a_source_whose_values_are_missing_meets_the_contract() -> None:

@@ -354,7 +354,8 @@ def test_channels_that_never_change_are_counted(counts: list[int], size: int, se
         flat.add(x[first : first + size], recording[first : first + size])
     told = [sum(np.ptp(x[recording == n, c]) == 0 for n in range(len(counts))) for c in range(2)]
     assert flat.notes == [
-        f"channel {name!r} never changes" + (f" in {own} of {len(counts)} recordings" if own < len(counts) else "")
+        f"channel {name!r} never changes"
+        + (f" in {own} of {len(counts)} recordings" if own < len(counts) else " within a recording" * (len(counts) > 1))
         for name, own in zip("ab", told, strict=True)
         if own
     ]

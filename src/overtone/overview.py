@@ -25,6 +25,7 @@ from overtone.tasks import Task
 from overtone.types import Spec
 
 BARS = "▁▂▃▄▅▆▇█"
+CHANNELS_NAMED = 12
 
 
 def _recipes() -> list[tuple[str, str]]:
@@ -116,7 +117,8 @@ def show_evaluation(console: Console, task: Task, evaluation: Evaluation, notes:
     console.print(f"{evaluation.windows} {evaluation.noun}s: {scores}", highlight=False)
     for what, drawing in task.shown([evaluation.details]).items():
         if isinstance(drawing, Matrix):
-            table = _table(f"{what} (rows: truth)", ("", *drawing.labels), drawing.labels)
+            console.print(f"[bold]{escape(what)} (rows: truth)[/bold]")  # a title would be no wider than the table
+            table = _table("", ("", *drawing.labels), drawing.labels)
             for name, row in zip(drawing.labels, drawing.counts.tolist(), strict=True):
                 table.add_row(escape(name), *map(str, row))
             console.print(table)
@@ -185,7 +187,9 @@ def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Tab
 
 def _show_data(console: Console, plan: Plan) -> None:
     windows = plan.windows
-    channels = f"{len(windows.channels)} channels ({escape(', '.join(windows.channels[:12]))})"
+    more = len(windows.channels) - CHANNELS_NAMED
+    named = ", ".join(windows.channels[:CHANNELS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    channels = f"{len(windows.channels)} channels ({escape(named)})"
     if windows.material.of_images:
         what = f"{len(windows)} images of {windows.size[0]} x {windows.size[1]} pixels; {channels}"
     else:

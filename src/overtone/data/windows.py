@@ -57,14 +57,15 @@ def cut(recordings: Recordings, window: int | str | None, stride: int | str | No
         )
     origin, start, y, mixed = _starts(recordings, size, step, task)
     short = sum(length < size for length in lengths)
+    before = "".join(f"; {note}" for note in recordings.notes)  # what was cut out may be why
     if mixed and not len(y):
         raise InputError(
-            f"{recordings.where}: the label changes inside every window of {size} samples; use shorter ones"
+            f"{recordings.where}: the label changes inside every window of {size} samples; use shorter ones{before}"
         )
     if not len(y):
         raise InputError(
             f"{recordings.where}: a window of {size} samples is longer than every recording (the longest has "
-            f"{max(lengths)})"
+            f"{max(lengths)}){before}"
         )
     left = {recordings.groups[number] for number in np.unique(origin)}
     names = sorted(left, key=lambda n: (_natural(n), n))
@@ -130,7 +131,7 @@ def flat_notes(channels: Sequence[str], flat: IntArray, recordings: int, samples
     notes = []
     for name, count in zip(channels, flat, strict=True):
         if count == recordings:
-            notes.append(f"channel {name!r} never changes")
+            notes.append(f"channel {name!r} never changes{' within a recording' * (recordings > 1)}")
         elif count and samples > 1:
             notes.append(f"channel {name!r} never changes in {int(count)} of {recordings} recordings")
     return notes if len(notes) <= 8 else [*notes[:8], f"and {len(notes) - 8} more channels like these"]
