@@ -138,7 +138,7 @@ def test_scores_must_be_there(name: str) -> None:
 
 
 def test_without_a_validation_side_scores_are_refused_while_planning() -> None:
-    with pytest.raises(InputError, match=r"gaf: fold 0: fused: fusion val_accuracy weighs teachers by their scores"):
+    with pytest.raises(InputError, match=r"gaf': fold 0: fused: fusion val_accuracy weighs teachers by their scores"):
         plan_of(["fused"], split={"test": 3, "val": 0, "folds": [0]})
     plan_of([{"name": "fused", "fusion": "mean"}], split={"test": 3, "val": 0, "folds": [0]})
 
@@ -609,9 +609,7 @@ def test_methods_that_read_classes_are_refused_with_mixup(name: str, settings: d
     assert reads_classes(name, settings)
     row = {"name": name, "teachers": ["signal", "gaf"][: METHODS[name].TEACHERS[0]], **settings}
     train = {**TINY["train"], "augment": {"mixup": 0.2}}
-    with pytest.raises(
-        InputError, match=f"method '{name}' reads the one class of each sample, and train.augment.mixup"
-    ):
+    with pytest.raises(InputError, match=f"'{name}' reads the one class of each sample, and train.augment.mixup"):
         plan_of([row], train=train)
     plan_of([row], train={**train, "label_smoothing": 0.1, "augment": {}})
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import har_files
 import numpy as np
 import pytest
 import torch
@@ -555,6 +556,19 @@ def test_other_sources_read_their_own_files(tmp_path: Path) -> None:
     again = read_windows(tmp_path, one, Columns(), None, labelled=True).windows
     np.testing.assert_array_equal(again.x, windows.x)
     np.testing.assert_array_equal(again.y, windows.y)
+
+
+def test_a_published_set_s_student_takes_a_table_and_says_so(tmp_path: Path) -> None:
+    har_files.wisdm(tmp_path)
+    settings = DataSettings.model_validate({"name": "wisdm", "path": str(tmp_path), "window": 2})
+    windows = data.load(settings)
+    one = load_student(student(tmp_path / "s.safetensors", windows, settings))
+    (tmp_path / "own.txt").write_text("1,Walking,0,1,2,3;\n")
+    named = ", ".join(windows.channels)
+    with pytest.raises(InputError, match=rf"own.txt.*; a table \(.csv or .parquet\) with the columns {named} can be"):
+        read_windows(tmp_path / "own.txt", one, Columns(), None, labelled=False)
+    (tmp_path / "own.csv").write_text("\n".join([",".join(windows.channels), *["1,2,3"] * 8]))
+    assert len(read_windows(tmp_path / "own.csv", one, Columns(), None, labelled=False).windows) == 4
 
 
 @pytest.mark.parametrize(

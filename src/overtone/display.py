@@ -248,7 +248,8 @@ def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: s
             shown.add_row("[dim]without a gradient[/dim]")
         name = f"{row.method} from {', '.join(row.teachers)}" if row.teachers else row.method
         model = {"signal": f"{row.student} (signal branch)"}.get(row.part, f"{row.student} {row.part}".strip())
-        count = f"{row.folds} × {row.seeds}" + (f" [red]-{row.missing}[/red]" if row.missing else "")
+        count = f"{row.folds} × {row.seeds}" if row.folds else "none"
+        count += f" [red]-{row.missing}[/red]" if row.missing else ""
         ratio = f"{row.size_ratio:.3g}" if row.size_ratio else ""
         sizes = [short(size) if row.kind != RowKind.BASELINE else "–" for size in (row.parameters, row.macs)]
         costs = [*sizes, ratio, *([short(row.adapters)] if adapters else [])]

@@ -123,18 +123,19 @@ class Unit:
             InputError: for such a unit; the other one is proposed.
         """
         steps = [step for step in intervals if step > 0]
-        if self.rate is None or not steps:
+        aim = self.rate
+        if aim is None or not steps:
             return
         used = self.given or "s"
         for step in (min(steps), max(steps)):
             rates = {unit: 1 / (step * size) for unit, size in UNITS.items()}
-            best = min(rates, key=lambda unit: abs(math.log(rates[unit] / self.rate)))
-            share = rates[used] / self.rate
+            best = min(rates, key=lambda unit: abs(math.log(rates[unit] / aim)))
+            share = rates[used] / aim
             doubtful = share >= MOST_FIT or (share < LEAST_FIT and not upsample)
-            if best == used or not doubtful or not LEAST_FIT <= rates[best] / self.rate <= MOST_FIT:
+            if best == used or not doubtful or not LEAST_FIT <= rates[best] / aim <= MOST_FIT:
                 continue
             raise InputError(
-                f"{where}: time stamps {step:.6g} apart make {rates[used]:,.6g} Hz in {used}, and {self.rate:g} Hz are "
+                f"{where}: time stamps {step:.6g} apart make {rates[used]:,.6g} Hz in {used}, and {aim:g} Hz are "
                 f"wanted; {best} is likely ({rates[best]:,.6g} Hz): say {self.option} {best}. Otherwise "
                 + (advice if share < 1 else "bring them nearer to that rate before")
             )

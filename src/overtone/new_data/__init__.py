@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from overtone.data import SOURCES, Recordings, Windows, cut
+from overtone.data.har.pieces import HarSource
 from overtone.errors import InputError, told
 from overtone.header import Header
 from overtone.new_data.arrays import npz_windows
@@ -85,7 +86,12 @@ def _own_source(path: Path, settings: DataSettings, header: Header, labelled: bo
     source = source_at(settings, path, where)
     try:
         loaded = source.load() if labelled else source.load_unlabelled()
-    except InputError:
+    except InputError as error:
+        if isinstance(source, HarSource) and path.is_file():
+            raise InputError(
+                f"{error}; a table (.csv or .parquet) with the columns {', '.join(header.channels)} can be given "
+                "as well"
+            ) from error
         raise
     except Exception as error:  # files that are not what their names say can fail in any way
         raise InputError(f"{where}: cannot be used by data {settings.name!r}: {told(error)}") from error

@@ -230,10 +230,11 @@ class _Planner:
         alone = {term: WeightSettings(value=1.0) for term in self.windows.task.terms}
         weights = dict(settings.weights) if settings else alone
         phases = settings.phases if settings else ()
+        who = title if settings is None or path else f"method {title!r}"
         ends = [phase.ends(model.epochs) for phase in phases]
         if ends != sorted(set(ends)) or ends[:1] == [0]:
             raise InputError(
-                f"{title}: phases end in epochs {', '.join(map(str, ends))} of {model.epochs}; each needs one"
+                f"{who}: phases end in epochs {', '.join(map(str, ends))} of {model.epochs}; each needs one"
             )
         if model.at is not None and models.branch_names(model.model):
             raise InputError(f"model {model.model!r} names its own stages; leave at out")
@@ -244,11 +245,11 @@ class _Planner:
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         if given is None:
-            check_weights(title, weights, model.epochs)
-            check_batch(title, train, methods, fold)
-            check_data(title, methods, fold, self.infos[fold.number])
-            check_mixed(title, train, methods, self.windows.task)
-            check_class_weights(title, train, self.windows, fold)
+            check_weights(who, weights, model.epochs)
+            check_batch(who, train, methods, fold)
+            check_data(who, methods, fold, self.infos[fold.number])
+            check_mixed(who, train, methods, self.windows.task)
+            check_class_weights(who, train, self.windows, fold)
         shown = [*seen, *(view for name in links for view in names_of(self.recipe.teachers[name].view))]
         if given is None:
             check_augment(train, self.windows, {name: self._view(name) for name in shown})

@@ -64,7 +64,7 @@ def check_mixed(title: str, train: TrainSettings, methods: Mapping[str, MethodCo
     for name, config in methods.items():
         if train.augment.mixup and find(name).needs_classes(config):
             raise InputError(
-                f"{title}: method {name!r} reads the one class of each sample, and train.augment.mixup mixes two; "
+                f"{title}: {name!r} reads the one class of each sample, and train.augment.mixup mixes two; "
                 "switch it off for this model (train: {augment: {mixup: 0}}) or use another method (kd, aver, hidden)"
             )
 
