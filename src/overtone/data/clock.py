@@ -137,5 +137,5 @@ class Unit:
             raise InputError(
                 f"{where}: time stamps {step:.6g} apart make {rates[used]:,.6g} Hz in {used}, and {aim:g} Hz are "
                 f"wanted; {best} is likely ({rates[best]:,.6g} Hz): say {self.option} {best}. Otherwise "
-                + (advice if share < 1 else "bring them nearer to that rate before")
+                + (advice if share < 1 else "lower their rate before Overtone reads them")
             )
