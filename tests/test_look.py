@@ -27,6 +27,7 @@ from overtone.look.columns import scan
 from overtone.look.draw import braille
 from overtone.look.folders import read_names
 from overtone.look.guess import guess_roles
+from overtone.look.words import speaks
 from overtone.recipe import load as load_recipe
 from overtone.study import make_plan
 
@@ -382,6 +383,37 @@ def test_stamps_that_do_not_rise_are_left_out_for_their_rate(tmp_path: Path) -> 
     draft = drafted(table(tmp_path / "a.csv", body, ("person", "time", "x", "y", "z", "label")), tmp_path)
     assert "time" not in draft.settings
     assert "not later than the one before" in draft.settings["rate"].guess
+
+
+def restarting(code: bool) -> list[list[str]]:
+    """A clock that starts anew in each trial; two neighbouring trials of a person are of one class."""
+    body = []
+    for n, row in enumerate(rows()):
+        cells = [str(20 * (n % 100)), *row[3:6], "run" if n % 600 >= 400 else "walk"]
+        body.append([row[0], *([str(n // 100)] if code else []), *cells])
+    return body
+
+
+def test_a_code_that_changes_where_the_clock_restarts_is_the_recording(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", restarting(True), ("id", "block", "t", "x", "y", "z", "activity"))
+    draft = drafted(path, tmp_path)
+    assert (draft.settings["recording"].value, draft.settings["time"].value) == ("block", "t")
+    assert "changes wherever the clock starts anew, 18 different numbers" in draft.settings["recording"].guess
+    assert not draft.notes
+
+
+def test_a_clock_that_restarts_within_recordings_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", restarting(False), ("id", "t", "x", "y", "z", "activity"))
+    draft = drafted(path, tmp_path)
+    assert "time" not in draft.settings
+    assert draft.roles is not None
+    assert draft.roles.of("t") == "-"
+    assert "only its rate is used" in draft.roles.neither["t"]
+    assert "not split where the clock in 't' restarts (15 places)" in draft.notes[0]
+
+
+def test_a_korean_trial_is_a_recording() -> None:
+    assert all(speaks(name, "recording") == 2 for name in ("시도", "시행", "회차", "세션", "녹화"))
 
 
 def test_numbers_with_commas_are_told_either_way(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from overtone.disk import in_units
 from overtone.look.columns import Column, Scan, scan
 from overtone.look.draft import Draft, Setting, Watch
 from overtone.look.folders import Names, file_pattern, read_names
-from overtone.look.guess import Guess, Roles, guess_roles
+from overtone.look.guess import VERY_LONG, Guess, Roles, guess_roles
 from overtone.look.kinds import Kind
 from overtone.look.sample import Sample, sample_file, sample_folder, sample_parquet
 from overtone.look.timing import Timing, look_at_time, nice
@@ -46,6 +46,8 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
     draft.facts.append(("what", "Parquet table" if parquet else "text table"))
     _form(draft, table, kind.path.stat().st_size, round(scanned.rows / sample.share))
     roles = draft.roles = guess_roles(scanned.columns)
+    parts = sample.parts(scanned.lines)
+    _clock_tells_recording(roles, scanned, parts)
     alone = roles.group is None and roles.recording is None
     if alone:  # the only recording; a folder's source takes its group from the file's name
         names = {"name": "folder", "path": str(kind.path.parent), "files": _escaped(kind.path.name)}
@@ -55,7 +57,6 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
         draft.settings = {"name": Setting("csv"), "path": Setting(str(kind.path))}
     _format_settings(draft, table, scanned.columns)
     _role_settings(draft, alone)
-    parts = sample.parts(scanned.lines)
     _time_settings(draft, _recordings(roles, scanned.rows, parts))
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
@@ -267,6 +268,28 @@ def _recordings(roles: Roles, rows: int, parts: npt.NDArray[np.int64]) -> npt.ND
     return numbers
 
 
+def _clock_tells_recording(roles: Roles, scanned: Scan, parts: npt.NDArray[np.int64]) -> None:
+    """Takes a column of codes for the recording if it changes wherever the clock starts anew."""
+    if roles.time is None or roles.recording is not None:
+        return
+    timing = look_at_time(roles.time, _recordings(roles, scanned.rows, parts))
+    if timing is None or not timing.restarts:
+        return
+    found = []
+    for column in scanned.columns:
+        if roles.of(column.name) != "-" or not column.codes or column.missing or column.stretch < VERY_LONG:
+            continue
+        if roles.group is None or _belongs(column, roles.group):
+            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows, parts))
+            if own is not None and not own.backward:
+                found.append(column)
+    best = min(found, key=lambda column: column.distinct, default=None)
+    if best is not None:
+        roles.neither.pop(best.name, None)
+        many = f"{best.distinct} different " + ("names" if best.text else "numbers")
+        roles.take("recording", best, f"it changes wherever the clock starts anew, {many}")
+
+
 def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     """Time stamps where they can be used; else the rate that they tell."""
     roles = draft.roles
@@ -291,6 +314,14 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
             f"{timing.backward:,} of the stamps in {roles.time.name!r} are not later than the one before, so they are "
             "not used; Hz, by their median interval",
         )
+        if timing.restarts:
+            places = f"{timing.restarts:,} place{'s' * (timing.restarts > 1)}"
+            draft.notes.append(
+                f"recordings are not split where the clock in {roles.time.name!r} restarts ({places}), so windows may "
+                "span two of them; data.recording names a column that tells them apart"
+            )
+        roles.neither[roles.time.name] = "looks like time, but does not always rise; only its rate is used"
+        roles.drop("time")
         return
     settings["time"] = Setting(_reference(draft, roles.time), f"{roles.why('time')}")
     if timing.unit is not None:
