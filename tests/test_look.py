@@ -416,6 +416,22 @@ def test_a_korean_trial_is_a_recording() -> None:
     assert all(speaks(name, "recording") == 2 for name in ("시도", "시행", "회차", "세션", "녹화"))
 
 
+@pytest.mark.parametrize("day", ["01/05/2024 ", "", "0 days "])
+def test_times_not_in_iso_8601_are_told_and_give_the_rate(day: str, tmp_path: Path) -> None:
+    body = [[row[0], f"{day}10:01:{n % 600 / 20:06.3f}", *row[3:]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "t", "x", "y", "z", "label")), tmp_path)
+    assert draft.roles is not None
+    assert draft.roles.neither["t"] == "looks like time, but not in ISO 8601, so it is not used"
+    assert draft.settings["rate"].value == 20
+    assert "20 Hz by its steps" in draft.notes[0]
+
+
+def test_stamps_that_go_up_by_one_may_be_a_counter(tmp_path: Path) -> None:
+    body = [[row[0], str(n % 600), *row[3:]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "t", "x", "y", "z", "label")), tmp_path)
+    assert "may as well be a sample counter, or ms: 1,000 Hz" in draft.settings["time_unit"].guess
+
+
 def test_numbers_with_commas_are_told_either_way(tmp_path: Path) -> None:
     body = [[row[0], *(f"{1 + n % 7},{100 + n % 800}" for _ in range(2)), row[6]] for n, row in enumerate(rows())]
     draft = drafted(table(tmp_path / "a.csv", body, ("person", "x", "y", "label"), ";"), tmp_path)

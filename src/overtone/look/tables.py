@@ -295,6 +295,7 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     roles = draft.roles
     assert roles is not None
     if roles.time is None:
+        _odd_clock(draft, roles)
         return
     kept = np.ones(len(recordings), dtype=bool)
     for column in (roles.group, roles.recording):
@@ -333,6 +334,20 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
             why = f"{100 * timing.uneven:.2g} % of the intervals are uneven"
         settings["rate"] = Setting(hertz, f"{why}; Hz of the even grid that is made")
         settings["resample"] = Setting(True)
+
+
+def _odd_clock(draft: Draft, roles: Roles) -> None:
+    """The rate by the steps of times that are not in ISO 8601, where each row has its own."""
+    column = roles.odd_clock
+    if column is None or column.clock_steps is None:
+        return
+    forward = column.clock_steps[column.clock_steps > 0]
+    advice = f"column {column.name!r} looks like time ({column.labels[0]}), but not in ISO 8601, so it is not used"
+    if len(forward) >= 0.9 * len(column.clock_steps) and len(forward):
+        hertz = nice(1 / float(np.median(forward)))
+        draft.settings["rate"] = Setting(hertz, f"{advice}; Hz, by its median step")
+        advice += f" but for the rate, {hertz:g} Hz by its steps"
+    draft.notes.append(f"{advice}; gaps are not seen; rewrite it as 2024-05-01T13:45:00.250, or check data.rate")
 
 
 def _missing_settings(draft: Draft, roles: Roles) -> None:

@@ -99,6 +99,8 @@ def _unit(time: Column, step: float) -> tuple[TimeUnit, str]:
         if EPOCH[unit][0] <= middle <= EPOCH[unit][1] and SLOWEST / 10 <= 1 / (step * UNITS[unit]) <= 1e6:
             return unit, "counted since 1970"
     rates = {unit: 1 / (step * UNITS[unit]) for unit in units}
+    if step == 1:
+        return "s", "which makes 1 Hz; stamps go up by 1, so it may as well be a sample counter, or ms: 1,000 Hz"
     if SLOWEST <= rates["s"] <= FASTEST:
         return "s", f"which makes {rates['s']:.4g} Hz"
     best = min(units, key=lambda unit: abs(math.log(rates[unit] / USUAL)))
