@@ -491,6 +491,36 @@ def test_published_sets_are_known_by_their_files(source: str, name: str, zipped:
     assert drafted(path, tmp_path).data == {"name": source, "path": str(path)}
 
 
+def test_own_tables_come_before_a_set_below(tmp_path: Path) -> None:
+    path, _ = tables(tmp_path)
+    (path / "old" / "Protocol").mkdir(parents=True)
+    (path / "old" / "Protocol" / "subject101.dat").write_text("0")
+    draft = drafted(path, tmp_path)
+    assert draft.kind.name == "tables"
+    assert "pamap2 in old" in draft.notes[0]
+    assert draft.settings.get("files") is None  # not those of folders below
+
+
+def test_the_folder_of_a_set_is_named_and_others_are_listed(tmp_path: Path) -> None:
+    for name in ("a/b/Protocol/subject101.dat", "c/mHealth_subject1.log"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("0")
+    draft = drafted(tmp_path, tmp_path)
+    assert draft.data == {"name": "mhealth", "path": str(tmp_path / "c")}
+    assert str(tmp_path / "c") in dict(draft.facts)["what"]
+    assert "pamap2 in a/b" in draft.notes[0]
+
+
+@pytest.mark.parametrize("name", ["mHealth_subject1.log", "Protocol/subject101.dat"])
+def test_one_file_of_a_set_is_a_table(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    table(path, [[*row[3:6], str(len(row[6]) % 2)] for row in rows()], (), " ")
+    draft = drafted(path, tmp_path)
+    assert draft.kind.name == "table"
+    assert "one file of the published set" in draft.notes[0]
+
+
 # --- large files, and any file
 
 

@@ -191,7 +191,9 @@ def draft_images(kind: Kind) -> Draft:
 def draft_set(kind: Kind) -> Draft:
     """A published set, which a source reads."""
     known = SETS[kind.source]
-    draft = Draft(kind.path, kind, [("what", f"the published set {kind.source}, by the names of its files")])
+    draft = Draft(
+        kind.path, kind, [("what", f"the published set {kind.source} in {kind.path}, by the names of its files")]
+    )
     draft.facts.append(("people", f"{known.people} as published" + (", with an official split" * known.official)))
     draft.settings = {"name": Setting(kind.source), "path": Setting(str(kind.path))}
     return draft
