@@ -23,10 +23,11 @@ from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
 from overtone.look import sample
 from overtone.look import tables as reading
-from overtone.look.columns import scan
-from overtone.look.draw import braille
+from overtone.look.columns import Column, scan
+from overtone.look.draw import braille, examples
 from overtone.look.folders import read_names
 from overtone.look.guess import guess_roles
+from overtone.look.timing import hertz
 from overtone.look.words import speaks
 from overtone.recipe import load as load_recipe
 from overtone.study import make_plan
@@ -265,7 +266,7 @@ def test_look_then_run(make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "<svg" in page
     again = overtone("look", path.name, "--write", "mine.yaml")
     assert again.exit_code == 2
-    assert "mine.yaml exists" in said(again)
+    assert "mine.yaml exists; choose another --write" in said(again)
     short = ["split.folds=[0]", "teachers={signal: {model: wrn10-1, epochs: 2}}", "student.epochs=2"]
     done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
     assert done.exit_code == 0, done.output
@@ -519,6 +520,51 @@ def test_one_file_of_a_set_is_a_table(name: str, tmp_path: Path) -> None:
     draft = drafted(path, tmp_path)
     assert draft.kind.name == "table"
     assert "one file of the published set" in draft.notes[0]
+
+
+def test_classes_that_are_none_and_rare_ones_are_hinted_at(tmp_path: Path) -> None:
+    body = rows(4, 800) + [[*row[:6], "0"] for row in rows(4, 60)]
+    draft = drafted(table(tmp_path / "a.csv", [[row[0], *row[3:]] for row in body], (NAMES[0], *NAMES[3:])), tmp_path)
+    text = look.recipe_for(draft, look.try_out(draft))
+    assert text is not None, draft.problems
+    assert "# drop: ['0']" in text
+    assert "class_weights: balanced" in text
+    assert "drop" not in yaml.safe_load(text)["data"]
+
+
+def test_files_that_name_no_people_are_not_called_people(tmp_path: Path) -> None:
+    below = tmp_path / "recordings"
+    below.mkdir()
+    for number in range(4):
+        table(below / f"rec{number:02d}.csv", [row[2:] for row in rows(1)], NAMES[2:])
+    draft = drafted(below, tmp_path)
+    trial = look.try_out(draft)
+    assert trial.split is not None, draft.problems
+    assert "by file; whether one person is in several is not known" in trial.split.guess
+
+
+def test_numbers_are_written_as_one_would() -> None:
+    assert [hertz(rate) for rate in (20_000.0, 49.99, 0.02)] == ["20,000", "49.99", "0.02"]
+    stamps = Column("t", 1_700_000_100_000.0 + 50 * np.arange(9))
+    assert stamps.range == "1700000100000 to 1700000100400"
+
+
+def test_what_is_missing_is_said_once_and_folders_that_are_made(tmp_path: Path) -> None:
+    path = table(tmp_path / "one.csv", [row[:6] for row in rows(1)], NAMES[:6])
+    done = overtone("look", path, "--write", tmp_path / "mine.yaml")
+    assert said(done).count("no column looks like a label") == 1
+    assert "what its recipe needs is said above" in said(done)
+    whole, _ = long_table(tmp_path)
+    assert f"made {tmp_path / 'new'}" in said(overtone("look", whole, "--write", tmp_path / "new" / "mine.yaml"))
+    assert "choose another --html" in said(overtone("look", whole, "--html", whole))
+
+
+def test_plots_name_the_group_of_each_recording_or_of_none(tmp_path: Path) -> None:
+    body = [[str(int(row[0][1:])), *row[1:]] for row in rows()]
+    trial = look.try_out(drafted(table(tmp_path / "a.csv", body), tmp_path))
+    assert trial.recordings is not None
+    assert trial.windows is not None
+    assert all(example.place.startswith("group 0, recording ") for example in examples(trial.recordings, trial.windows))
 
 
 # --- large files, and any file

@@ -143,7 +143,10 @@ class Column:
             return ", ".join(text if len(text) <= 20 else text[:19] + "…" for text in shown) + (
                 f" and {more:,} more" if more else ""
             )
-        return f"{self.known.min():.6g} to {self.known.max():.6g}"
+        least, most = float(self.known.min()), float(self.known.max())
+        if f"{least:.6g}" == f"{most:.6g}" and self.whole:  # stamps since 1970
+            return f"{least:.0f} to {most:.0f}"
+        return f"{least:.6g} to {most:.6g}" if f"{least:.6g}" != f"{most:.6g}" else f"{least:.12g} to {most:.12g}"
 
 
 @dataclass

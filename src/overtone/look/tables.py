@@ -99,6 +99,7 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     if (files := file_pattern(kind.files)) != "*.csv":
         draft.settings["files"] = Setting(files)
     _name_settings(draft, names)
+    draft.parted = "" if names.people else "file"
     for table in (tables[number] for number in alike):
         first.bad.count += table.bad.count if table is not first else 0
     _format_settings(draft, first, scanned.columns)
@@ -155,10 +156,14 @@ def _escaped(name: str) -> str:
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def _form(draft: Draft, table: Table, size: int, rows: int) -> None:
     """How the file is written."""
     about = "about " if draft.share < 1 else ""
-    draft.facts.append(("size", f"{in_units(size)}, {about}{rows:,} rows, {len(table.names)} columns"))
+    draft.facts.append(("size", f"{in_units(size)}, {about}{_many(rows, 'row')}, {_many(len(table.names), 'column')}"))
     if isinstance(table, TextTable):
         header = "a header" if table.header else "no header (columns are called 1, 2, 3 ...)"
         cells = DELIMITERS.get(table.delimiter, repr(table.delimiter))
@@ -219,6 +224,7 @@ def _role_settings(draft: Draft, group_known: bool) -> None:
     assert group is not None
     if roles.group is None:
         why = f"{roles.why('recording')}; no column tells people apart"
+        draft.parted = "recording"
     else:
         why = f"{roles.why('group')}; whose a sample is"
     settings["group"] = Setting(_reference(draft, group), why)

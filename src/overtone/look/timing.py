@@ -105,8 +105,13 @@ def _unit(time: Column, step: float) -> tuple[TimeUnit, str]:
         return "s", f"which makes {rates['s']:.4g} Hz"
     best = min(units, key=lambda unit: abs(math.log(rates[unit] / USUAL)))
     best = best if SLOWEST <= rates[best] <= FASTEST else "s"
-    others = ", ".join(f"{rates[unit]:.3g} Hz in {unit}" for unit in units if unit != best and rates[unit] < 1e6)
+    others = ", ".join(f"{hertz(rates[unit])} Hz in {unit}" for unit in units if unit != best and rates[unit] < 1e6)
     return best, f"which makes {rates[best]:.4g} Hz, not {others}"
+
+
+def hertz(rate: float) -> str:
+    """A rate in four digits, never as a power of ten where it is large."""
+    return f"{float(f'{rate:.4g}'):,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def nice(rate: float) -> float:
