@@ -567,6 +567,22 @@ def test_plots_name_the_group_of_each_recording_or_of_none(tmp_path: Path) -> No
     assert all(example.place.startswith("group 0, recording ") for example in examples(trial.recordings, trial.windows))
 
 
+@pytest.mark.parametrize("write", [mat_files.old, mat_files.new])
+def test_structs_and_cells_of_matlab_are_opened(write: Callable[[Path, dict[str, Any]], None], tmp_path: Path) -> None:
+    signals = [signal(name, 200 + 10 * n, seed=n) for n in range(4) for name in ACTIVITIES]
+    values = {
+        "acc": {"data": mat_files.cell(signals)},
+        "labels": mat_files.cell(list(ACTIVITIES) * 4),
+        "subject": np.repeat(np.arange(4.0), 3),
+    }
+    write(tmp_path / "mine.mat", values)
+    draft = drafted(tmp_path / "mine.mat", tmp_path)
+    text = look.recipe_for(draft, look.try_out(draft))
+    assert text is not None, draft.problems
+    wanted = {"x": "acc.data", "y": "labels", "group": "subject", "layout": "NTC"}
+    assert wanted.items() <= yaml.safe_load(text)["data"].items()
+
+
 # --- large files, and any file
 
 
