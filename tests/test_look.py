@@ -23,10 +23,12 @@ from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
 from overtone.look import sample
 from overtone.look import tables as reading
-from overtone.look.columns import scan
-from overtone.look.draw import braille
+from overtone.look.columns import Column, scan
+from overtone.look.draw import braille, examples
 from overtone.look.folders import read_names
 from overtone.look.guess import guess_roles
+from overtone.look.timing import hertz
+from overtone.look.words import speaks
 from overtone.recipe import load as load_recipe
 from overtone.study import make_plan
 
@@ -264,7 +266,7 @@ def test_look_then_run(make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "<svg" in page
     again = overtone("look", path.name, "--write", "mine.yaml")
     assert again.exit_code == 2
-    assert "mine.yaml exists" in said(again)
+    assert "mine.yaml exists; choose another --write" in said(again)
     short = ["split.folds=[0]", "teachers={signal: {model: wrn10-1, epochs: 2}}", "student.epochs=2"]
     done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
     assert done.exit_code == 0, done.output
@@ -384,6 +386,53 @@ def test_stamps_that_do_not_rise_are_left_out_for_their_rate(tmp_path: Path) -> 
     assert "not later than the one before" in draft.settings["rate"].guess
 
 
+def restarting(code: bool) -> list[list[str]]:
+    """A clock that starts anew in each trial; two neighbouring trials of a person are of one class."""
+    body = []
+    for n, row in enumerate(rows()):
+        cells = [str(20 * (n % 100)), *row[3:6], "run" if n % 600 >= 400 else "walk"]
+        body.append([row[0], *([str(n // 100)] if code else []), *cells])
+    return body
+
+
+def test_a_code_that_changes_where_the_clock_restarts_is_the_recording(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", restarting(True), ("id", "block", "t", "x", "y", "z", "activity"))
+    draft = drafted(path, tmp_path)
+    assert (draft.settings["recording"].value, draft.settings["time"].value) == ("block", "t")
+    assert "changes wherever the clock starts anew, 18 different numbers" in draft.settings["recording"].guess
+    assert not draft.notes
+
+
+def test_a_clock_that_restarts_within_recordings_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", restarting(False), ("id", "t", "x", "y", "z", "activity"))
+    draft = drafted(path, tmp_path)
+    assert "time" not in draft.settings
+    assert draft.roles is not None
+    assert draft.roles.of("t") == "-"
+    assert "only its rate is used" in draft.roles.neither["t"]
+    assert "not split where the clock in 't' restarts (15 places)" in draft.notes[0]
+
+
+def test_a_korean_trial_is_a_recording() -> None:
+    assert all(speaks(name, "recording") == 2 for name in ("시도", "시행", "회차", "세션", "녹화"))
+
+
+@pytest.mark.parametrize("day", ["01/05/2024 ", "", "0 days "])
+def test_times_not_in_iso_8601_are_told_and_give_the_rate(day: str, tmp_path: Path) -> None:
+    body = [[row[0], f"{day}10:01:{n % 600 / 20:06.3f}", *row[3:]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "t", "x", "y", "z", "label")), tmp_path)
+    assert draft.roles is not None
+    assert draft.roles.neither["t"] == "looks like time, but not in ISO 8601, so it is not used"
+    assert draft.settings["rate"].value == 20
+    assert "20 Hz by its steps" in draft.notes[0]
+
+
+def test_stamps_that_go_up_by_one_may_be_a_counter(tmp_path: Path) -> None:
+    body = [[row[0], str(n % 600), *row[3:]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "t", "x", "y", "z", "label")), tmp_path)
+    assert "may as well be a sample counter, or ms: 1,000 Hz" in draft.settings["time_unit"].guess
+
+
 def test_numbers_with_commas_are_told_either_way(tmp_path: Path) -> None:
     body = [[row[0], *(f"{1 + n % 7},{100 + n % 800}" for _ in range(2)), row[6]] for n, row in enumerate(rows())]
     draft = drafted(table(tmp_path / "a.csv", body, ("person", "x", "y", "label"), ";"), tmp_path)
@@ -441,6 +490,97 @@ def test_published_sets_are_known_by_their_files(source: str, name: str, zipped:
         (path / name).parent.mkdir(parents=True)
         (path / name).write_text("0")
     assert drafted(path, tmp_path).data == {"name": source, "path": str(path)}
+
+
+def test_own_tables_come_before_a_set_below(tmp_path: Path) -> None:
+    path, _ = tables(tmp_path)
+    (path / "old" / "Protocol").mkdir(parents=True)
+    (path / "old" / "Protocol" / "subject101.dat").write_text("0")
+    draft = drafted(path, tmp_path)
+    assert draft.kind.name == "tables"
+    assert "pamap2 in old" in draft.notes[0]
+    assert draft.settings.get("files") is None  # not those of folders below
+
+
+def test_the_folder_of_a_set_is_named_and_others_are_listed(tmp_path: Path) -> None:
+    for name in ("a/b/Protocol/subject101.dat", "c/mHealth_subject1.log"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("0")
+    draft = drafted(tmp_path, tmp_path)
+    assert draft.data == {"name": "mhealth", "path": str(tmp_path / "c")}
+    assert str(tmp_path / "c") in dict(draft.facts)["what"]
+    assert "pamap2 in a/b" in draft.notes[0]
+
+
+@pytest.mark.parametrize("name", ["mHealth_subject1.log", "Protocol/subject101.dat"])
+def test_one_file_of_a_set_is_a_table(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    table(path, [[*row[3:6], str(len(row[6]) % 2)] for row in rows()], (), " ")
+    draft = drafted(path, tmp_path)
+    assert draft.kind.name == "table"
+    assert "one file of the published set" in draft.notes[0]
+
+
+def test_classes_that_are_none_and_rare_ones_are_hinted_at(tmp_path: Path) -> None:
+    body = rows(4, 800) + [[*row[:6], "0"] for row in rows(4, 60)]
+    draft = drafted(table(tmp_path / "a.csv", [[row[0], *row[3:]] for row in body], (NAMES[0], *NAMES[3:])), tmp_path)
+    text = look.recipe_for(draft, look.try_out(draft))
+    assert text is not None, draft.problems
+    assert "# drop: ['0']" in text
+    assert "class_weights: balanced" in text
+    assert "drop" not in yaml.safe_load(text)["data"]
+
+
+def test_files_that_name_no_people_are_not_called_people(tmp_path: Path) -> None:
+    below = tmp_path / "recordings"
+    below.mkdir()
+    for number in range(4):
+        table(below / f"rec{number:02d}.csv", [row[2:] for row in rows(1)], NAMES[2:])
+    draft = drafted(below, tmp_path)
+    trial = look.try_out(draft)
+    assert trial.split is not None, draft.problems
+    assert "by file; whether one person is in several is not known" in trial.split.guess
+
+
+def test_numbers_are_written_as_one_would() -> None:
+    assert [hertz(rate) for rate in (20_000.0, 49.99, 0.02)] == ["20,000", "49.99", "0.02"]
+    stamps = Column("t", 1_700_000_100_000.0 + 50 * np.arange(9))
+    assert stamps.range == "1700000100000 to 1700000100400"
+
+
+def test_what_is_missing_is_said_once_and_folders_that_are_made(tmp_path: Path) -> None:
+    path = table(tmp_path / "one.csv", [row[:6] for row in rows(1)], NAMES[:6])
+    done = overtone("look", path, "--write", tmp_path / "mine.yaml")
+    assert said(done).count("no column looks like a label") == 1
+    assert "what its recipe needs is said above" in said(done)
+    whole, _ = long_table(tmp_path)
+    assert f"made {tmp_path / 'new'}" in said(overtone("look", whole, "--write", tmp_path / "new" / "mine.yaml"))
+    assert "choose another --html" in said(overtone("look", whole, "--html", whole))
+
+
+def test_plots_name_the_group_of_each_recording_or_of_none(tmp_path: Path) -> None:
+    body = [[str(int(row[0][1:])), *row[1:]] for row in rows()]
+    trial = look.try_out(drafted(table(tmp_path / "a.csv", body), tmp_path))
+    assert trial.recordings is not None
+    assert trial.windows is not None
+    assert all(example.place.startswith("group 0, recording ") for example in examples(trial.recordings, trial.windows))
+
+
+@pytest.mark.parametrize("write", [mat_files.old, mat_files.new])
+def test_structs_and_cells_of_matlab_are_opened(write: Callable[[Path, dict[str, Any]], None], tmp_path: Path) -> None:
+    signals = [signal(name, 200 + 10 * n, seed=n) for n in range(4) for name in ACTIVITIES]
+    values = {
+        "acc": {"data": mat_files.cell(signals)},
+        "labels": mat_files.cell(list(ACTIVITIES) * 4),
+        "subject": np.repeat(np.arange(4.0), 3),
+    }
+    write(tmp_path / "mine.mat", values)
+    draft = drafted(tmp_path / "mine.mat", tmp_path)
+    text = look.recipe_for(draft, look.try_out(draft))
+    assert text is not None, draft.problems
+    wanted = {"x": "acc.data", "y": "labels", "group": "subject", "layout": "NTC"}
+    assert wanted.items() <= yaml.safe_load(text)["data"].items()
 
 
 # --- large files, and any file

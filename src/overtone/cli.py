@@ -207,7 +207,9 @@ def look(
 
         path = expanded(data, "DATA")
         asked = [("recipe", write, "--write"), ("page", html, "--html")]
-        places = {what: Out.named(expanded(out, key), force, (path,)) for what, out, key in asked if out is not None}
+        places = {
+            what: Out.named(expanded(out, key), force, (path,), key) for what, out, key in asked if out is not None
+        }
         with tempfile.TemporaryDirectory() as folder:
             with Bar(errors) as bar:
                 draft = looking.describe(path, Path(folder), bar)
@@ -219,11 +221,14 @@ def look(
             if html is not None:
                 made["page"] = looking.page(draft, trial, made["recipe"])
         if write is not None and made["recipe"] is None:
-            raise InputError(f"no recipe is written: {draft.problems[0]}")
+            raise InputError(f"{write} is not written; what its recipe needs is said above (No recipe yet)")
         for name, place in places.items():
+            new = not place.standard and not place.path.parent.exists()
             with place.open() as file:
                 file.write((made[name] or "").encode())
             _say_place(name, place.path)
+            if new:
+                _say_place("made", place.path.parent)
         if write is not None:
             command = shlex.join(["overtone", "check", str(write)])
             console.print(f"next   {escape(command)}", highlight=False, soft_wrap=True)

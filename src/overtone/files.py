@@ -141,7 +141,7 @@ class Out:
     standard: bool = False
 
     @classmethod
-    def named(cls, path: Path, force: bool, inputs: Iterable[Path] = ()) -> Out:
+    def named(cls, path: Path, force: bool, inputs: Iterable[Path] = (), option: str = "--out") -> Out:
         """Look at what a name leads to; nothing is opened yet.
 
         ``-`` is standard output. Standard output by another name, other open files (``/dev/fd/3``), devices and named
@@ -151,6 +151,7 @@ class Out:
             path: the name.
             force: replace a file that exists.
             inputs: files and folders that the command reads, which no force replaces.
+            option: that the name was given by, for messages.
 
         Raises:
             InputError: for a file that exists, unless forced; for one of the inputs, or a file in one; for a folder, a
@@ -158,24 +159,24 @@ class Out:
         """
         if str(path) == "-":
             if sys.__stdout__ is None:
-                raise InputError("standard output is closed; choose another --out")
+                raise InputError(f"standard output is closed; choose another {option}")
             return cls(path, None, standard=True)
         try:
             info = path.stat()
         except FileNotFoundError:
             if path.is_symlink():
-                raise InputError(f"--out {path} is a link to what does not exist; name the file itself") from None
+                raise InputError(f"{option} {path} is a link to what does not exist; name the file itself") from None
             return cls(path, path)
         except OSError as error:
             raise _unwritten(path, error) from error
         if _is_stdout(info):
             return cls(path, None, standard=True)
-        _refuse(path, info.st_mode, ODD)
+        _refuse(path, info.st_mode, ODD, option)
         if not stat.S_ISREG(info.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
             return cls(path, None)
-        _spare(path, inputs)
+        _spare(path, inputs, option)
         if not force:
-            raise InputError(f"{path} exists; choose another --out, or --force to replace it")
+            raise InputError(f"{path} exists; choose another {option}, or --force to replace it")
         return cls(path, path.resolve())
 
     @contextlib.contextmanager
@@ -204,14 +205,17 @@ class Out:
             raise _unwritten(self.path, error) from error
 
 
-def _spare(path: Path, inputs: Iterable[Path]) -> None:
+def _spare(path: Path, inputs: Iterable[Path], option: str) -> None:
     """Refuse to replace one of the inputs, or a file in a folder of them."""
     for source in inputs:
         if source.exists() and path.samefile(source):
-            raise InputError(f"--out {path} is what is read ({source}), which is never replaced; choose another --out")
+            raise InputError(
+                f"{option} {path} is what is read ({source}), which is never replaced; choose another {option}"
+            )
         if source.is_dir() and source.resolve() in path.resolve().parents:
             raise InputError(
-                f"--out {path} is a file in what is read ({source}), none of which is replaced; choose another --out"
+                f"{option} {path} is a file in what is read ({source}), none of which is replaced; "
+                f"choose another {option}"
             )
 
 
@@ -222,10 +226,10 @@ def _is_stdout(info: os.stat_result) -> bool:
         return False
 
 
-def _refuse(path: Path, mode: int, kinds: tuple[tuple[Any, str], ...]) -> None:
+def _refuse(path: Path, mode: int, kinds: tuple[tuple[Any, str], ...], option: str = "--out") -> None:
     for fits, what in kinds:
         if fits(mode):
-            raise InputError(f"cannot write {path}: it is {what}; choose another --out")
+            raise InputError(f"cannot write {path}: it is {what}; choose another {option}")
 
 
 def _unwritten(path: Path, error: OSError) -> InputError:

@@ -27,10 +27,13 @@ def describe(path: Path, into: Path, watch: Watch = unwatched) -> Draft:
     """
     kind = identify(path)
     if kind.name == "table":
-        return draft_table(kind, into, watch)
-    if kind.name == "tables":
-        return draft_tables(kind, into, watch)
-    return DRAFTS[kind.name](kind)
+        draft = draft_table(kind, into, watch)
+    elif kind.name == "tables":
+        draft = draft_tables(kind, into, watch)
+    else:
+        draft = DRAFTS[kind.name](kind)
+    draft.notes[:0] = kind.notes
+    return draft
 
 
 def page(draft: Draft, trial: Trial, recipe: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,12 @@ SAMPLE = 200
 FEW = 100
 """Different values up to which whole numbers may be codes."""
 ROWS_SHOWN = 3
+CLOCK = re.compile(
+    r"(?:\d{1,4}[/.\- ]\d{1,2}[/.\- ]\d{1,4}[T, ]+|\d+ days? )?"  # a day, or a number of days
+    r"(\d{1,2}):(\d{2})(?::(\d{2}(?:[.,:]\d+)?))?(?: ?[AP]M)?",
+    re.IGNORECASE,
+)
+"""Times of day that are not in ISO 8601, with or without a date."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,17 @@ class Column:
         """Whether all numbers are whole."""
         return not self.text and not self.dates and bool((self.known == np.round(self.known)).all())
 
+    @cached_property
+    def clock_steps(self) -> Floats | None:
+        """Of text that looks like time, seconds from each row to the next one of the same day; None of other text."""
+        found = [CLOCK.fullmatch(name.strip()) for name in self.names]
+        if 2 * sum(match is not None for match in found) < max(len(found), 1):
+            return None
+        seconds = [math.nan if match is None else _seconds(match) for match in found]
+        steps = np.diff(np.asarray(seconds)[self.values.astype(np.int64)])
+        known: Floats = steps[np.isfinite(steps)]
+        return known
+
     @property
     def codes(self) -> bool:
         """Whether it may name classes or people: text, or few whole numbers."""
@@ -125,7 +143,10 @@ class Column:
             return ", ".join(text if len(text) <= 20 else text[:19] + "…" for text in shown) + (
                 f" and {more:,} more" if more else ""
             )
-        return f"{self.known.min():.6g} to {self.known.max():.6g}"
+        least, most = float(self.known.min()), float(self.known.max())
+        if f"{least:.6g}" == f"{most:.6g}" and self.whole:  # stamps since 1970
+            return f"{least:.0f} to {most:.0f}"
+        return f"{least:.6g} to {most:.6g}" if f"{least:.6g}" != f"{most:.6g}" else f"{least:.12g} to {most:.12g}"
 
 
 @dataclass
@@ -193,6 +214,12 @@ def _kind(cells: Sequence[str] | npt.NDArray[Any]) -> str:
     if 2 * len(numbers(some, range(len(some)), Signs("", None)).wrong) < len(some):
         return "number"
     return "date" if 2 * sum(map(_is_date, some)) >= len(some) else "text"
+
+
+def _seconds(match: re.Match[str]) -> float:
+    """Seconds since midnight; a colon before the fraction is read as a point."""
+    hours, minutes, rest = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float((rest or "0").replace(",", ".").replace(":", "."))
 
 
 def _is_date(cell: str) -> bool:

@@ -40,6 +40,7 @@ class Draft:
         settings: a recipe's ``data``, without window and stride.
         sample: what stands for the data, where they are too large.
         scan, roles, timing: of tables.
+        parted: what groups are where it is not known whether one person is in several: ``file`` or ``recording``.
         problems: why nothing can be learned from it, or what is needed; empty where a recipe can be written.
         notes: what a reader should know besides.
     """
@@ -52,6 +53,7 @@ class Draft:
     scan: Scan | None = None
     roles: Roles | None = None
     timing: Timing | None = None
+    parted: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -74,7 +74,11 @@ def _example(recordings: Recordings, number: int, start: int, length: int, name:
     offset = start + (0 if recordings.offset is None else recordings.offset[number])
     at = f"from {offset / recordings.rate:.4g} s" if recordings.rate else f"from sample {offset}"
     group = recordings.groups[number]
-    who = f"group {group}, " if group not in ("-", called) else ""
+    named = recordings.names and all(  # recordings that are called as their groups say nothing besides
+        recordings.names[number if recordings.origin is None else recordings.origin[number]] == own
+        for number, own in enumerate(recordings.groups)
+    )
+    who = f"group {group}, " if group != "-" and not named else ""
     return Example(name, values, f"{who}recording {called}, {at}", recordings.rate)
 
 

@@ -25,6 +25,7 @@ class Names:
         pattern: for ``data.pattern``.
         group, label: why a part of the name is taken so; no label where no part is.
         groups, labels: that come out.
+        people: groups are people, as far as names tell; otherwise each is one file.
     """
 
     pattern: str
@@ -32,6 +33,7 @@ class Names:
     label: str
     groups: tuple[str, ...]
     labels: tuple[str, ...]
+    people: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def read_names(files: Sequence[str], label_known: bool) -> Names:
         why = f"part {group.place + 1} of the file's name: {_some(group.texts)}"
         groups = tuple(sorted(set(group.texts)))
     told = "" if label is None else f"part {label.place + 1} of the file's name: {_some(label.texts)}"
-    return Names(pattern, why, told, groups, () if label is None else tuple(sorted(set(label.texts))))
+    people = len(groups) < len(files) or (group is not None and _says_person(group))
+    return Names(pattern, why, told, groups, () if label is None else tuple(sorted(set(label.texts))), people)
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -114,10 +117,15 @@ def _group(parts: Sequence[_Part], files: int) -> _Part | None:
     found = []
     for part in parts:
         glued = [GLUED.fullmatch(text) for text in part.texts]
-        person = all(match and match[1].lower() in PERSON for match in glued)
+        person = _says_person(part)
         if part.distinct >= 2 and (part.distinct < files or person or len(parts) == 1):
             found.append((person, any(glued), part.distinct < files, -part.place, part))
     return max(found, key=lambda item: item[:4])[-1] if found else None
+
+
+def _says_person(part: _Part) -> bool:
+    glued = [GLUED.fullmatch(text) for text in part.texts]
+    return all(match is not None and match[1].lower() in PERSON for match in glued)
 
 
 def _pattern(stem: str, places: dict[int, str], label: _Part | None) -> str:

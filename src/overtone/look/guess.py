@@ -36,6 +36,7 @@ class Roles:
         time, label, group, recording: columns, None where there is none.
         numbers: the label is a real number.
         channels: signals.
+        odd_clock: a column that looks like time in a form that is not read.
         neither: columns that are none of these, with the reason.
         guesses: all of it, with reasons.
     """
@@ -45,6 +46,7 @@ class Roles:
     group: Column | None = None
     recording: Column | None = None
     numbers: bool = False
+    odd_clock: Column | None = None
     channels: list[Column] = field(default_factory=list)
     neither: dict[str, str] = field(default_factory=dict)
     guesses: list[Guess] = field(default_factory=list)
@@ -90,6 +92,10 @@ def guess_roles(columns: Sequence[Column], named_outside: frozenset[str] = froze
         else:
             left.append(column)
     roles.take("time", *_time(left, roles))
+    for column in left:
+        if column.clock_steps is not None:
+            roles.odd_clock = column
+            roles.neither[column.name] = "looks like time, but not in ISO 8601, so it is not used"
     left = _without(left, roles)
     _codes(left, roles, named_outside)
     _channels(_without(left, roles), roles)

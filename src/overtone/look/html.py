@@ -9,6 +9,7 @@ import numpy as np
 from overtone.data import Windows
 from overtone.look.draft import Draft
 from overtone.look.draw import Example, examples
+from overtone.look.timing import hertz
 from overtone.look.trial import Trial
 from overtone.report.figures import Line, line_panel
 from overtone.report.html import Content, Html, join, note, plural, scroll, section, tag
@@ -103,7 +104,7 @@ def _windows(draft: Draft, trial: Trial, windows: Windows) -> Html:
     lines: list[Content] = []
     if timing is not None:
         gaps = f"{plural(timing.gaps, 'gap')}, the longest {timing.longest:.3g} s" if timing.gaps else "no gaps"
-        lines.append(f"Time stamps in {timing.unit or 'dates'}, {timing.rate:.4g} Hz, {gaps}.")
+        lines.append(f"Time stamps in {timing.unit or 'dates'}, {hertz(timing.rate)} Hz, {gaps}.")
     for name, setting in (("Window", trial.window), ("Stride", trial.stride), ("Split", trial.split)):
         if setting is not None:
             value = "" if name == "Split" else f"{setting.value}, "

@@ -11,7 +11,7 @@ from typing import Literal
 
 from overtone.data import SOURCES
 from overtone.errors import InputError
-from overtone.look.sets import find_set
+from overtone.look.sets import WHOLE_FILES, find_sets
 from overtone.recipe import shipped
 
 Name = Literal["table", "tables", "npz", "mat", "series", "images", "set"]
@@ -36,6 +36,8 @@ OTHERS = {
     ".hdf5": "is an HDF5 file of no known layout; save X (N, C, T), y (N,) and group (N,) with numpy.savez",
     ".zip": "is a zip of no set that is known here; unpack it and give the folder",
 }
+FEW_TEXTS, MOST_SETS = 5, 5
+"""Texts beside a published set that describe it; sets found below that are named."""
 MOST_FILES = 20_000
 """Files of a folder that are listed."""
 
@@ -49,12 +51,14 @@ class Kind:
         path: as it was given.
         files: of a folder of tables, their names below it.
         source: of a published set, the source that reads it.
+        notes: what else was found.
     """
 
     name: Name
     path: Path
     files: tuple[str, ...] = ()
     source: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def identify(path: Path) -> Kind:
@@ -76,10 +80,10 @@ def identify(path: Path) -> Kind:
         raise InputError(f"{path}: is no file but a device or a pipe; write it to a file first")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
-    known = find_set(path, [path.name]) if path.suffix.lower() != ".zip" else find_set(path, _zipped(path))
-    if known:
-        return Kind("set", path, source=known)
     suffix = path.suffix.lower()
+    known = find_sets(path, _zipped(path)) if suffix == ".zip" else find_sets(path.resolve().parent, [path.name])
+    if known and (suffix not in TABLES or known[0][0] in WHOLE_FILES):
+        return Kind("set", path, source=known[0][0])
     if suffix in IMAGES:
         raise InputError(f"{path}: is one picture; give the folder that has a folder of pictures for each class")
     if suffix in OTHERS:
@@ -92,7 +96,8 @@ def identify(path: Path) -> Kind:
         return Kind("series", path)
     if suffix not in (".parquet", ".pq"):
         _check_text(path)
-    return Kind("table", path)
+    notes = [f"one file of the published set {source}; for all of it: overtone look FOLDER" for source, _ in known[:1]]
+    return Kind("table", path, notes=tuple(notes))
 
 
 def _known(name: str) -> str:
@@ -128,9 +133,11 @@ def _folder(path: Path) -> Kind:
     if (path / "study.json").is_file():
         raise InputError(f"{path}: is a study's folder; make its page again with: overtone report {path}")
     names = list(_names(path))
-    known = find_set(path, names)
-    if known:
-        return Kind("set", path, source=known)
+    known = find_sets(path, names)
+    own = _own_tables(names)
+    if known and (not own or any(not below for _, below in known)):
+        return _set_below(path, known)
+    names = own or names
     suffixes = Counter(Path(name).suffix.lower() for name in names)
     tables = [suffix for suffix in suffixes if suffix in TABLES]
     images = sum(suffixes[suffix] for suffix in IMAGES)
@@ -141,7 +148,30 @@ def _folder(path: Path) -> Kind:
         raise InputError(f"{path}: there is no table, array or picture in this folder (found: {seen or 'nothing'})")
     usual = max(tables, key=lambda suffix: suffixes[suffix])
     files = tuple(sorted(name for name in names if Path(name).suffix.lower() == usual))
-    return Kind("tables", path, files)
+    return Kind("tables", path, files, notes=_also(known))
+
+
+def _own_tables(names: list[str]) -> list[str]:
+    """Tables that lie in the folder itself; a few texts beside a set are its descriptions."""
+    own = [name for name in names if "/" not in name and Path(name).suffix.lower() in TABLES]
+    return own if any(not name.lower().endswith(".txt") for name in own) or len(own) > FEW_TEXTS else []
+
+
+def _set_below(path: Path, known: list[tuple[str, str]]) -> Kind:
+    """The first of the sets found; the folder as it was given where there is no other and it is near."""
+    known = sorted(known, key=lambda item: item[1].count("/") + bool(item[1]))
+    source, below = known[0]
+    alone = len(known) == 1 and "/" not in below
+    return Kind("set", path if alone else path / below, source=source, notes=_also(known[1:]))
+
+
+def _also(known: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Sets that were found but are not looked at."""
+    if not known:
+        return ()
+    some = ", ".join(f"{source} in {below or 'the folder itself'}" for source, below in known[:MOST_SETS])
+    more = f" and {len(known) - MOST_SETS} more" if len(known) > MOST_SETS else ""
+    return (f"published sets that lie below and are not looked at: {some}{more}; give their folder",)
 
 
 def _names(path: Path) -> Iterator[str]:

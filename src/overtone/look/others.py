@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,12 @@ MOST_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Array:
-    """An array in a file: its name, its axes and what it holds (one letter, as numpy has it)."""
+    """An array in a file: its name, its axes, what it holds (one letter, as numpy has it), and a cell's own shapes."""
 
     name: str
     shape: tuple[int, ...]
     kind: str
+    cells: tuple[tuple[int, ...], ...] = ()
 
 
 def draft_npz(kind: Kind) -> Draft:
@@ -91,7 +93,7 @@ def draft_mat(kind: Kind) -> Draft:
         draft.problems.append("no variable has three axes (N, C, T), nor is a cell of matrices (C, T)")
         return draft
     items = x.shape[0] if len(x.shape) == 3 else max(x.shape)
-    vectors = [array for array in arrays if array is not x and int(np.prod(array.shape)) == items]
+    vectors = [array for array in arrays if array is not x and int(np.prod(array.shape)) == items and array.kind != "O"]
     group = _said(vectors, "group", "group")
     y = _said([array for array in vectors if array is not group], "label", "y")
     for role, array, exact in (("x", x, "X"), ("y", y, "y"), ("group", group, "group")):
@@ -104,6 +106,9 @@ def draft_mat(kind: Kind) -> Draft:
             draft.settings[role] = Setting(array.name, f"by its name and axes {array.shape}; another variable if not")
     if len(x.shape) == 3:
         _layout(draft, x)
+    elif x.cells and all(len(own) == 2 and own[0] > own[1] for own in x.cells):
+        why = f"its cells would have {x.cells[0][0]} channels of {x.cells[0][1]} samples; NCT if it is so"
+        draft.settings["layout"] = Setting("NTC", why)
     return draft
 
 
@@ -116,19 +121,53 @@ def _said(arrays: Sequence[Array], role: str, exact: str) -> Array | None:
 
 
 def _old_variables(path: Path) -> list[Array]:
-    kinds = {"cell": "O", "struct": "O", "char": "U"}
-    return [Array(own.name, own.shape, kinds.get(own.kind, "f")) for own in mat5.variables(path).values()]
+    found = []
+    for own in mat5.variables(path).values():
+        opened = mat5.value(path, own) if own.kind in ("cell", "struct") and own.size <= MOST_BYTES else None
+        if isinstance(opened, dict):  # a recipe names a struct's fields
+            for name, elements in opened.items():
+                found.append(_old_array(f"{own.name}.{name}", elements[0] if len(elements) == 1 else elements))
+        else:
+            kinds = {"cell": "O", "struct": "O", "char": "U"}
+            kind = "U" if opened is not None and _of_text(opened) else kinds.get(own.kind, "f")
+            cells = _old_array(own.name, opened).cells if kind == "O" else ()
+            found.append(Array(own.name, own.shape, kind, cells))
+    return found
+
+
+def _old_array(name: str, value: mat5.Value) -> Array:
+    if isinstance(value, np.ndarray):
+        return Array(name, value.shape, value.dtype.kind)
+    shape = (len(value),) if isinstance(value, list) else ()
+    cells = tuple(own.shape for own in value if isinstance(own, np.ndarray)) if isinstance(value, list) else ()
+    return Array(name, shape, "U" if _of_text(value) else "O", cells)
+
+
+def _of_text(value: mat5.Value) -> bool:
+    """Whether it is a cell of names."""
+    return isinstance(value, list) and all(isinstance(cell, np.ndarray) and cell.dtype.kind == "U" for cell in value)
 
 
 def _new_variables(path: Path) -> list[Array]:
     import h5py
 
+    def array(name: str, item: Any) -> Array:
+        kind = item.dtype.kind
+        cell = h5py.check_ref_dtype(item.dtype) is not None and item.size
+        first = item.file[item[()].ravel()[0]] if cell else item
+        if first.attrs.get("MATLAB_class") == b"char":
+            kind = "U"
+        inside = [item.file[own].shape for own in item[()].ravel()] if cell and kind == "O" else []
+        return Array(name, tuple(reversed(item.shape)), kind, tuple(tuple(reversed(own)) for own in inside))
+
+    found = []
     with h5py.File(path, "r") as file:
-        return [
-            Array(name, tuple(reversed(item.shape)), item.dtype.kind)  # MATLAB's axes
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset)
-        ]
+        for name, item in file.items():
+            if isinstance(item, h5py.Dataset):
+                found.append(array(name, item))
+            elif not name.startswith("#"):  # a struct; what cells hold lies in #refs#
+                found += [array(f"{name}.{own}", at) for own, at in item.items() if isinstance(at, h5py.Dataset)]
+    return found
 
 
 def _list(draft: Draft, arrays: Sequence[Array]) -> None:
@@ -191,7 +230,9 @@ def draft_images(kind: Kind) -> Draft:
 def draft_set(kind: Kind) -> Draft:
     """A published set, which a source reads."""
     known = SETS[kind.source]
-    draft = Draft(kind.path, kind, [("what", f"the published set {kind.source}, by the names of its files")])
+    draft = Draft(
+        kind.path, kind, [("what", f"the published set {kind.source} in {kind.path}, by the names of its files")]
+    )
     draft.facts.append(("people", f"{known.people} as published" + (", with an official split" * known.official)))
     draft.settings = {"name": Setting(kind.source), "path": Setting(str(kind.path))}
     return draft

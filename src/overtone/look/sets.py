@@ -31,7 +31,9 @@ SETS = {
     "pamap2": KnownSet(r"(?:protocol|optional)/subject1\d\d\.dat", 9),
     "mhealth": KnownSet(r"mhealth_subject\d+\.log", 10),
     "wisdm": KnownSet(r"wisdm_ar_v1\.1_raw\.txt", 36),
-    "wisdm2019": KnownSet(r"data_\d+_(?:accel|gyro)_(?:phone|watch)\.txt", 51),
+    "wisdm2019": KnownSet(
+        r"(?:raw/)?(?:(?:phone|watch)/(?:accel|gyro)/)?data_\d+_(?:accel|gyro)_(?:phone|watch)\.txt", 51
+    ),
     "daphnet": KnownSet(r"s\d\dr\d\d\.txt", 10),
     "opportunity": KnownSet(r"s\d-(?:adl\d|drill)\.dat", 4),
     "dsads": KnownSet(r"a\d\d/p\d/s\d\d\.txt", 8),
@@ -42,16 +44,28 @@ SETS = {
 }
 
 
-def find_set(path: Path, names: Sequence[str]) -> str:
-    """The source that reads a set with such files; nothing where there is none.
+WHOLE_FILES = frozenset({"wisdm"})
+"""Sets that are one table; of others a table is a part."""
+
+
+def find_sets(path: Path, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The sources that read sets with such files, each with the folder below that the set is in ("" for ``path``).
 
     Args:
         path: what was given, whose own name may be a part of the pattern.
         names: of the files in it.
     """
+    found = []
+    top = len(path.resolve().name) + 1
     for source, known in SETS.items():
         if source in SOURCES:
-            pattern = re.compile(rf"(?:^|.*/)(?:{known.files})", re.IGNORECASE)
-            if any(pattern.fullmatch(f"{path.resolve().name}/{name}") for name in names):
-                return source
-    return ""
+            pattern = re.compile(rf"((?:.*?/)?)(?:{known.files})", re.IGNORECASE)
+            matches = [(name, pattern.fullmatch(f"{path.resolve().name}/{name}")) for name in names]
+            found += sorted(
+                {
+                    (source, name[: match.end(1) - top].rstrip("/")) if match.end(1) > top else (source, "")
+                    for name, match in matches
+                    if match is not None
+                }
+            )
+    return found

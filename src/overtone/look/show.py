@@ -15,6 +15,7 @@ from rich.text import Text
 from overtone.data import Windows
 from overtone.look.draft import Draft
 from overtone.look.draw import Example, braille, examples
+from overtone.look.timing import hertz
 from overtone.look.trial import Trial
 
 NARROW = 60
@@ -36,7 +37,10 @@ def show_draft(console: Console, draft: Draft) -> None:
         _guesses(console, draft)
     if draft.timing is not None:
         timing = draft.timing
-        told = [f"{timing.rate:.4g} Hz by the median interval", f"in {timing.unit or 'dates'} ({timing.why})"]
+        told = [
+            f"{hertz(timing.rate)} Hz by the median interval",
+            f"in {timing.unit} ({timing.why})" if timing.unit else "told by dates",
+        ]
         told.append(f"{timing.gaps:,} gaps, the longest {timing.longest:.3g} s" if timing.gaps else "no gaps")
         if timing.backward:
             told.append(f"{timing.backward:,} stamps are not later than the one before")
@@ -113,7 +117,10 @@ def _guesses(console: Console, draft: Draft) -> None:
     facts = [(guess.role, f"{_few(guess.column.split(', '))}: {guess.why}") for guess in roles.guesses]
     if roles.neither:
         facts.append(
-            ("left out", "; ".join(f"{name}: {why}" for name, why in list(roles.neither.items())[:MOST_NAMED]))
+            (
+                "left out",
+                "; ".join(f"{name or '(no name)'}: {why}" for name, why in list(roles.neither.items())[:MOST_NAMED]),
+            )
         )
     _lines(console, facts)
 
@@ -132,7 +139,8 @@ def _windows(console: Console, draft: Draft, trial: Trial, windows: Windows) -> 
         rate = trial.recordings.rate
         scale, unit = (1 / rate, "s") if rate else (1, "samples")
         least, most = min(lengths) * scale, max(lengths) * scale
-        each = f" of {most:,.4g} {unit}" if least == most else f" of {least:,.3g} to {most:,.4g} {unit}"
+        shortest, longest = f"{least:,.4g}", f"{most:,.4g}"
+        each = f" of {longest} {unit}" if shortest == longest else f" of {shortest} to {longest} {unit}"
         each = each if draft.share == 1 else ""  # parts are shorter than their recordings
         whole = len(set(trial.recordings.origin)) if trial.recordings.origin is not None else len(lengths)
         stretches = f", {len(lengths):,} stretches" if len(lengths) > whole and draft.share == 1 else ""

@@ -15,7 +15,7 @@ from overtone.disk import in_units
 from overtone.look.columns import Column, Scan, scan
 from overtone.look.draft import Draft, Setting, Watch
 from overtone.look.folders import Names, file_pattern, read_names
-from overtone.look.guess import Guess, Roles, guess_roles
+from overtone.look.guess import VERY_LONG, Guess, Roles, guess_roles
 from overtone.look.kinds import Kind
 from overtone.look.sample import Sample, sample_file, sample_folder, sample_parquet
 from overtone.look.timing import Timing, look_at_time, nice
@@ -46,6 +46,8 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
     draft.facts.append(("what", "Parquet table" if parquet else "text table"))
     _form(draft, table, kind.path.stat().st_size, round(scanned.rows / sample.share))
     roles = draft.roles = guess_roles(scanned.columns)
+    parts = sample.parts(scanned.lines)
+    _clock_tells_recording(roles, scanned, parts)
     alone = roles.group is None and roles.recording is None
     if alone:  # the only recording; a folder's source takes its group from the file's name
         names = {"name": "folder", "path": str(kind.path.parent), "files": _escaped(kind.path.name)}
@@ -55,7 +57,6 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
         draft.settings = {"name": Setting("csv"), "path": Setting(str(kind.path))}
     _format_settings(draft, table, scanned.columns)
     _role_settings(draft, alone)
-    parts = sample.parts(scanned.lines)
     _time_settings(draft, _recordings(roles, scanned.rows, parts))
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
@@ -98,6 +99,7 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     if (files := file_pattern(kind.files)) != "*.csv":
         draft.settings["files"] = Setting(files)
     _name_settings(draft, names)
+    draft.parted = "" if names.people else "file"
     for table in (tables[number] for number in alike):
         first.bad.count += table.bad.count if table is not first else 0
     _format_settings(draft, first, scanned.columns)
@@ -154,10 +156,14 @@ def _escaped(name: str) -> str:
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def _form(draft: Draft, table: Table, size: int, rows: int) -> None:
     """How the file is written."""
     about = "about " if draft.share < 1 else ""
-    draft.facts.append(("size", f"{in_units(size)}, {about}{rows:,} rows, {len(table.names)} columns"))
+    draft.facts.append(("size", f"{in_units(size)}, {about}{_many(rows, 'row')}, {_many(len(table.names), 'column')}"))
     if isinstance(table, TextTable):
         header = "a header" if table.header else "no header (columns are called 1, 2, 3 ...)"
         cells = DELIMITERS.get(table.delimiter, repr(table.delimiter))
@@ -218,6 +224,7 @@ def _role_settings(draft: Draft, group_known: bool) -> None:
     assert group is not None
     if roles.group is None:
         why = f"{roles.why('recording')}; no column tells people apart"
+        draft.parted = "recording"
     else:
         why = f"{roles.why('group')}; whose a sample is"
     settings["group"] = Setting(_reference(draft, group), why)
@@ -267,11 +274,34 @@ def _recordings(roles: Roles, rows: int, parts: npt.NDArray[np.int64]) -> npt.ND
     return numbers
 
 
+def _clock_tells_recording(roles: Roles, scanned: Scan, parts: npt.NDArray[np.int64]) -> None:
+    """Takes a column of codes for the recording if it changes wherever the clock starts anew."""
+    if roles.time is None or roles.recording is not None:
+        return
+    timing = look_at_time(roles.time, _recordings(roles, scanned.rows, parts))
+    if timing is None or not timing.restarts:
+        return
+    found = []
+    for column in scanned.columns:
+        if roles.of(column.name) != "-" or not column.codes or column.missing or column.stretch < VERY_LONG:
+            continue
+        if roles.group is None or _belongs(column, roles.group):
+            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows, parts))
+            if own is not None and not own.backward:
+                found.append(column)
+    best = min(found, key=lambda column: column.distinct, default=None)
+    if best is not None:
+        roles.neither.pop(best.name, None)
+        many = f"{best.distinct} different " + ("names" if best.text else "numbers")
+        roles.take("recording", best, f"it changes wherever the clock starts anew, {many}")
+
+
 def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     """Time stamps where they can be used; else the rate that they tell."""
     roles = draft.roles
     assert roles is not None
     if roles.time is None:
+        _odd_clock(draft, roles)
         return
     kept = np.ones(len(recordings), dtype=bool)
     for column in (roles.group, roles.recording):
@@ -291,6 +321,14 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
             f"{timing.backward:,} of the stamps in {roles.time.name!r} are not later than the one before, so they are "
             "not used; Hz, by their median interval",
         )
+        if timing.restarts:
+            places = f"{timing.restarts:,} place{'s' * (timing.restarts > 1)}"
+            draft.notes.append(
+                f"recordings are not split where the clock in {roles.time.name!r} restarts ({places}), so windows may "
+                "span two of them; data.recording names a column that tells them apart"
+            )
+        roles.neither[roles.time.name] = "looks like time, but does not always rise; only its rate is used"
+        roles.drop("time")
         return
     settings["time"] = Setting(_reference(draft, roles.time), f"{roles.why('time')}")
     if timing.unit is not None:
@@ -302,6 +340,20 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
             why = f"{100 * timing.uneven:.2g} % of the intervals are uneven"
         settings["rate"] = Setting(hertz, f"{why}; Hz of the even grid that is made")
         settings["resample"] = Setting(True)
+
+
+def _odd_clock(draft: Draft, roles: Roles) -> None:
+    """The rate by the steps of times that are not in ISO 8601, where each row has its own."""
+    column = roles.odd_clock
+    if column is None or column.clock_steps is None:
+        return
+    forward = column.clock_steps[column.clock_steps > 0]
+    advice = f"column {column.name!r} looks like time ({column.labels[0]}), but not in ISO 8601, so it is not used"
+    if len(forward) >= 0.9 * len(column.clock_steps) and len(forward):
+        hertz = nice(1 / float(np.median(forward)))
+        draft.settings["rate"] = Setting(hertz, f"{advice}; Hz, by its median step")
+        advice += f" but for the rate, {hertz:g} Hz by its steps"
+    draft.notes.append(f"{advice}; gaps are not seen; rewrite it as 2024-05-01T13:45:00.250, or check data.rate")
 
 
 def _missing_settings(draft: Draft, roles: Roles) -> None:

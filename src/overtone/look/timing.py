@@ -33,6 +33,7 @@ class Timing:
         uneven: the largest share of a recording's intervals that differ by more than a tenth from its median.
         spread: the largest median interval of a recording over the smallest.
         backward: time stamps that are not later than the one before.
+        restarts: of these, the ones that fall far enough for the clock to have started anew.
     """
 
     unit: TimeUnit | None
@@ -43,6 +44,7 @@ class Timing:
     uneven: float
     spread: float
     backward: int
+    restarts: int
 
     @property
     def resample(self) -> bool:
@@ -57,7 +59,7 @@ def look_at_time(time: Column, recordings: npt.NDArray[np.int64]) -> Timing | No
         time: the column.
         recordings: (N,) the number of each row's recording.
     """
-    gaps, backward, longest, uneven, medians = 0, 0, 0.0, 0.0, []
+    gaps, backward, restarts, longest, uneven, medians = 0, 0, 0, 0.0, 0.0, []
     order = np.argsort(recordings, kind="stable")
     cuts = np.flatnonzero(np.diff(recordings[order])) + 1
     for stamps in np.split(time.values[order], cuts):
@@ -67,6 +69,7 @@ def look_at_time(time: Column, recordings: npt.NDArray[np.int64]) -> Timing | No
         if not len(forward):
             continue
         median = float(np.median(forward))
+        restarts += int((steps < -GAP * median).sum())
         late = forward > GAP * median
         gaps += int(late.sum())
         longest = max(longest, float(forward[late].max(initial=0.0)))
@@ -81,7 +84,8 @@ def look_at_time(time: Column, recordings: npt.NDArray[np.int64]) -> Timing | No
     rate = 1 / (step * seconds)
     if not math.isfinite(rate) or not 0 < rate <= 1e9:
         return None
-    return Timing(unit, why, rate, gaps, longest * seconds, uneven, max(medians) / min(medians), backward)
+    spread = max(medians) / min(medians)
+    return Timing(unit, why, rate, gaps, longest * seconds, uneven, spread, backward, restarts)
 
 
 def _unit(time: Column, step: float) -> tuple[TimeUnit, str]:
@@ -95,12 +99,19 @@ def _unit(time: Column, step: float) -> tuple[TimeUnit, str]:
         if EPOCH[unit][0] <= middle <= EPOCH[unit][1] and SLOWEST / 10 <= 1 / (step * UNITS[unit]) <= 1e6:
             return unit, "counted since 1970"
     rates = {unit: 1 / (step * UNITS[unit]) for unit in units}
+    if step == 1:
+        return "s", "which makes 1 Hz; stamps go up by 1, so it may as well be a sample counter, or ms: 1,000 Hz"
     if SLOWEST <= rates["s"] <= FASTEST:
         return "s", f"which makes {rates['s']:.4g} Hz"
     best = min(units, key=lambda unit: abs(math.log(rates[unit] / USUAL)))
     best = best if SLOWEST <= rates[best] <= FASTEST else "s"
-    others = ", ".join(f"{rates[unit]:.3g} Hz in {unit}" for unit in units if unit != best and rates[unit] < 1e6)
+    others = ", ".join(f"{hertz(rates[unit])} Hz in {unit}" for unit in units if unit != best and rates[unit] < 1e6)
     return best, f"which makes {rates[best]:.4g} Hz, not {others}"
+
+
+def hertz(rate: float) -> str:
+    """A rate in four digits, never as a power of ten where it is large."""
+    return f"{float(f'{rate:.4g}'):,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def nice(rate: float) -> float:

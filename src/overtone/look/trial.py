@@ -101,7 +101,7 @@ def _loaded(draft: Draft) -> Trial:
     if isinstance(loaded, Windows):
         trial.windows = task.take(loaded)
         check_learnable(trial.windows)
-        _split(trial, trial.windows)
+        _split(trial, trial.windows, draft.parted)
         return trial
     if any(np.isnan(signal).any() for signal in loaded.signals) and "missing" not in draft.settings:
         draft.settings["missing"] = Setting("interpolate", "values are missing; refuse, drop, hold or interpolate")
@@ -130,7 +130,7 @@ def _loaded(draft: Draft) -> Trial:
             trial.stride = Setting(_length(step, recordings.rate), why)
         check_learnable(windows)
         trial.windows = windows
-        _split(trial, windows, last=share == 1 or window is None)
+        _split(trial, windows, draft.parted, last=share == 1 or window is None)
         if trial.split is not None:
             return trial
     raise InputError(
@@ -215,9 +215,9 @@ def _length(size: int, rate: float | None) -> int | str:
 # --- the split
 
 
-def _split(trial: Trial, windows: Windows, last: bool = True) -> None:
+def _split(trial: Trial, windows: Windows, parted: str, last: bool = True) -> None:
     """The first split that leaves every fold something to learn and to test."""
-    for setting, halves in _splits(windows):
+    for setting, halves in _splits(windows, parted):
         if not halves and not last:
             continue
         try:
@@ -229,7 +229,7 @@ def _split(trial: Trial, windows: Windows, last: bool = True) -> None:
         return
 
 
-def _splits(windows: Windows) -> Iterator[tuple[Setting, bool]]:
+def _splits(windows: Windows, parted: str) -> Iterator[tuple[Setting, bool]]:
     """Splits from the best to the least; and whether windows may overlap with it."""
     if windows.official_test is not None:
         by_window = windows.material.of_images and len(windows.groups) < 3
@@ -242,9 +242,9 @@ def _splits(windows: Windows) -> Iterator[tuple[Setting, bool]]:
         return
     groups = len(windows.groups)
     if groups > 1:
-        yield _by_groups(groups, windows.material.groups), True
+        yield _by_groups(groups, windows.material.groups, parted), True
         if groups >= 3:
-            yield _by_groups(groups, windows.material.groups, val=False), True
+            yield _by_groups(groups, windows.material.groups, parted, val=False), True
     recordings = len(np.unique(windows.recording))
     honest = "the same people are in training and test, which flatters"
     for folds in (5, 3, 2):
@@ -262,11 +262,14 @@ def _splits(windows: Windows) -> Iterator[tuple[Setting, bool]]:
         yield Setting({"by": "window", "scheme": "kfold", "test": folds, "val": 1 if folds > 2 else 0}, why), False
 
 
-def _by_groups(groups: int, noun: str, val: bool = True) -> Setting:
-    """By people: each alone where they are few."""
+def _by_groups(groups: int, noun: str, parted: str = "", val: bool = True) -> Setting:
+    """By people: each alone where they are few; ``parted`` says what groups are where people are not known."""
+    apart = "nobody is in training and test"
+    if parted:
+        noun, apart = f"{parted}s", f"by {parted}; whether one person is in several is not known"
     if groups >= MANY_GROUPS or not groups:
         value: dict[str, Any] = {"scheme": "kfold", "test": 5, "val": 0.2 if val else 0}
-        return Setting(value, f"{groups or 'unknown'} {noun}, in five parts; nobody is in training and test")
+        return Setting(value, f"{groups or 'unknown'} {noun}, in five parts; {apart}")
     value = {"scheme": "leave_groups_out", "test": 1, "val": 1 if val and groups >= 3 else 0}
     none = "" if value["val"] else "; with val: 0 nothing chooses an epoch"
-    return Setting(value, f"{groups} {noun}, each tested once; nobody is in training and test{none}")
+    return Setting(value, f"{groups} {noun}, each tested once; {apart}{none}")

@@ -7,12 +7,18 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import yaml
 
 from overtone.data import Windows
 from overtone.look.draft import Draft, Setting
 from overtone.look.trial import Trial
 
+NO_CLASS = frozenset(("null", "none", "other", "others", "unknown", "unlabeled", "unlabelled", "undefined"))
+NO_CLASS |= {"transition", "기타", "없음", "미분류"}
+"""Names of classes that often stand for no class."""
+RARE = 3
+"""How many times smaller a class is that is told."""
 LINE = 100
 """Characters up to which a comment stands behind its setting."""
 LARGEST_IMAGE, SMALLEST_IMAGE = 32, 8
@@ -61,12 +67,37 @@ def write_recipe(draft: Draft, trial: Trial) -> str:
         "data:",
         *(line for name, setting in data.items() for line in _entry(f"  {name}", setting)),
     ]
+    lines += _unwanted(draft, windows)
     assert trial.split is not None
     lines += _entry("split", trial.split)
     count = round(len(windows) / draft.share) if windows is not None else 10_000
     pictures = windows is not None and windows.material.of_images
     lines += _pictures(count) if pictures else _signals(windows, count)
+    lines += _imbalance(windows)
     return "\n".join(lines) + "\n"
+
+
+def _unwanted(draft: Draft, windows: Windows | None) -> list[str]:
+    """How classes that may be none are left out."""
+    classes = [] if windows is None or windows.material.of_images else [str(name) for name in windows.classes]
+    words = [name for name in classes if not name.lstrip("-").isdigit()]
+    none = [name for name in classes if name.lower() in NO_CLASS or (name in ("0", "-1") and words)]
+    if not none or len(classes) - len(none) < 2 or draft.kind.name not in ("table", "tables") or "drop" in draft.data:
+        return []
+    return [f"  # drop: {_plain(none)}  # if samples of this class are of none that you want"]
+
+
+def _imbalance(windows: Windows | None) -> list[str]:
+    """How rare classes are weighed more, where some are."""
+    if windows is None or not windows.classes:
+        return []
+    counts = np.bincount(windows.y, minlength=len(windows.classes))
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if counts[most] < RARE * counts[least]:
+        return []
+    large, small = (f"{counts[place]:,} {windows.noun}s of {windows.classes[place]!r}" for place in (most, least))
+    seen = f"{large}, but {small}"
+    return [f"# {_one_line(seen)}: class_weights: balanced in train weighs rare classes more"]
 
 
 def _signals(windows: Windows | None, count: int) -> list[str]:
