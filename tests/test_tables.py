@@ -282,6 +282,66 @@ def test_commas_that_may_be_either_are_refused(tmp_path: Path) -> None:
     assert load(path, **LONG, decimal=".").x[0, 0, 0] == 1100
 
 
+# --- lines before the table
+
+
+def before(path: Path, text: str, body: str | None = None) -> Path:
+    """The long table, or another, below some text."""
+    path.write_text(text + (body if body is not None else long(path).read_text()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# Logger 3.1\n# rate, 20, Hz\n\n", 2),
+        ("Device: ABC\nStart: 2024-05-01 10:00\nRate, 20 Hz\n", 3),
+        ("\n\nDevice; ABC; 3\r\nRate: 20 Hz\n\n", 4),
+        ("# made by a logger\nDevice: ABC\n", 2),
+    ],
+)
+def test_lines_before_a_table_are_skipped_and_told(text: str, line: int, tmp_path: Path) -> None:
+    expected = load(long(tmp_path / "x.csv"), **LONG)
+    path = before(tmp_path / "x.csv", text)
+    windows = load(path, **LONG)
+    assert windows.content == expected.content
+    assert f"the table in x.csv was taken to start below line {line}; before it stands '" in windows.notes[0]
+    assert load(path, **LONG, skip=line).notes == ()
+    lines = path.read_text().splitlines()
+    lines[-1] = "ann,1"
+    path.write_text("\n".join(lines))
+    assert f"row {len(lines)} has 2 cells" in refused(path, **LONG)  # rows keep their lines in the file
+
+
+@pytest.mark.parametrize("sign", [";", ",", "\t", "|"])
+def test_a_line_that_names_the_delimiter(sign: str, tmp_path: Path) -> None:
+    expected = load(long(tmp_path / "x.csv"), **LONG)
+    body = long(tmp_path / "x.csv").read_text().replace(",", sign)
+    windows = load(before(tmp_path / "x.csv", f"sep={sign}\r\n", body), **LONG)
+    assert (windows.content, windows.notes) == (expected.content, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# t,x\n0.5,1\n1.5,2\n", ("# t", "x")),  # names in a comment
+        ("x,y\n1,0.5,2\n2,1.5,3\n", ("x", "y")),  # a name too few
+        ("33\n33,1,2\n33,2,3\n", ("1", "2", "3")),  # a row that is cut
+        ("#,x\n1,0.5\n2,1.5\n", ("#", "x")),
+        ("x\n1\n2\n", ("x",)),
+    ],
+)
+def test_rows_that_are_no_preamble_are_kept(text: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    path = before(tmp_path / "x.csv", text, "")
+    table = open_table(path, "x", TextFormat())
+    assert (table.names, table.notes) == (names, [])
+
+
+def test_nothing_below_what_is_skipped(tmp_path: Path) -> None:
+    assert "there is no row below line 500" in refused(long(tmp_path / "x.csv"), **LONG, skip=500)
+    assert "there is no row below line 1" in refused(before(tmp_path / "x.csv", "sep=;\n", ""), **LONG)
+
+
 # --- bad rows
 
 
