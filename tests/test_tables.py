@@ -275,11 +275,26 @@ def test_numbers_are_read_as_they_are_written(values: list[float | None], decima
 
 
 def test_commas_that_may_be_either_are_refused(tmp_path: Path) -> None:
-    path = long(tmp_path / "x.csv", x=[f'"{1 + s % 9},{100 + s}"' for s in range(240)])
+    whole = {name: [f"{s}" for s in range(240)] for name in ("t", "y", "z")}
+    path = long(tmp_path / "x.csv", x=[f'"{1 + s % 9},{100 + s}"' for s in range(240)], **whole)
     told = refused(path, **LONG)
     assert "column 'x' (channel) holds '1,100' in row 2, and its every comma may be a decimal sign" in told
-    assert 'set data.decimal: "," or "."' in told
+    assert told.endswith('set data.decimal: "." if 1,100 is 1100, or "," if it is 1.100')
     assert load(path, **LONG, decimal=".").x[0, 0, 0] == 1100
+
+
+def test_a_decimal_point_elsewhere_makes_commas_group(tmp_path: Path) -> None:
+    thousands = [f'"{1 + s % 9},{100 + s}"' if s % 3 == 0 else f"{s}" for s in range(240)]
+    grouped = load(long(tmp_path / "x.csv", x=thousands), **LONG)
+    assert grouped.x[0, 0, :4].tolist() == [1100, 1, 2, 4103]
+    (note,) = grouped.notes
+    assert "(1,100 in row 2 of 'x' (channel) is 1100), as '-0.1321' in row 2 of 'y' (channel) has a decimal" in note
+    mixed = load(long(tmp_path / "x.csv", x=['"1,100"', "812.5"] * 120), **LONG)
+    assert mixed.x[0, 0, :2].tolist() == [1100, 812.5]
+    assert load(tmp_path / "x.csv", **LONG, decimal=".").notes == ()
+    either = ["1.234", '"1,100"'] * 120  # a point that may group as well tells nothing
+    told = refused(long(tmp_path / "x.csv", x=either, y=["1.234"] * 240, z=["1.234"] * 240), **{**LONG, "time": None})
+    assert "which is no number beside others with a decimal point" in told
 
 
 # --- lines before the table
@@ -597,3 +612,28 @@ def test_a_source_of_somebody_s_own_needs_trust(tmp_path: Path) -> None:
         read_windows(tmp_path, load_student(path), Columns(), None, labelled=False)
     with pytest.raises(InputError, match="there is no module 'my_sources'"):
         read_windows(tmp_path, load_student(path), Columns(), None, labelled=False, trust=True)
+
+
+# --- times
+
+
+def test_the_form_of_time_stamps_is_said_once(tmp_path: Path) -> None:
+    stamps = ["01/05/2024 10:01" if s % 40 == 0 else f"{s % 120 / 20}" for s in range(240)]
+    told = refused(long(tmp_path / "x.csv", t=stamps), **LONG)
+    assert told.count("ISO 8601") == 1
+    assert told.count("which is no time stamp") == 3
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_of_parquet_are_seconds(unit: str, tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    step = {"s": 1, "ms": 50, "us": 50_000, "ns": 50_000_000}[unit]
+    columns = {name: SIGNAL[:, c] for c, name in enumerate(("x", "y", "z"))}
+    durations = pyarrow.array([s % 120 * step for s in range(240)], pyarrow.duration(unit))
+    parquet.write_table(
+        pyarrow.table({"who": PEOPLE, "t": durations, **columns, "label": CLASSES}), tmp_path / "x.parquet"
+    )
+    assert load(tmp_path / "x.parquet", **LONG).rate == (1 if unit == "s" else 20)
+    cut = pyarrow.array([None, *(s % 120 * step for s in range(1, 240))], pyarrow.duration(unit))
+    parquet.write_table(pyarrow.table({"who": PEOPLE, "t": cut, **columns, "label": CLASSES}), tmp_path / "x.parquet")
+    assert "column 't' (time) holds 'nan' in row 1" in refused(tmp_path / "x.parquet", **LONG)

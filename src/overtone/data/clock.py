@@ -17,7 +17,8 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 SLOWEST, USUAL, FASTEST = 0.5, 50.0, 20_000.0
 """Hz: signals slower than the first are taken for time stamps in a smaller unit; the usual one decides which."""
-FORM = "time stamp (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
+STAMP = "time stamp"
+FORM = f"{STAMP} (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
 
 
 class Clock:
