@@ -2,8 +2,8 @@
 
     python benchmarks/look.py [--gb 1]
 
-The table is that of ``read_table.py``. Seconds to the first screen are those until the command prints its first line; the
-recipe is tried after it. Peak memory is the command's, with what its imports take.
+The table is that of ``read_table.py``. Seconds to the first screen are those until the command prints its first line;
+the recipe is tried after it. Peak memory is the command's, with what its imports take.
 """
 
 from __future__ import annotations
