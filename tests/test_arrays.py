@@ -13,7 +13,10 @@ from mat_files import cell, new, old
 
 from overtone import data
 from overtone.errors import InputError
+from overtone.models import build
+from overtone.new_data import Columns, read_windows
 from overtone.recipe import DataSettings
+from overtone.student import Header, SeenView, load_student, save_student
 from overtone.testing import check_source
 
 RNG = np.random.default_rng(0)
@@ -83,9 +86,45 @@ def test_arrays_of_other_names_are_listed(tmp_path: Path) -> None:
         loaded(name="npz", path=tmp_path / "a.npz")
     assert str(error.value).partition("a.npz: ")[2] == (
         "array 'X' is missing; did you mean 'x'? array 'y' is missing. array 'group' is missing. The file holds "
-        "x (12, 3, 20), labels (12,), who (12,). Needed are X (N,C,T), y (N,) and group (N,); save them so: "
+        "x (12, 3, 20), labels (12,), who (12,). Needed are X (N,C,T), y (N,) and group (N,); name what they are "
+        "called in this file (data.x: NAME, data.y: NAME, data.group: NAME), or save them so: "
         "numpy.savez(path, X=..., y=..., group=...)"
     )
+
+
+def test_arrays_named_by_the_recipe(tmp_path: Path) -> None:
+    plain = loaded(name="npz", path=npz(tmp_path))
+    np.savez(tmp_path / "b.npz", data=X, labels=Y, subjects=GROUP)
+    names = {"x": "data", "y": "labels", "group": "subjects"}
+    assert loaded(name="npz", path=tmp_path / "b.npz", **names).content == plain.content
+    with pytest.raises(InputError, match=r"'who' is missing\..* Needed are data \(N,C,T\).*\(data\.group: NAME\)"):
+        loaded(name="npz", path=tmp_path / "b.npz", **{**names, "group": "who"})
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_prediction_reads_the_arrays_that_training_named(labelled: bool, tmp_path: Path) -> None:
+    header = Header(
+        builder="dscnn-4",
+        input_shape=(3, 20),
+        classes=("run", "walk"),
+        channels=("channel 0", "channel 1", "channel 2"),
+        rate=None,
+        window=20,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        views=[SeenView(type="signal", settings={}, state={})],
+        data={"name": "npz", "x": "data", "y": "labels", "group": "subjects"},
+    )
+    save_student(tmp_path / "student.safetensors", build("dscnn-4", (3, 20), 2).state_dict(), header)
+    student = load_student(tmp_path / "student.safetensors")
+    np.savez(tmp_path / "new.npz", data=X, labels=Y)
+    read = read_windows(tmp_path / "new.npz", student, Columns(), None, labelled).windows
+    np.testing.assert_array_equal(read.x, X)
+    with pytest.raises(InputError, match="array 'data' is missing"):
+        read_windows(npz(tmp_path), student, Columns(), None, labelled)
+    np.save(tmp_path / "lone.npy", X)
+    with pytest.raises(InputError, match=r"this is a single array; save .*data=numpy\.load\('lone\.npy'\)"):
+        read_windows(tmp_path / "lone.npy", student, Columns(), None, labelled)
 
 
 # --- mat

@@ -369,7 +369,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "from 1": (X, Y + 1, "y holds 4; classes count from 0, so the 4 of the models are 0 to 3"),
     "below 0": (X, Y - 1, "y holds -1; classes count from 0"),
     "one-hot": (X, F.one_hot(Y, 4), r"got \(6, 4\) of int64; of one-hot rows take y.argmax\(1\)"),
-    "soft": (X, F.one_hot(Y, 5).float(), r"y of each class' share is \(6, 4\) on cpu, got \(6, 5\)"),
+    "soft": (X, F.one_hot(Y, 5).float(), r"y of class probabilities is \(6, 4\) on cpu, got \(6, 5\)"),
     "floats": (X, Y.float(), r"y is a tensor \(B,\) of int64, got \(6,\) of float32$"),
     "int32": (X, Y.int(), r"of int32; y.long\(\) makes one"),
     "fewer labels": (X, Y[:4], "y has 4 numbers for 6 samples"),

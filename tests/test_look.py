@@ -698,3 +698,18 @@ def test_a_line_of_braille_follows_its_signal() -> None:
     assert (lines[0][0], lines[1][-1]) == ("⠀", "⠀")  # the upper line is empty at first, the lower in the end
     assert (lines[0][-1], lines[1][0]) != ("⠀", "⠀")
     assert braille(np.full(5, np.nan), 3, 0.0, 1.0) == ["⠀⠀⠀", "⠀⠀⠀"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", KINDS)
+def test_a_written_recipe_runs_with_nothing_changed_but_its_epochs(
+    make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = overtone("look", path.name, "--write", "mine.yaml")
+    assert done.exit_code == 0, done.output
+    written = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))
+    short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
+    done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
+    assert done.exit_code == 0, done.output

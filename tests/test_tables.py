@@ -277,11 +277,86 @@ def test_numbers_are_read_as_they_are_written(values: list[float | None], decima
 
 
 def test_commas_that_may_be_either_are_refused(tmp_path: Path) -> None:
-    path = long(tmp_path / "x.csv", x=[f'"{1 + s % 9},{100 + s}"' for s in range(240)])
+    whole = {name: [f"{s}" for s in range(240)] for name in ("t", "y", "z")}
+    path = long(tmp_path / "x.csv", x=[f'"{1 + s % 9},{100 + s}"' for s in range(240)], **whole)
     told = refused(path, **LONG)
     assert "column 'x' (channel) holds '1,100' in row 2, and its every comma may be a decimal sign" in told
-    assert 'set data.decimal: "," or "."' in told
+    assert told.endswith('set data.decimal: "." if 1,100 is 1100, or "," if it is 1.100')
     assert load(path, **LONG, decimal=".").x[0, 0, 0] == 1100
+
+
+def test_a_decimal_point_elsewhere_makes_commas_group(tmp_path: Path) -> None:
+    thousands = [f'"{1 + s % 9},{100 + s}"' if s % 3 == 0 else f"{s}" for s in range(240)]
+    grouped = load(long(tmp_path / "x.csv", x=thousands), **LONG)
+    assert grouped.x[0, 0, :4].tolist() == [1100, 1, 2, 4103]
+    (note,) = grouped.notes
+    assert "(1,100 in row 2 of 'x' (channel) is 1100), as '-0.1321' in row 2 of 'y' (channel) has a decimal" in note
+    mixed = load(long(tmp_path / "x.csv", x=['"1,100"', "812.5"] * 120), **LONG)
+    assert mixed.x[0, 0, :2].tolist() == [1100, 812.5]
+    assert load(tmp_path / "x.csv", **LONG, decimal=".").notes == ()
+    either = ["1.234", '"1,100"'] * 120  # a point that may group as well tells nothing
+    told = refused(long(tmp_path / "x.csv", x=either, y=["1.234"] * 240, z=["1.234"] * 240), **{**LONG, "time": None})
+    assert "which is no number beside others with a decimal point" in told
+
+
+# --- lines before the table
+
+
+def before(path: Path, text: str, body: str | None = None) -> Path:
+    """The long table, or another, below some text."""
+    path.write_text(text + (body if body is not None else long(path).read_text()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# Logger 3.1\n# rate, 20, Hz\n\n", 2),
+        ("Device: ABC\nStart: 2024-05-01 10:00\nRate, 20 Hz\n", 3),
+        ("\n\nDevice; ABC; 3\r\nRate: 20 Hz\n\n", 4),
+        ("# made by a logger\nDevice: ABC\n", 2),
+    ],
+)
+def test_lines_before_a_table_are_skipped_and_told(text: str, line: int, tmp_path: Path) -> None:
+    expected = load(long(tmp_path / "x.csv"), **LONG)
+    path = before(tmp_path / "x.csv", text)
+    windows = load(path, **LONG)
+    assert windows.content == expected.content
+    assert f"the table in x.csv was taken to start below line {line}; before it stands '" in windows.notes[0]
+    assert load(path, **LONG, skip=line).notes == ()
+    lines = path.read_text().splitlines()
+    lines[-1] = "ann,1"
+    path.write_text("\n".join(lines))
+    assert f"row {len(lines)} has 2 cells" in refused(path, **LONG)  # rows keep their lines in the file
+
+
+@pytest.mark.parametrize("sign", [";", ",", "\t", "|"])
+def test_a_line_that_names_the_delimiter(sign: str, tmp_path: Path) -> None:
+    expected = load(long(tmp_path / "x.csv"), **LONG)
+    body = long(tmp_path / "x.csv").read_text().replace(",", sign)
+    windows = load(before(tmp_path / "x.csv", f"sep={sign}\r\n", body), **LONG)
+    assert (windows.content, windows.notes) == (expected.content, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# t,x\n0.5,1\n1.5,2\n", ("# t", "x")),  # names in a comment
+        ("x,y\n1,0.5,2\n2,1.5,3\n", ("x", "y")),  # a name too few
+        ("33\n33,1,2\n33,2,3\n", ("1", "2", "3")),  # a row that is cut
+        ("#,x\n1,0.5\n2,1.5\n", ("#", "x")),
+        ("x\n1\n2\n", ("x",)),
+    ],
+)
+def test_rows_that_are_no_preamble_are_kept(text: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    path = before(tmp_path / "x.csv", text, "")
+    table = open_table(path, "x", TextFormat())
+    assert (table.names, table.notes) == (names, [])
+
+
+def test_nothing_below_what_is_skipped(tmp_path: Path) -> None:
+    assert "there is no row below line 500" in refused(long(tmp_path / "x.csv"), **LONG, skip=500)
+    assert "there is no row below line 1" in refused(before(tmp_path / "x.csv", "sep=;\n", ""), **LONG)
 
 
 # --- bad rows
@@ -602,3 +677,28 @@ def test_a_source_of_somebody_s_own_needs_trust(tmp_path: Path) -> None:
         read_windows(tmp_path, load_student(path), Columns(), None, labelled=False)
     with pytest.raises(InputError, match="there is no module 'my_sources'"):
         read_windows(tmp_path, load_student(path), Columns(), None, labelled=False, trust=True)
+
+
+# --- times
+
+
+def test_the_form_of_time_stamps_is_said_once(tmp_path: Path) -> None:
+    stamps = ["01/05/2024 10:01" if s % 40 == 0 else f"{s % 120 / 20}" for s in range(240)]
+    told = refused(long(tmp_path / "x.csv", t=stamps), **LONG)
+    assert told.count("ISO 8601") == 1
+    assert told.count("which is no time stamp") == 3
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_of_parquet_are_seconds(unit: str, tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    step = {"s": 1, "ms": 50, "us": 50_000, "ns": 50_000_000}[unit]
+    columns = {name: SIGNAL[:, c] for c, name in enumerate(("x", "y", "z"))}
+    durations = pyarrow.array([s % 120 * step for s in range(240)], pyarrow.duration(unit))
+    parquet.write_table(
+        pyarrow.table({"who": PEOPLE, "t": durations, **columns, "label": CLASSES}), tmp_path / "x.parquet"
+    )
+    assert load(tmp_path / "x.parquet", **LONG).rate == (1 if unit == "s" else 20)
+    cut = pyarrow.array([None, *(s % 120 * step for s in range(1, 240))], pyarrow.duration(unit))
+    parquet.write_table(pyarrow.table({"who": PEOPLE, "t": cut, **columns, "label": CLASSES}), tmp_path / "x.parquet")
+    assert "column 't' (time) holds 'nan' in row 1" in refused(tmp_path / "x.parquet", **LONG)

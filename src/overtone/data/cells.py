@@ -21,6 +21,8 @@ MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "na", "null", "NULL", "Null", 
 _GROUPED = {sign: re.compile(rf"[+-]?\d{{1,3}}(?:[{sign}]\d{{3}})+") for sign in ",."}
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})")
 """A decimal comma with three digits behind it, or a comma between thousands."""
+_POINT = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+"""The same of a point."""
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Signs:
         comma: line and text of the first cell with a comma that can only be decimal.
         either: of the first cell whose comma may stand between thousands as well.
         point: whether a decimal point occurs.
+        fraction: line and text of the first cell whose point can only be decimal.
     """
 
     name: str
@@ -40,6 +43,14 @@ class Signs:
     comma: tuple[int, str] | None = None
     either: tuple[int, str] | None = None
     point: bool = False
+    fraction: tuple[int, str] | None = None
+
+    def see_points(self, cells: Sequence[str], lines: Sequence[int]) -> None:
+        """Note the decimal points of some numbers; each is looked at only until one tells."""
+        if self.fraction is None and "." in "".join(cells):
+            self.point = True
+            pairs = zip(lines, map(str.strip, cells), strict=True)
+            self.fraction = next(((n, cell) for n, cell in pairs if "." in cell and not _POINT.fullmatch(cell)), None)
 
     def check(self, where: str, others: Sequence[Signs]) -> None:
         """Refuse a column of decimal commas and points, or one whose commas may be either.
@@ -58,8 +69,27 @@ class Signs:
         if self.either is not None and not any(signs.comma for signs in others):
             raise InputError(
                 f"{where}: column {self.name} holds {self.either[1]!r} in row {self.either[0]}, and its every comma "
-                'may be a decimal sign or stand between thousands; set data.decimal: "," or "."'
+                f'may be a decimal sign or stand between thousands; set data.decimal: "." if {self.either[1]} is '
+                f'{self.either[1].replace(",", "")}, or "," if it is {self.either[1].replace(",", ".")}'
             )
+
+
+def grouping(columns: Sequence[Signs]) -> str | None:
+    """Why commas that may be either group thousands in a table: elsewhere in it a point can only be decimal.
+
+    None where no comma may be either, one can only be decimal, or nothing tells.
+    """
+    either = next((signs for signs in columns if signs.decimal is None and signs.either is not None), None)
+    fraction = next((signs for signs in columns if signs.fraction is not None), None)
+    if either is None or either.either is None or fraction is None or fraction.fraction is None:
+        return None
+    if any(signs.comma for signs in columns):
+        return None
+    (line, cell), (other, number) = either.either, fraction.fraction
+    return (
+        f"commas were taken to group thousands ({cell} in row {line} of {either.name} is {cell.replace(',', '')}), as "
+        f'{number!r} in row {other} of {fraction.name} has a decimal point; data.decimal: "," says otherwise'
+    )
 
 
 @dataclass
@@ -80,7 +110,7 @@ def numbers(cells: Sequence[str] | Numbers, lines: Sequence[int], signs: Signs) 
         except ValueError:
             pass
         else:
-            signs.point = signs.point or "." in "".join(cells)
+            signs.see_points(cells, lines)
             return converted
     if (signs.comma or signs.decimal == ",") and "." not in "".join(cells):
         try:
@@ -128,7 +158,7 @@ def _plain(cell: str, line: int, signs: Signs) -> str:
             raise ValueError(cell)
         return whole.replace(group, "") + sign.replace(",", ".") + rest
     if "," not in cell:
-        signs.point = signs.point or "." in cell
+        signs.see_points([cell], [line])
         return cell
     if "." in cell:  # one of each: the last is the decimal sign
         decimal, group = (".", ",") if cell.rindex(".") > cell.rindex(",") else (",", ".")

@@ -19,7 +19,8 @@ SLOWEST, USUAL, FASTEST = 0.5, 50.0, 20_000.0
 """Hz: signals slower than the first are taken for time stamps in a smaller unit; the usual one decides which."""
 LEAST_FIT, MOST_FIT = 0.25, 50.0
 """Times the wanted rate: what lies between is brought to it without a doubt."""
-FORM = "time stamp (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
+STAMP = "time stamp"
+FORM = f"{STAMP} (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
 
 
 class Clock:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.data.base import FloatArray
-from overtone.data.cells import Decimal, Signs, numbers
-from overtone.data.clock import FORM, Clock
+from overtone.data.cells import Decimal, Signs, grouping, numbers
+from overtone.data.clock import FORM, STAMP, Clock
 from overtone.data.table import Read, Table
 from overtone.errors import InputError
 from overtone.sheets import unguarded
@@ -90,6 +90,7 @@ def compact(
     columns = {name: Names() for name in texts}
     signs = {name: Signs(f"{name!r} (channel)", decimal) for name in channels}
     clock = None if time is None else Clock(Signs(f"{time!r} (time)", decimal), table.where)
+    form = FORM
     for block in table.blocks(read):
         cells = {name: block.columns[place[name]] for name in (*channels, *texts, *([time] if time else []))}
         bad: dict[int, tuple[str, str]] = {}  # what is wrong with a row, before and after its number
@@ -105,8 +106,9 @@ def compact(
         stamps = np.empty(len(rows))
         if clock is not None and time is not None:
             stamps, wrong = clock.read(cells[time], block.lines)
-            for row in wrong:
-                bad.setdefault(row, (f"column {time!r} (time) holds {_cell(cells[time], row)}", f"which is no {FORM}"))
+            for row in (row for row in wrong if row not in bad):
+                bad[row] = (f"column {time!r} (time) holds {_cell(cells[time], row)}", f"which is no {form}")
+                form = STAMP  # what one looks like is said once
         words = {name: _texts(cells[name]) for name in texts}
         for name, role in texts.items():
             if name != may_be_empty and not all(map(str.strip, set(words[name]))):
@@ -127,6 +129,9 @@ def compact(
         for name, column in words.items():
             columns[name].add(column)
     every = [*signs.values(), *([clock.signs] if clock is not None else [])]
+    if (told := grouping(every)) is not None:  # what was read took them for decimal signs
+        table.notes.append(told)
+        return compact(table, channels, texts, time, ".", may_be_empty, read)
     for own in every:
         own.check(table.where, every)
     if not lines:

@@ -25,12 +25,13 @@ BOMB_BYTES, BOMB_RATIO = 2**30, 200
 
 
 class Npz(Source):
-    """``X`` (N, C, T), ``y`` (N,) class numbers or names, or real numbers (N, ...), ``group`` (N,) whose each is.
+    """Signals (N, C, T), class numbers or names (N,) or real numbers (N, ...), and whose each is (N,).
 
     Each of the N items is a recording of its own: without ``window`` it is used whole, with one it is cut further.
 
     Attributes:
         path: the file.
+        x, y, group: names of the arrays.
         rate: sampling rate in Hz, needed where windows are given in seconds.
         layout: ``NTC`` where X is (N, T, C). Without one it is taken as (N, C, T); that is told where there are more
             channels than samples, and refused where there are many more.
@@ -39,6 +40,9 @@ class Npz(Source):
     SOURCE: ClassVar[str] = "your own X (N,C,T), y, group in one .npz"
 
     path: Path
+    x: str = "X"
+    y: str = "y"
+    group: str = "group"
     rate: float | None = Field(default=None, gt=0, le=1e9)
     layout: Layout | None = None
 
@@ -50,12 +54,19 @@ class Npz(Source):
                 (which are never unpickled).
         """
         where = f"data 'npz': {self.path}"
-        arrays = read_arrays(self.path, ("X", "y", "group"), where, "Needed are X (N,C,T), y (N,) and group (N,)")
-        return from_arrays(arrays["X"], arrays["y"], arrays["group"], self.layout, self.rate, where)
+        names, keys = (self.x, self.y, self.group), ("x", "y", "group")
+        needed = f"Needed are {self.x} (N,C,T), {self.y} (N,) and {self.group} (N,)"
+        arrays = read_arrays(self.path, names, where, needed, keys=keys)
+        return from_arrays(arrays[self.x], arrays[self.y], arrays[self.group], self.layout, self.rate, where)
 
 
 def read_arrays(
-    path: Path, names: Sequence[str], where: str, needed: str = "", streamed: str | None = None
+    path: Path,
+    names: Sequence[str],
+    where: str,
+    needed: str = "",
+    streamed: str | None = None,
+    keys: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Named arrays of an ``.npz`` file; objects are never unpickled.
 
@@ -64,6 +75,7 @@ def read_arrays(
         names: of the arrays.
         where: the source, for messages.
         needed: what to say beside of a missing one.
+        keys: of a recipe's ``data``, which say the names otherwise, for messages.
         streamed: the one that may be too large for memory: :class:`~overtone.data.items.Items` if it is large.
 
     Raises:
@@ -75,7 +87,11 @@ def read_arrays(
         raise InputError(f"{where}: the file is empty (0 bytes)")
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":
-            raise InputError(f"{where}: this is a single array; save X, y and group with numpy.savez")
+            others = "".join(f", {name}=..." for name in names[1:])
+            raise InputError(
+                f"{where}: this is a single array; save {_listed(names)} together: numpy.savez('mine.npz', {names[0]}="
+                f"numpy.load('{path.name}'){others})"
+            )
     if not zipfile.is_zipfile(path):
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file")
     try:
@@ -83,7 +99,9 @@ def read_arrays(
             there = {member.removesuffix(".npy"): member for member in archive.namelist()}
             missing = [name for name in names if name not in there]
             if missing:
-                raise InputError(_named_otherwise(archive, there, missing, where, needed))
+                lacking = dict(zip(names, keys, strict=True)) if keys else {}
+                otherwise = [f"data.{lacking[name]}: NAME" for name in missing] if keys else []
+                raise InputError(_named_otherwise(archive, there, missing, where, needed, otherwise))
             members = {name: _believable(archive, there[name], name, where) for name in names}
             return {name: _array(path, archive, member, name == streamed, where) for name, member in members.items()}
     except InputError:
@@ -92,10 +110,19 @@ def read_arrays(
         raise InputError(f"{where}: cannot be read, it is cut short or no .npz file ({error})") from error
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _named_otherwise(
-    archive: zipfile.ZipFile, there: dict[str, str], missing: Sequence[str], where: str, needed: str
+    archive: zipfile.ZipFile,
+    there: dict[str, str],
+    missing: Sequence[str],
+    where: str,
+    needed: str,
+    otherwise: Sequence[str],
 ) -> str:
-    """What to say where arrays are missing: which are there, with their shapes, and how to save them by other names."""
+    """What to say where arrays are missing: which are there, with their shapes, and how to name or save them."""
     shapes = []
     for name, member in there.items():
         try:
@@ -107,7 +134,10 @@ def _named_otherwise(
     for name in missing:
         like = close(name, [other for other in there if other not in missing])
         said.append(f"array {name!r} is missing" + (f"; did you mean {like!r}?" if like else "."))
-    saved = f"; save them so: numpy.savez(path, {', '.join(f'{name}=...' for name in missing)})" if needed else ""
+    named = f"name what they are called in this file ({', '.join(otherwise)}), or " if otherwise else ""
+    saved = (
+        f"; {named}save them so: numpy.savez(path, {', '.join(f'{name}=...' for name in missing)})" if needed else ""
+    )
     return f"{where}: {' '.join(said)} The file holds {found or 'nothing'}. {needed}{saved}".rstrip()
 
 

@@ -56,7 +56,7 @@ class ParquetTable:
 
 
 def _column(column: Any) -> Sequence[str] | npt.NDArray[Any]:
-    """Numbers and dates as arrays; anything else as text, empty where there is nothing."""
+    """Numbers, dates, and durations in seconds as arrays; anything else as text, empty where there is nothing."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -64,4 +64,6 @@ def _column(column: Any) -> Sequence[str] | npt.NDArray[Any]:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_timestamp(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
+    if pa.types.is_duration(kind):  # NaN where there is none
+        return np.asarray(column.to_numpy(zero_copy_only=False) / np.timedelta64(1, "s"))
     return ["" if cell is None else cell if isinstance(cell, str) else str(cell) for cell in column.to_pylist()]

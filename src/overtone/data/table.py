@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from overtone.data.cells import Decimal
 from overtone.data.encodings import LANGUAGES, find_encoding
+from overtone.data.form import BLANKS, find_delimiter, is_header, lines_before, separator, usual_length
 from overtone.errors import InputError, nearest
 from overtone.files import no_file
 from overtone.sheets import unguarded
@@ -25,13 +26,13 @@ BLOCK = 2**10
 """Rows read at a time: their text fits into a processor's cache, which makes it faster by half."""
 HEAD_CHARACTERS, HEAD_LINES = 2**17, 100
 """By how much of a file its form is judged."""
-BLANKS = " "
+SHOWN_LINES, SHOWN_CHARACTERS = 3, 40
+"""Of lines before a table, in a note."""
 ColumnName = str | int
 """A column by its name, or by its number from 1."""
 Read = Callable[[int], None]
 """Hears how many bytes are read."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_NUMBER = re.compile(r"[+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?")
 
 
 class TextFormat(BaseModel):
@@ -44,6 +45,8 @@ class TextFormat(BaseModel):
         header: whether the first row holds the columns' names. Found: not where one of its cells is a number (numbers
             counted from 0 or 1 are names).
         columns: the columns' names, in order, for files without a header. Without them they are called 1, 2, 3 ...
+        skip: lines before the table, whatever they hold. Found: a line ``sep=;``, which names the delimiter, comments
+            (``#``), and lines with fewer cells than most have.
         bad_rows: ``refuse`` or ``drop`` rows of another length, or with a cell that is no number where one is needed.
     """
 
@@ -54,6 +57,7 @@ class TextFormat(BaseModel):
     decimal: Decimal | None = None
     header: bool | None = None
     columns: list[str] | None = Field(default=None, min_length=1)
+    skip: int | None = Field(default=None, ge=0, le=HEAD_CHARACTERS)
     bad_rows: Literal["refuse", "drop"] = "refuse"
 
     @field_validator("encoding")
@@ -167,6 +171,7 @@ class TextTable:
         encoding, delimiter: given or found.
         header: whether the first row holds names.
         record_ends: a ``;`` ends a record, beside the line's end.
+        skip: lines of the file before the table.
     """
 
     def __init__(self, path: Path, where: str, form: TextFormat) -> None:
@@ -179,24 +184,25 @@ class TextTable:
                 f"{path.name} is no UTF-8 and was read as {self.encoding} ({LANGUAGES[self.encoding]}), which its "
                 "bytes look like; data.encoding says otherwise"
             )
-        lines = self._head()
-        if not lines:
+        head = self._head()
+        if not head:
             raise InputError(f"{where}: the file is empty ({path.stat().st_size} bytes)")
-        self.delimiter = form.delimiter or _delimiter(lines)
+        self.skip, lines, separates = self._start(head)
+        self.delimiter = form.delimiter or separates or find_delimiter(lines)
         ends = sum(line.rstrip().endswith(";") for line in lines)
         self.record_ends = self.delimiter == "," and 2 * ends > len(lines)
         rows = [row for rows, _ in self._rows(lines) for row in rows if not _blank(row)]
         if not rows:
             raise InputError(f"{where}: there is no row in it")
         first, others = [unguarded(cell.strip()) for cell in rows[0]], rows[1:]
-        self.header = _is_header(first) if form.header is None else form.header
+        self.header = is_header(first) if form.header is None else form.header
         if form.columns is not None:
             names = form.columns
         elif self.header:
             trails = len(first) > 1 and not first[-1] and all(not row[-1].strip() for row in others[:1])
             names = first[:-1] if trails else first
         else:
-            names = [str(n + 1) for n in range(_usual_length(rows))]
+            names = [str(n + 1) for n in range(usual_length(rows))]
         self.names = tuple(names)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -207,19 +213,48 @@ class TextTable:
     def _open(self) -> IO[str]:
         return self.path.open(encoding=self.encoding, newline="")
 
-    def _head(self) -> list[str]:
-        """The first lines that hold anything, without one that may be cut."""
+    def _start(self, head: Sequence[tuple[int, str]]) -> tuple[int, list[str], str | None]:
+        """How many lines stand before the table, its first ones, and the delimiter where a line says it.
+
+        Raises:
+            InputError: where nothing is left.
+        """
+        numbers, lines, separates = [number for number, _ in head], [line for _, line in head], None
+        if self.form.skip is not None:
+            before = sum(number <= self.form.skip for number in numbers)
+            skip = self.form.skip
+        else:
+            separates = separator(lines[0])
+            named = int(separates is not None)
+            found = lines_before(lines[named:], self.form.delimiter or separates) if lines[named:] else 0
+            before = named + found
+            skip = numbers[before - 1] if before else 0
+            if found:
+                shown = ", ".join(repr(line.strip()[:SHOWN_CHARACTERS]) for line in lines[named:before][:SHOWN_LINES])
+                self.notes.append(
+                    f"the table in {self.path.name} was taken to start below line {skip}; before it stands "
+                    f"{shown}{' ...' if found > SHOWN_LINES else ''}. If it does not, data.skip says how many lines do"
+                )
+        if not lines[before:]:
+            raise InputError(
+                f"{self.where}: there is no row below line {skip}, which data.skip or its form says to skip"
+            )
+        return skip, lines[before:], separates
+
+    def _head(self) -> list[tuple[int, str]]:
+        """The first lines that hold anything with their numbers, without one that may be cut."""
         with self._told(), self._open() as file:
             text = file.read(HEAD_CHARACTERS)
             whole = not file.read(1)
         if "\0" in text:
             raise InputError(f"{self.where}: this is no text file (it holds zero bytes); save it as CSV in UTF-8")
         lines = _LINE_END.split(text)
-        return [line for line in (lines if whole or len(lines) == 1 else lines[:-1]) if line.strip()][:HEAD_LINES]
+        complete = lines if whole or len(lines) == 1 else lines[:-1]
+        return [(number, line) for number, line in enumerate(complete, 1) if line.strip()][:HEAD_LINES]
 
-    def _rows(self, file: Iterable[str]) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
-        """Rows, some thousands at a time, and the number of the line that each ends in."""
-        latest, lines = 0, iter(file)
+    def _rows(self, file: Iterable[str], skip: int = 0) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        """Rows below so many lines, some thousands at a time, and the number of the line that each ends in."""
+        latest, lines = skip, islice(file, skip, None)
         reader = csv.reader(lines, delimiter=self.delimiter if self.delimiter != BLANKS else ",")
         while True:
             try:
@@ -238,13 +273,13 @@ class TextTable:
                 else:
                     rows = list(islice(reader, BLOCK))
                     there = bool(rows)
-                    numbers = range(latest + 1, reader.line_num + 1)
+                    numbers = range(latest + 1, skip + reader.line_num + 1)
                     if len(numbers) != len(rows):  # cells with line ends in them
                         ends = [1 + len(_LINE_END.findall("".join(row))) for row in rows]
                         numbers = [latest + end for end in accumulate(ends)]
-                    latest = reader.line_num
+                    latest = skip + reader.line_num
             except csv.Error as error:
-                raise InputError(f"{self.where}: row {reader.line_num} cannot be read: {error}") from error
+                raise InputError(f"{self.where}: row {skip + reader.line_num} cannot be read: {error}") from error
             if not there:
                 return
             yield rows, numbers
@@ -258,7 +293,7 @@ class TextTable:
         self.bad = BadRows()
         there, header = False, self.header
         with self._told(), self._open() as file:
-            for rows, lines in self._rows(file):
+            for rows, lines in self._rows(file, self.skip):
                 if header:
                     first = next((place for place, row in enumerate(rows) if not _blank(row)), len(rows) - 1)
                     header = _blank(rows[first])
@@ -318,31 +353,3 @@ class _Decoding:
 
 def _blank(row: Sequence[str]) -> bool:
     return not any(cell.strip() for cell in row)
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    """Names: not numbers, unless they count from 0 or 1."""
-    if any(list(cells) == [str(n + first) for n in range(len(cells))] for first in (0, 1)) and len(cells) > 1:
-        return True
-    return not any(_NUMBER.fullmatch(cell) for cell in cells)
-
-
-def _usual_length(rows: Sequence[Sequence[str]]) -> int:
-    lengths = Counter(len(row) - (len(row) > 1 and not row[-1].strip()) for row in rows)
-    return lengths.most_common(1)[0][0]
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """What separates cells: of a header what occurs most in it, else what occurs equally often in all lines."""
-    counts = {sign: lines[0].count(sign) for sign in ";\t,|"}
-    most = max(counts, key=lambda sign: counts[sign])
-    if counts[most] and not any(_NUMBER.fullmatch(cell.strip()) for cell in lines[0].split(most)):
-        return most
-    for sign in ";\t|":
-        usual, alike = Counter(line.rstrip().removesuffix(";").count(sign) for line in lines).most_common(1)[0]
-        if usual and alike >= 0.9 * len(lines):
-            return sign
-    words = lines[-1].split()
-    if 1 < len(words) == len(lines[0].split()) and ("," not in lines[-1] or all(map(_NUMBER.fullmatch, words))):
-        return BLANKS
-    return ","

@@ -51,7 +51,7 @@ def read_windows(
     where = str(path)
     if not isinstance(header.window, int):
         return image_windows(path, header, labelled, where)
-    if path.suffix == ".npz":
+    if path.suffix in (".npz", ".npy"):  # the second is told what to do
         return npz_windows(path, header, stride, labelled, where)
     settings = kept_data(header)
     if settings is not None and _reads_itself(path, settings, trust, where):

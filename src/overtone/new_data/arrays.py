@@ -31,14 +31,16 @@ CLASSES = Classification()
 
 def npz_windows(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
     """Windows of X (N, C, T), or with its axes as in training, where each item is a recording of its own."""
-    x, y = arrays_in(path, "windows", labelled, where)
     settings = kept_data(header)
     source = None if settings is None or settings.name != "npz" else cast(Npz, source_at(settings, path, where))
+    names = ("X", "y") if source is None else (source.x, source.y)
+    x, y = arrays_in(path, "windows", labelled, where, names)
     turned = source is not None and source.layout == "NTC"
     if len(x.shape) != 3 or x.shape[2 if turned else 1] != len(header.channels):
         wanted = f"(N, T, {len(header.channels)}), as in training," if turned else f"(N, {len(header.channels)}, T)"
         raise InputError(
-            f"{where}: X must be {wanted} for this student's channels {', '.join(header.channels)}; got {x.shape}"
+            f"{where}: {names[0]} must be {wanted} for this student's channels {', '.join(header.channels)}; got "
+            f"{x.shape}"
         )
     x = Swapped(x) if turned else x
     if settings is not None and source is not None and _changes(settings, source, labelled):
@@ -86,17 +88,20 @@ def _changed(
     return for_student(recordings, source, settings, header, y is not None, where)
 
 
-def arrays_in(path: Path, what: str, labelled: bool, where: str) -> tuple[Items, npt.NDArray[Any] | None]:
-    """X, if it holds numbers and any at all, and y where it is asked for."""
-    arrays = read_arrays(path, ("X", "y") if labelled else ("X",), where, streamed="X")
-    x: Items = arrays["X"]
+def arrays_in(
+    path: Path, what: str, labelled: bool, where: str, names: tuple[str, str] = ("X", "y")
+) -> tuple[Items, npt.NDArray[Any] | None]:
+    """X, if it holds numbers and any at all, and y where it is asked for; ``names`` are the arrays' in the file."""
+    name = names[0]
+    arrays = read_arrays(path, names if labelled else names[:1], where, streamed=name)
+    x: Items = arrays[name]
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
-        raise InputError(f"{where}: X must hold numbers, got {x.dtype}")
+        raise InputError(f"{where}: {name} must hold numbers, got {x.dtype}")
     if x.shape[:1] == (0,):
-        raise InputError(f"{where}: there are no {what} in X; its shape is {x.shape}")
+        raise InputError(f"{where}: there are no {what} in {name}; its shape is {x.shape}")
     if not x.size:
-        raise InputError(f"{where}: X holds nothing, its shape is {x.shape}")
-    return x, arrays.get("y")
+        raise InputError(f"{where}: {name} holds nothing, its shape is {x.shape}")
+    return x, arrays.get(names[1])
 
 
 def labels_in(y: npt.NDArray[Any] | None, count: int, task: Task, where: str) -> tuple[npt.NDArray[Any], list[str]]:
