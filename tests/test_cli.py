@@ -394,7 +394,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
         ["--set", "methods.1.weights={kdd: 1}"],
         "error: kd from signal: weights: no term is called 'kdd'",
     ),
-    ("negatives", ["--set", "methods=[{name: crd, negatives: 100000}]"], "crd from signal, gaf: fold"),
+    ("negatives", ["--set", "methods=[{name: crd, negatives: 100000}]"], "'crd from signal, gaf': fold"),
     ("yes", ["--set", "methods=[{name: aver, temperature: yes}]"], "temperature: a number above 0 is needed, got True"),
     ("twin's batch", ["--set", "train.batch=5000", "--set", "methods=[ann]"], "warm-start twin: fold"),
     ("batch of two", ["--set", "train.batch=2", "--set", "methods=[rkd]"], "needs 3 samples or more"),

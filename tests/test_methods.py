@@ -1308,7 +1308,7 @@ def test_crd_in_an_own_loop_wants_index_and_data():
     [
         (
             {"methods": [{"name": "crd", "negatives": 20}], "train": {"batch": 8}},
-            r"crd from signal, gaf: fold 1: .* 20 is too large.* only 12",
+            r"method 'crd from signal, gaf': fold 1: .* 20 is too large.* only 12",
         ),
         ({"train": {"batch": 17}}, "fold 1 has 16 training samples, fewer than one batch of 17"),
     ],
