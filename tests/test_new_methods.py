@@ -506,7 +506,7 @@ def test_ft_refuses() -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(96, 5))
     with pytest.raises(InputError, match="ft: the student has no feature maps"):
         overtone.Distillation.between(plain, mine, "ft", example=example["signal"])
-    with pytest.raises(InputError, match="ft from signal: phases end in epochs 0, 3 of 3; each needs one"):
+    with pytest.raises(InputError, match="ft from signal': phases end in epochs 0, 3 of 3; each needs one"):
         plan_of([{"name": "ft", "teachers": ["signal"]}])
 
 
