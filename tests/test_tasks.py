@@ -483,7 +483,7 @@ ALLOWED = (
     "losses/",
     "look/writing.py",
 )  # a classifier's losses as pure functions; a recipe that is written
-NAMED = ("tasks/", "data/", "header.py", "predict.py", "study/plan.py")
+NAMED = ("tasks/", "data/", "header.py", "study/plan.py")
 """Who names the task: those that make one from what is on disk or in a recipe, or hash it."""
 FORMER = '    "accuracy": "value",\n'
 """The one word that stays: a key of recipes as it was called once, so that its new name can be told."""

@@ -15,9 +15,7 @@ from overtone.new_data.images import image_windows
 from overtone.new_data.tables import table_recordings
 from overtone.recipe import DataSettings
 from overtone.student import Student
-from overtone.tasks import Classification
-
-CLASSES = Classification()
+from overtone.tasks import DEFAULT
 
 
 def read_windows(
@@ -58,7 +56,7 @@ def read_windows(
         recordings = _own_source(path, settings, header, labelled, where)
     else:
         recordings = table_recordings(path, header, columns, labelled, where, watch)
-    task = header.task.task() if labelled else CLASSES
+    task = header.task.task() if labelled else DEFAULT
     return Given(cut(recordings, header.window, stride, task), recordings.names or None)
 
 

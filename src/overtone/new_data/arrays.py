@@ -24,9 +24,7 @@ from overtone.header import Header
 from overtone.new_data.fitting import for_student, kept_data, source_at
 from overtone.new_data.given import Given
 from overtone.recipe import DataSettings
-from overtone.tasks import Classification, Task
-
-CLASSES = Classification()
+from overtone.tasks import DEFAULT, Task
 
 
 def npz_windows(path: Path, header: Header, stride: str | None, labelled: bool, where: str) -> Given:
@@ -45,7 +43,7 @@ def npz_windows(path: Path, header: Header, stride: str | None, labelled: bool, 
     x = Swapped(x) if turned else x
     if settings is not None and source is not None and _changes(settings, source, labelled):
         recordings = _changed(x, y, source, settings, header, where)
-        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else CLASSES), None)
+        return Given(cut(recordings, header.size[0], stride, header.task.task() if labelled else DEFAULT), None)
     labels, notes = labels_in(y, len(x), header.task.task(), where)
     (size,), samples = header.size, x.shape[2]
     step = size if stride is None else in_samples(stride, header.rate, "stride")
