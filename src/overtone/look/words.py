@@ -21,7 +21,7 @@ GROUP = _set(
 )
 MAYBE_GROUP = _set("id name device unit s p u")
 RECORDING = _set(
-    "trial trials session sessions run runs recording recordings record take rep repetition sequence seq "
+    "trial trials session sessions run runs recording recordings record rec recs take rep repetition sequence seq "
     "segment file filename series episode"
 )
 INDEX = _set("index idx row rows no nr num number unnamed counter frame sample samples count")
