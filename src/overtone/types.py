@@ -105,11 +105,14 @@ class Batch:
         target: class numbers, (B,) int64; where samples are mixed class probabilities, (B, C); or
             whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
+        size: of data whose samples are not of one size, each one's height and width in pixels, (B, 2) int64; it lies in
+            the upper left corner of what its views show.
     """
 
     views: Mapping[str, Any]
     target: Any
     index: Tensor
+    size: Tensor | None = None
 
     def input(self, seen: Seen) -> Input:
         """What a model that sees these views is called with."""
@@ -120,6 +123,19 @@ class Batch:
         """Class numbers, (B,); of probabilities the largest."""
         target: Tensor = self.target
         return target if target.dim() == 1 else target.argmax(1)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How images were moved in augmentation: scaled to a size, then mirrored (left and right) within their own width.
+
+    Attributes:
+        size: height and width in pixels that each has now, (B, 2) int64.
+        mirrored: (B,) bool.
+    """
+
+    size: Tensor
+    mirrored: Tensor
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ class Windows:
             but published ones that others' weights were trained with.
         task: what models must do with them; classification unless given.
         material: what they are made of, as the source says.
+        sizes: (N, 2) height and width in pixels of each image, where these differ or targets are places in them; it
+            lies in the upper left corner of its ``x``, the rest of which is black.
     """
 
     x: npt.NDArray[Any]
@@ -158,6 +160,7 @@ class Windows:
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     material: Material = SIGNALS
     task: Task = CLASSES
+    sizes: IntArray | None = None
 
     def __post_init__(self) -> None:
         if type(self.task) is Classification:  # whose classes are these, whoever made the windows
@@ -202,6 +205,7 @@ class Windows:
             digest.update(np.ascontiguousarray(array).data)
         digest.update(repr((self.groups, self.classes, self.channels, self.rate)).encode())
         digest.update(repr(self.scale).encode() if self.scale is not None else b"")
+        digest.update(np.ascontiguousarray(self.sizes).data if self.sizes is not None else b"")
         return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from overtone.errors import InputError
 from overtone.shown import Drawing
 from overtone.tasks.metric import LOSS, Metric
-from overtone.types import Batch, Output, logits_of
+from overtone.types import Batch, Move, Output, logits_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,10 +78,12 @@ class Task(BaseModel):
             :meth:`compared` gives as ``Output.prediction``, such as ``regions``. The plan refuses methods on others.
         LOGITS: whether a model's outputs are logits of classes, so that one that ends in a softmax is told.
         ONE_CLASS: whether a target is the number of one class, (N,) int64, which methods with ``hard_labels`` read.
+        COMPARES_CLASSES: whether what :meth:`compared` gives as target is that too, where a sample's own is not.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
         CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
-        PLACED: whether targets are places in a sample, so that augmentation that moves these is refused.
+        PLACED: whether targets are places in a sample, so that augmentation that moves these is refused, unless
+            :meth:`moved` follows it.
         TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
         ASKED: what :meth:`asked` is, for the page: ``the true class``.
     """
@@ -95,6 +97,7 @@ class Task(BaseModel):
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset(PARTS)
     LOGITS: ClassVar[bool] = False
     ONE_CLASS: ClassVar[bool] = False
+    COMPARES_CLASSES: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
     CONTEXT: ClassVar[bool] = False
@@ -215,6 +218,19 @@ class Task(BaseModel):
         """
         return batch
 
+    @property
+    def follows(self) -> bool:
+        """Whether images may be mirrored and scaled in training: whether :meth:`moved` says where targets are then."""
+        return type(self).moved is not Task.moved
+
+    def moved(self, target: Tensor, move: Move) -> Tensor:
+        """Targets (B, ...) as they are in images that augmentation moved.
+
+        Raises:
+            InputError: for a task whose targets cannot follow.
+        """
+        raise InputError(f"task {self.NAME} does not say where targets of moved images are; leave augmentation out")
+
     # --- training
 
     def read(self, given: Any) -> Mapping[str, Any]:
@@ -286,6 +302,10 @@ class Task(BaseModel):
     def compared(self, student: Output, teacher: Output, batch: Batch) -> tuple[Output, Output, Batch]:
         """Student's and teacher's output and the batch as methods compare them."""
         return student, teacher, batch
+
+    def remembers(self, needs: frozenset[str]) -> bool:
+        """Whether what methods read of a teacher (``Needs``) is the same for a sample each time and may be kept."""
+        return self.REMEMBERED
 
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Sums over the batch of metrics that can be followed while training, without gradient; none by default."""
