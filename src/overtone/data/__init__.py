@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from overtone import tasks
 from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
+from overtone.data.boxes.sources import Bccd, Boxes, Coco
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.classes import Choice, choose, choose_images, one_writing
 from overtone.data.csv import Csv, Folder
@@ -66,6 +67,9 @@ SOURCES: dict[str, type[Source]] = {
     "cifar100": Cifar100,
     "imagefolder": ImageFolder,
     "imagenet": ImageNet,
+    "boxes": Boxes,
+    "coco": Coco,
+    "bccd": Bccd,
 }
 
 
