@@ -79,7 +79,8 @@ class Detection(Task):
         if windows.y.ndim != 3 or windows.sizes is None:
             raise InputError(f"{windows.where}: detection needs images with boxes (data coco, boxes), got none")
         fixed = bool((windows.sizes == windows.sizes[:1]).all())
-        return replace(windows, task=type(self)(classes=windows.classes, fixed=fixed))
+        task = type(self)(classes=windows.classes or self.classes, fixed=fixed)
+        return replace(windows, classes=(), task=task)
 
     def check(self, windows: Windows, folds: Sequence[Fold] = ()) -> None:
         """Refuse a training or test side without a box, or a class that training never shows.
