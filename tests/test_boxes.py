@@ -181,7 +181,7 @@ def test_an_image_is_scaled_into_the_corner(tmp_path: Path) -> None:
     (batch,) = read_ahead(windows.files, [torch.tensor([number])], None, 0, pin=False)
     assert np.array_equal(batch[0].numpy(), windows.x[number])
     assert pickle.loads(pickle.dumps(windows.files))[number].shape == (3, 48, 48)
-    assert np.array_equal(windows.sizes, windows.y[:, 0, :2])
+    assert np.array_equal(windows.sizes, windows.y[:, 0, :4])
     assert load(tmp_path, size=24).content != windows.content == load(tmp_path).content
 
 
