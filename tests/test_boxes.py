@@ -559,7 +559,11 @@ def test_bccd() -> None:
 @pytest.mark.data
 def test_a_small_part_of_coco() -> None:
     windows = data.load(DataSettings.model_validate({"name": "coco", "path": str(DATA / "coco_mini"), "size": 320}))
-    assert (len(windows.task.names), windows.task.names[:2], windows.task.names[-1]) == (80, ("person", "bicycle"), "toothbrush")
+    assert (len(windows.task.names), windows.task.names[:2], windows.task.names[-1]) == (
+        80,
+        ("person", "bicycle"),
+        "toothbrush",
+    )
     there = (windows.y[:, 1:, 4] >= 0).sum(1)
     test = windows.official_test
     assert [int((~test).sum()), int(there[~test].sum()), int(test.sum()), int(there[test].sum())] == [80, 739, 79, 624]
