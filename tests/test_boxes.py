@@ -147,7 +147,7 @@ MAKERS = (coco, voc, voc_beside, yolo, roboflow, yolo_folders)
 @pytest.mark.parametrize("make", MAKERS)
 def test_formats_give_the_same(make: Callable[[Path], Path], tmp_path: Path) -> None:
     windows = load(make(tmp_path / "set"))
-    assert windows.classes == CLASSES
+    assert windows.task.names == CLASSES
     assert windows.groups == ("val", "train", "test")
     assert isinstance(windows.task, Detection)
     assert windows.x.shape == (4, 3, 48, 48)
@@ -183,7 +183,7 @@ def test_an_image_is_scaled_into_the_corner(tmp_path: Path) -> None:
     (batch,) = read_ahead(windows.files, [torch.tensor([number])], None, 0, pin=False)
     assert np.array_equal(batch[0].numpy(), windows.x[number])
     assert pickle.loads(pickle.dumps(windows.files))[number].shape == (3, 48, 48)
-    assert np.array_equal(windows.sizes, windows.y[:, 0, :2])
+    assert np.array_equal(windows.sizes, windows.y[:, 0, :4])
     assert load(tmp_path, size=24).content != windows.content == load(tmp_path).content
 
 
@@ -226,12 +226,12 @@ def test_other_annotations_are_told_and_can_be_named(tmp_path: Path) -> None:
 def test_classes_are_chosen(tmp_path: Path) -> None:
     coco(tmp_path)
     windows = load(tmp_path, drop=["cat"])
-    assert windows.classes == ("dog",)
+    assert windows.task.names == ("dog",)
     assert "boxes of classes that were left out (cat): 3 of 6" in windows.notes
     assert len(windows) == 4  # b has no box left, and stays
-    assert load(tmp_path, classes=["dog", "cat"]).classes == ("dog", "cat")
+    assert load(tmp_path, classes=["dog", "cat"]).task.names == ("dog", "cat")
     merged = load(tmp_path, rename={"cat": "pet", "dog": "pet"})
-    assert (merged.classes, int((merged.y[:, 1:, 4] == 0).sum())) == (("pet",), 6)
+    assert (merged.task.names, int((merged.y[:, 1:, 4] == 0).sum())) == (("pet",), 6)
     with pytest.raises(InputError, match=r"data\.drop: there is no class 'cats'; did you mean 'cat'"):
         load(tmp_path, drop=["cats"])
     with pytest.raises(InputError, match="give one of them"):
@@ -563,7 +563,7 @@ def test_look_tells_boxes(make: Callable[[Path], Path], tmp_path: Path) -> None:
 @pytest.mark.data
 def test_bccd() -> None:
     windows = data.load(DataSettings.model_validate({"name": "bccd", "size": 192}))
-    assert windows.classes == ("WBC", "RBC", "Platelets")
+    assert windows.task.names == ("WBC", "RBC", "Platelets")
     assert windows.x.shape == (364, 3, 192, 256)
     images = dict(zip(windows.groups, np.bincount(windows.group).tolist(), strict=True))
     assert images == {"train": 205, "val": 87, "test": 72}
@@ -575,7 +575,7 @@ def test_bccd() -> None:
 @pytest.mark.data
 def test_a_small_part_of_coco() -> None:
     windows = data.load(DataSettings.model_validate({"name": "coco", "path": str(DATA / "coco_mini"), "size": 320}))
-    assert (len(windows.classes), windows.classes[:2], windows.classes[-1]) == (80, ("person", "bicycle"), "toothbrush")
+    assert (len(windows.task.names), windows.task.names[:2], windows.task.names[-1]) == (80, ("person", "bicycle"), "toothbrush")
     there = (windows.y[:, 1:, 4] >= 0).sum(1)
     test = windows.official_test
     assert [int((~test).sum()), int(there[~test].sum()), int(test.sum()), int(there[test].sum())] == [80, 739, 79, 624]

@@ -139,8 +139,8 @@ class Windows:
             but published ones that others' weights were trained with.
         task: what models must do with them; classification unless given.
         material: what they are made of, as the source says.
-        sizes: (N, 2) height and width in pixels of each image, where these differ or targets are places in them; it
-            lies in the upper left corner of its ``x``, the rest of which is black.
+        sizes: (N, 4) of images that lie in the upper left corner of their ``x``, the rest of which is black: height and
+            width in pixels there, and in their files.
     """
 
     x: npt.NDArray[Any]

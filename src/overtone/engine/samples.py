@@ -118,7 +118,7 @@ class Samples:
         target = torch.from_numpy(windows.y).to(device)
         task = windows.task.fit(torch.from_numpy(windows.y[fold.train]))
         origin = Context(windows.recording, windows.start) if task.CONTEXT else None
-        size = None if windows.sizes is None else torch.from_numpy(windows.sizes).to(device)
+        size = None if windows.sizes is None else torch.from_numpy(windows.sizes[:, :2]).to(device)
         return cls(fitted, target, standardise, task, windows.files, fits, num_workers, origin, size)
 
     def truth(self, index: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from overtone.errors import InputError
+from overtone.shown import Numbers
 from overtone.tasks.average_precision import SIZES, average_precision
 from overtone.tasks.base import Array, Context, Predictions, Summary, Task
 from overtone.tasks.boxes import CLASS, CROWD, as_target, counts, moved, on_file, unpacked
@@ -78,8 +79,9 @@ class Detection(Task):
         """
         if windows.y.ndim != 3 or windows.sizes is None:
             raise InputError(f"{windows.where}: detection needs images with boxes (data coco, boxes), got none")
-        fixed = bool((windows.sizes == windows.sizes[:1]).all())
-        return replace(windows, task=type(self)(classes=windows.classes, fixed=fixed))
+        fixed = bool((windows.sizes[:, :2] == windows.sizes[:1, :2]).all())
+        task = type(self)(classes=windows.classes or self.classes, fixed=fixed)
+        return replace(windows, classes=(), task=task)
 
     def check(self, windows: Windows, folds: Sequence[Fold] = ()) -> None:
         """Refuse a training or test side without a box, or a class that training never shows.
@@ -120,11 +122,10 @@ class Detection(Task):
         """Lists of images as they are without their canvas, in training with their boxes.
 
         Raises:
-            InputError: for images whose sizes are not known, or a view that scales them.
+            InputError: for a view that scales images.
         """
-        if batch.size is None:
-            raise InputError("detection: how large each image is on its canvas is not known (Batch.size)")
-        sizes = batch.size.tolist()
+        first = next(iter(batch.views.values()))  # (B, C, H, W)
+        sizes = [list(first.shape[2:])] * len(first) if batch.size is None else batch.size.tolist()
         targets = None if batch.target is None else [unpacked(rows) for rows in batch.target]
         given = [{}] * len(sizes) if targets is None else [as_target(truth) for truth in targets]
         views = {}
@@ -220,6 +221,17 @@ class Detection(Task):
             for name, ap, number in zip(self.classes, found.by_class, boxes, strict=True)
         }
         return {"by_class": by_class}
+
+    def shown(self, details: Sequence[Mapping[str, Any]]) -> Mapping[str, Numbers]:
+        """AP of each class, the mean over folds and seeds."""
+        if not details:
+            return {}
+        values = {}
+        for name in self.classes:
+            own = [one["by_class"][name]["ap"] for one in details]
+            known = [ap for ap in own if ap is not None]
+            values[name] = AP.text(sum(known) / len(known)) if known else ""
+        return {"classes": Numbers("AP by class", "In percent, over folds and seeds.", "class", values)}
 
     def ensemble(self, several: Sequence[Predictions]) -> Predictions:
         """All that any of them found, of overlapping ones of a class the surest."""

@@ -130,8 +130,8 @@ def windows_of_images(folder: Path, names: Sequence[str], fit: Fit, where: str) 
 
 def _windows(root: Path, names: Sequence[str], y: FloatArray, where: str) -> Windows:
     """Images of no group and no class, whose sizes stand in their targets."""
-    count, sizes = len(names), y[:, 0, :2].astype(np.int64)
-    files = CanvasFiles(root, names, sizes, where)
+    count, sizes = len(names), y[:, 0, :4].astype(np.int64)
+    files = CanvasFiles(root, names, sizes[:, :2], where)
     return Windows(
         x=cast(Any, files),
         y=y,
