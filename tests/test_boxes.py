@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from test_image_files import draw
+from typer.testing import CliRunner
 
 from overtone import data
+from overtone.cli import app
 from overtone.data import Windows, split
 from overtone.data.boxes.sources import Coco
 from overtone.data.canvas import fitted
@@ -539,6 +541,20 @@ def test_a_student_is_scored_on_boxes_in_any_format_by_its_own_classes(tmp_path:
     for settings in ({"rename": {"cow": "cat"}}, {"drop": ["cow"]}, {"classes": ["dog", "cat"]}):
         found = read_windows(tmp_path / "voc", header(**settings), Columns(), None, labelled=True).windows
         assert int((found.y[:, 1:, 4] >= 0).sum()) == (6 if "rename" in settings else 5)
+
+
+@pytest.mark.parametrize("make", [coco, voc, roboflow])
+def test_look_tells_boxes(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["look", str(make(tmp_path / "set"))], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    for fact in (
+        "pictures with boxes (",
+        "24 to 64 wide and 16 to 64 high",
+        "6, up to 3 in a picture; 1 without",
+        "3 boxes",
+    ):
+        assert fact in result.output
+    assert "a recipe's data is {name: boxes, path: " in " ".join(result.output.split())
 
 
 # --- real sets
