@@ -194,8 +194,26 @@ def test_check_tells_the_time_sensibly(
 
 NEED_DATA = ("uci_har", "cifar100", "sp_sw_har")  # how recipes begin whose data are not in any package
 NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see test_imagenet.py
-RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in NAMES]
-SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(("uci_har", "sp_sw_har")) else []) for n in NAMES]
+FAST = ("watch", "watch-methods-mini", "watch-crossmodal-mini", "cifar100-mini", "sp_sw_har-rotation", "uci_har-fam")
+"""Recipes that stand for all in the tests that are run each time; the others are run by ``make slow``."""
+
+
+def _marked(needing: tuple[str, ...], fast: tuple[str, ...]) -> list[Any]:
+    """Every recipe, with the marks of data that it needs and of the time that it takes."""
+    return [
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.data] if name.startswith(needing) else []),
+                *([] if name in fast else [pytest.mark.slow]),
+            ],
+        )
+        for name in NAMES
+    ]
+
+
+RECIPES = _marked(NEED_DATA, ("watch", "cifar100-mini"))
+SHORT = _marked(("uci_har", "sp_sw_har"), FAST)
 SMALL = {
     "watch-methods": ["data.stride=800", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
