@@ -252,7 +252,8 @@ class Spec:
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
     ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
     probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``order``: the stages that methods pair
-    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none.
+    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none. ``varies``: whether
+    maps' height and width change from batch to batch; shapes are then those of the probe.
     """
 
     input: Shape
@@ -266,6 +267,7 @@ class Spec:
     axes: tuple[str, ...] = ()
     ends: str = ""
     order: tuple[str, ...] = ()
+    varies: bool = False
 
     @property
     def dims(self) -> int:

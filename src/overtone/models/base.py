@@ -58,9 +58,11 @@ class Tapped(nn.Module, ABC):
 
     Attributes:
         BRANCHES: names of its branches, which are models of their own.
+        VARIES: whether its maps' height and width change from batch to batch, as those of images of any size do.
     """
 
     BRANCHES: tuple[str, ...] = ()
+    VARIES: ClassVar[bool] = False
 
     @abstractmethod
     def output(self, x: Any) -> Output:
