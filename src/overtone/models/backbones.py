@@ -194,4 +194,4 @@ def _efficientnet(width: float, channels: int, settings: DetectorSettings) -> Bo
     parts = [tuple(blocks[first:end]) for first, end in LITE]
     parts[0] = (cast(nn.Module, network.conv_stem), cast(nn.Module, network.bn1), *parts[0])
     frozen = norms if settings.norm == "frozen" else ()
-    return Body(network, tuple(network.feature_info.channels()), tuple(parts), frozen)
+    return Body(network, tuple(cast(Any, network.feature_info).channels()), tuple(parts), frozen)

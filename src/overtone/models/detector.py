@@ -9,7 +9,7 @@ its images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -130,6 +130,10 @@ class Detector(FasterRCNN, Tapped):  # type: ignore[misc]
     """
 
     BODY: ClassVar[str] = "backbone.body"
+    transform: Any
+    backbone: Any
+    rpn: Any
+    roi_heads: Any
 
     def __init__(self, backbone: Pyramid, classes: int, settings: DetectorSettings) -> None:
         theirs = settings.layout == "detectron2"
@@ -242,9 +246,7 @@ def _float(maps: Maps) -> Maps:
     return {name: each.float() for name, each in maps.items()}
 
 
-def build_detector(
-    backbone: str, width: float, channels: int, classes: int, settings: DetectorSettings
-) -> Detector:
+def build_detector(backbone: str, width: float, channels: int, classes: int, settings: DetectorSettings) -> Detector:
     """A new detector.
 
     Args:
@@ -257,4 +259,4 @@ def build_detector(
     Raises:
         ValueError: for what the backbone cannot be.
     """
-    return cast(Detector, Detector(pyramid(backbone, width, channels, settings), classes, settings))
+    return Detector(pyramid(backbone, width, channels, settings), classes, settings)

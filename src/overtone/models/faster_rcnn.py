@@ -16,9 +16,9 @@ from overtone.errors import InputError
 from overtone.models.base import Tapped
 from overtone.models.family import Family
 
-LEVELS = ("p2", "p3", "p4", "p5", "p6")
-"""Maps of the pyramid; pK has one value for 2^K x 2^K pixels. p6 is every other value of p5, for proposals alone."""
 Level = Literal["p2", "p3", "p4", "p5", "p6"]
+LEVELS: tuple[Level, ...] = ("p2", "p3", "p4", "p5", "p6")
+"""Maps of the pyramid; pK has one value for 2^K x 2^K pixels. p6 is every other value of p5, for proposals alone."""
 Count = Annotated[int, Field(ge=1, le=65_536)]
 Pair = Annotated[tuple[Count, Count], BeforeValidator(lambda v: (v, v) if isinstance(v, int) else v)]
 Size = Annotated[float, Field(ge=1, le=65_536)]
@@ -80,9 +80,7 @@ class DetectorSettings(BaseModel):
                 f"{list(self.levels)}"
             )
         if self.anchors is not None and len(self.anchors) != len(self.levels):
-            raise ValueError(
-                f"anchors has a size for each of the {len(self.levels)} levels, got {list(self.anchors)}"
-            )
+            raise ValueError(f"anchors has a size for each of the {len(self.levels)} levels, got {list(self.anchors)}")
         return self
 
     @property
