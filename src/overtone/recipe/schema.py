@@ -281,7 +281,8 @@ class ModelOptions(Section):
     Attributes:
         pool: how the last map becomes a vector: its average, or an average with learned weights (attention).
         modality_dropout: probability that a training sample of a two-branch model loses one of its two inputs.
-        arguments: passed on to a model that is not built in, ``{patch_size: 4}``; none that loads or fetches weights.
+        arguments: passed on to a model that is not built in, ``{patch_size: 4}``, none that loads or fetches weights;
+            of a detector its sizes, see :class:`~overtone.models.faster_rcnn.DetectorSettings`.
     """
 
     pool: Literal["average", "attention"] = "average"
@@ -299,11 +300,35 @@ def _several_views(value: Any) -> Any:
     return value
 
 
+class WeightsSettings(Section):
+    """Weights that were trained elsewhere; a plain string is the file.
+
+    Attributes:
+        file: of weights.
+        key: which of several networks in the file is meant, such as ``state_dict_ema``.
+    """
+
+    file: Annotated[str, Said("a file of weights (resnet34.pth)")]
+    key: Annotated[str, Field(min_length=1), Said("a key of the file (state_dict_ema)")] | None = None
+
+
+class PretrainedSettings(WeightsSettings):
+    """Weights of a whole model.
+
+    Attributes:
+        classes: a detector's, in the order of its outputs and without the background, where the file knows others too,
+            or in another order; the data's are then taken by name.
+    """
+
+    classes: ClassNames | None = None
+
+
 class ModelSettings(ModelOptions):
     """A model to train: which view it sees, what it is, for how long.
 
     A two-branch model sees a list of views, ``[signal, gaf]``. ``at`` names a foreign model's stages,
-    ``{stage1: layer1, ...}``; without it they are found by a probe.
+    ``{stage1: layer1, ...}``; without it they are found by a probe. ``pretrained_backbone`` is a file of weights,
+    mostly a classifier's of ImageNet, with which a detector's backbone begins.
     """
 
     view: Annotated[
@@ -313,6 +338,7 @@ class ModelSettings(ModelOptions):
     ] = "signal"
     model: str
     at: dict[str, str] | None = None
+    pretrained_backbone: Annotated[WeightsSettings, _as_mapping("file")] | None = None
     epochs: int = Field(default=30, ge=1, le=100_000)
     train: dict[str, Any] = Field(default={})
 
@@ -383,18 +409,6 @@ class MethodSettings(_OpenSection):
         return value
 
 
-class PretrainedSettings(Section):
-    """Weights that were trained elsewhere; a plain string is the file.
-
-    Attributes:
-        file: of weights.
-        key: which of several networks in the file is meant, such as ``state_dict_ema``.
-    """
-
-    file: Annotated[str, Said("a file of weights (resnet34.pth)")]
-    key: Annotated[str, Field(min_length=1), Said("a key of the file (state_dict_ema)")] | None = None
-
-
 class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names.
 
@@ -415,6 +429,11 @@ class TeacherSettings(ModelSettings):
     def _given(self) -> TeacherSettings:
         if self.pretrained is not None and self.method is not None:
             raise ValueError(f"a teacher with given weights is not distilled; leave out method, got {self.method.name}")
+        if self.pretrained is not None and self.pretrained_backbone is not None:
+            raise ValueError(
+                "pretrained brings the whole model; leave pretrained_backbone out, got "
+                f"{self.pretrained_backbone.file!r}"
+            )
         if self.pretrained is not None and (self.checkpoint or "").startswith("epoch:"):
             raise ValueError(
                 f"a teacher with given weights has no epochs; leave checkpoint out, got {self.checkpoint!r}"

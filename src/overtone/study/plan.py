@@ -75,10 +75,21 @@ class _Planner:
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
         self.given = {
-            name: GivenWeights.find(teacher.pretrained.file, f"teachers.{name}.pretrained", teacher.pretrained.key)
+            name: GivenWeights.find(
+                teacher.pretrained.file,
+                f"teachers.{name}.pretrained",
+                teacher.pretrained.key,
+                teacher.pretrained.classes,
+            )
             for name, teacher in recipe.teachers.items()
             if teacher.pretrained is not None
         }
+        self.backbones: dict[tuple[str, str | None], GivenWeights] = {}
+        places = {"student": recipe.student, **{f"teachers.{name}": m for name, m in recipe.teachers.items()}}
+        for where, model in places.items():
+            if (settings := model.pretrained_backbone) is not None:
+                found = GivenWeights.find(settings.file, f"{where}.pretrained_backbone", settings.key)
+                self.backbones.setdefault((settings.file, settings.key), found)
         self.baselines = {
             name: Baseline.find(name, settings, windows.task) for name, settings in recipe.baselines.items()
         }
@@ -273,6 +284,10 @@ class _Planner:
             **({"phases": [_own(phase) for phase in phases]} if phases else {}),
         }
         what |= self._task_facts()
+        begins = model.pretrained_backbone
+        backbone = None if begins is None else self.backbones[begins.file, begins.key]
+        if backbone is not None:
+            what["pretrained_backbone"] = backbone.decides
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model", "task")
             what = {**{part: what[part] for part in decides if part in what}, "given": given.decides}
@@ -295,6 +310,7 @@ class _Planner:
                 start=start,
                 phases=phases,
                 given=given,
+                backbone=backbone,
             )
         return key
 
