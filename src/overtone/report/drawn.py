@@ -63,7 +63,8 @@ def _clouds(folder: Folder, name: str, first: Points, drawn: list[tuple[TableRow
 
 def _numbers(folder: Folder, name: str, first: Numbers, drawn: list[tuple[TableRow, Numbers]]) -> Html:
     """One table: a line for each name, a column for each row of the study."""
-    head = tag("tr", *[tag("th", title, scope="col") for title in (first.head, *(row_title(row) for row, _ in drawn))])
+    titles = [" from ".join(filter(None, (row.method, ", ".join(row.teachers)))) for row, _ in drawn]
+    head = tag("tr", *[tag("th", title, scope="col") for title in (first.head, *titles)])
     names = dict.fromkeys(key for _, one in drawn for key in one.values)
     lines = [
         tag("tr", tag("th", key, scope="row"), *[tag("td", one.values.get(key) or "–") for _, one in drawn])
