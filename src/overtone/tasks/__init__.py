@@ -12,6 +12,7 @@ from overtone.tasks.classification import Classification
 from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
+from overtone.tasks.written import Place, suited
 
 DEFAULT: Task = Classification()
 """What models do unless the data or the recipe says otherwise; its classes are the data's."""
@@ -61,6 +62,7 @@ __all__ = [
     "Context",
     "Estimators",
     "Metric",
+    "Place",
     "Predictions",
     "Regression",
     "Summary",
@@ -72,5 +74,6 @@ __all__ = [
     "make",
     "named",
     "picked",
+    "suited",
     "to_arrays",
 ]
