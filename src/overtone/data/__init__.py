@@ -152,7 +152,7 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
     own_window, own_stride = source.cutting()
     window = settings.window if settings.window is not None else own_window
     stride = settings.stride if settings.stride is not None else (own_stride if settings.window is None else None)
-    return replace(task.take(cut(recordings, window, stride, task)), material=type(source).MATERIAL)
+    return replace(task.take(cut(recordings, window, stride, task)), material=source.material)
 
 
 def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> Recordings:

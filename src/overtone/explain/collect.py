@@ -25,6 +25,7 @@ from overtone.study.cells import Plan
 from overtone.study.collect import TableRow, collect
 from overtone.study.records import RowKind, StudyDescription, is_done, read_study
 from overtone.study.write import VISUALISATIONS
+from overtone.tasks import suited
 from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
@@ -41,8 +42,8 @@ class Explained:
     """What the images are made of.
 
     Attributes:
-        about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, probabilities by
-            sample and class, branches with their view and maps, ``shown``, descriptions of what its methods show of
+        about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, answers by
+            sample, branches with their view and maps, ``shown``, descriptions of what its methods show of
             themselves, ``meaning``, what that means by method, and ``lost``, why it cannot be read), and ``fold`` and
             ``seed``.
         arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
@@ -107,9 +108,8 @@ def collect_explained(
         found = saliency(student, x, target)
         names = study.cells[key].views or [""]
         entry = _model(row, found, names, str(len(models)), arrays)
-        entry["verdicts"] = [
-            student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
-        ]
+        with suited(student.task, "verdict"):
+            entry["verdicts"] = [student.task.verdict(*pair) for pair in zip(found.answers, truths, strict=True)]
         models.append(entry | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
@@ -167,7 +167,7 @@ def _model(
         "title": title,
         "kind": row.kind.value,
         "model": row.student,
-        "answers": found.answers.tolist(),
+        "answers": found.answers,
         "branches": branches,
     }
 

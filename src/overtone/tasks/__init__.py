@@ -13,6 +13,7 @@ from overtone.tasks.detection import Detection
 from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
+from overtone.tasks.written import Place, suited
 
 DEFAULT: Task = Classification()
 """What models do unless the data or the recipe says otherwise; its classes are the data's."""
@@ -63,6 +64,7 @@ __all__ = [
     "Detection",
     "Estimators",
     "Metric",
+    "Place",
     "Predictions",
     "Regression",
     "Summary",
@@ -74,5 +76,6 @@ __all__ = [
     "make",
     "named",
     "picked",
+    "suited",
     "to_arrays",
 ]

@@ -6,9 +6,9 @@ Everything else (recipe, loop, cells, tables, page) asks the task and knows none
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from torch import Tensor
 from overtone.errors import InputError
 from overtone.shown import Drawing
 from overtone.tasks.metric import LOSS, Metric
-from overtone.types import Batch, Move, Output, logits_of
+from overtone.tasks.written import Place, write_table
+from overtone.types import Batch, Move, Output, described, logits_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,6 +87,7 @@ class Task(BaseModel):
             :meth:`moved` follows it.
         TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
         ASKED: what :meth:`asked` is, for the page: ``the true class``.
+        ENDING: of the file that :meth:`write` writes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +106,7 @@ class Task(BaseModel):
     PLACED: ClassVar[bool] = False
     TRUTH: ClassVar[str] = ""
     ASKED: ClassVar[str] = "what the model says"
+    ENDING: ClassVar[str] = ".csv"
 
     @property
     @abstractmethod
@@ -374,25 +377,70 @@ class Task(BaseModel):
     # --- one sample, for people
 
     def answer(self, logits: Tensor) -> Tensor:
-        """What a model says: probabilities, or values in their own units, (B, outputs)."""
+        """What a model says that gives a row of numbers per sample: probabilities, or values in their own units,
+        (B, outputs).
+        """
         return logits
 
+    def answers(self, predictions: Predictions) -> list[Any]:
+        """What a model says of each sample, in kinds that JSON has, for :meth:`lines` and :meth:`verdict`.
+
+        By default a row of numbers, where the only prediction is (N, K): :meth:`answer` of logits, others as they are.
+
+        Raises:
+            InputError: for other predictions, of which a task says itself what an answer is.
+        """
+        if len(predictions) == 1:
+            ((name, values),) = predictions.items()
+            if isinstance(values, Tensor) and values.dim() == 2:
+                rows: list[Any] = (self.answer(values) if name == "logits" else values).tolist()
+                return rows
+        held = ", ".join(f"{name} ({described(values)})" for name, values in predictions.items())
+        raise InputError(
+            f"task {self.NAME} predicts {held}, which is no row of numbers for each sample, and does not say what that "
+            "means of one; give it answers, columns, lines and verdict (docs/tasks.md)"
+        )
+
     def asked(self, output: Output, target: Tensor) -> Tensor:
-        """The scalar whose gradient saliency shows, summed over the batch."""
+        """The scalar whose gradient saliency shows, summed over the batch; by default of all logits.
+
+        Raises:
+            InputError: for an output without logits, of which a task says itself what is looked for.
+        """
+        if "logits" not in output.prediction:
+            raise InputError(
+                f"task {self.NAME} does not say what saliency looks for; give it asked, a scalar of the models' "
+                f"{', '.join(output.prediction)}"
+            )
         return output.logits.sum()
 
-    def verdict(self, answer: Sequence[float], truth: Any) -> tuple[str, bool | None]:
-        """What a model says of one sample in words, and whether it is right (None: neither)."""
+    def verdict(self, answer: Any, truth: Any) -> tuple[str, bool | None]:
+        """One of :meth:`answers` in words, and whether it is right (None: neither)."""
         return ", ".join(f"{name} {value:.3g}" for name, value in zip(self.names, answer, strict=True)), None
 
     def called(self, truth: Any) -> str:
         """A sample's truth in words."""
         return str(truth)
 
+    # --- the file that ``overtone predict`` writes
+
     def columns(self) -> list[str]:
-        """Of the file that ``overtone predict`` writes, after a sample's place."""
+        """Of that file, after a sample's place."""
         return list(self.names)
 
     def cells(self, answer: Sequence[float]) -> list[str]:
-        """One sample's answer in these columns."""
+        """A row of numbers in these columns."""
         return [f"{value:.6g}" for value in answer]
+
+    def lines(self, answer: Any) -> Sequence[Sequence[object]]:
+        """One sample's answer (one of :meth:`answers`) as lines in these columns: none, one or many; one by default."""
+        return [self.cells(answer)]
+
+    def write(self, file: BinaryIO, batches: Iterable[tuple[Sequence[Place], Predictions]]) -> None:
+        """Write samples' places and predictions, batch by batch as they come: a CSV, unless a task writes another form.
+
+        Args:
+            file: open for writing; see :attr:`ENDING`.
+            batches: of some samples each, their places and :meth:`predict`.
+        """
+        write_table(self, file, batches)
