@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,8 +52,9 @@ class Predictions:
             self.seen.add(x, windows.recording[part], windows.start[part])
             if self.flat is not None:
                 self.flat.add(x, windows.recording[part])
+            sizes = None if windows.sizes is None else torch.from_numpy(windows.sizes[part, :2])
             with torch.no_grad():
-                predicted = self.student.task.predict(self.student.output(torch.from_numpy(x)).map(Tensor.cpu))
+                predicted = self.student.task.predict(self.student.output(torch.from_numpy(x), sizes).map(Tensor.cpu))
             yield part, predicted
             if self.watch is not None:
                 self.watch(f"{windows.noun}s", part.stop, len(windows))
@@ -83,6 +84,11 @@ def _placed(predictions: Predictions) -> Iterator[tuple[list[Place], Predicted]]
         for recording, start in zip(windows.recording[part].tolist(), windows.start[part].tolist(), strict=True):
             name = str(recording) if given.recordings is None else given.recordings[recording]
             places.append(Place(name) if of_images else Place(name, start, start / rate if rate else None))
+        if windows.sizes is not None:
+            scales = (windows.sizes[part, 2:] / windows.sizes[part, :2]).tolist()
+            places = [
+                replace(place, scale=(across, down)) for place, (down, across) in zip(places, scales, strict=True)
+            ]
         yield places, predicted
 
 

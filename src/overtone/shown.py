@@ -174,6 +174,20 @@ class Points:
     values: Array
 
 
+class Mark(NamedTuple):
+    """A box around something in an image.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels.
+        name: what it is.
+        score: how sure a model is of it; None for the truth.
+    """
+
+    box: tuple[float, float, float, float]
+    name: str
+    score: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Numbers:
     """A number for each of several names, such as classes; a table in which every row of the study is a column.

@@ -37,7 +37,7 @@ class Saliency:
     cross: Tensor | None = None
 
 
-def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
+def saliency(student: Student, windows: Tensor, target: Tensor, size: Tensor | None = None) -> Saliency:
     """Where a trained model looks for the true class.
 
     Every model has ``grad-cam``; one whose head is an average and a linear layer has ``cam`` too. Grad-CAM at the
@@ -48,12 +48,13 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         student: any trained model of a study.
         windows: as recorded, (B, C, T), or images.
         target: the truth, (B, ...).
+        size: of images that lie in the corner of a larger one, as :meth:`~overtone.student.Student.output` takes it.
 
     Raises:
         InputError: for a task that does not say what is looked for, or how its predictions are told.
     """
     inputs = student.eval().inputs(windows)
-    x = student.asked(windows)
+    x = student.asked(windows, size)
     tap = Tap(student.model, task=student.task)
     spec = probe(tap, x)
     with torch.enable_grad(), _caught(tap) as caught:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.shown import Drawing
+from overtone.shown import Drawing, Mark
 from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.written import Place, write_table
 from overtone.types import Batch, Move, Output, described, logits_of
@@ -83,6 +83,7 @@ class Task(BaseModel):
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
         CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
+        ANY_SIZE: whether models take images of any size, not only of that which they were trained on.
         PLACED: whether targets are places in a sample, so that augmentation that moves these is refused, unless
             :meth:`moved` follows it.
         TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
@@ -103,6 +104,7 @@ class Task(BaseModel):
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
     CONTEXT: ClassVar[bool] = False
+    ANY_SIZE: ClassVar[bool] = False
     PLACED: ClassVar[bool] = False
     TRUTH: ClassVar[str] = ""
     ASKED: ClassVar[str] = "what the model says"
@@ -421,6 +423,14 @@ class Task(BaseModel):
     def called(self, truth: Any) -> str:
         """A sample's truth in words."""
         return str(truth)
+
+    def marks(self, answer: Any) -> list[Mark]:
+        """What to draw over an image of one of :meth:`answers`; nothing by default."""
+        return []
+
+    def true_marks(self, truth: Any) -> list[Mark]:
+        """The same of a sample's truth."""
+        return []
 
     # --- the file that ``overtone predict`` writes
 

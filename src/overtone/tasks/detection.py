@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.shown import Numbers
+from overtone.shown import Mark, Numbers
 from overtone.tasks.average_precision import SIZES, average_precision
 from overtone.tasks.base import Array, Context, Predictions, Summary, Task
 from overtone.tasks.boxes import CLASS, CROWD, as_target, counts, moved, on_file, unpacked
 from overtone.tasks.metric import Metric
+from overtone.tasks.written import Place
 from overtone.types import Batch, Move, Output, returned
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ AP50 = _metric("ap50", "AP50", "average precision where a box overlaps the truth
 AP75 = _metric("ap75", "AP75", "average precision where a box overlaps the truth by three quarters or more")
 BY_SIZE = tuple(_metric(f"ap_{size}", f"AP {size}", f"AP of {size} things ({area})") for size, area in SIZES.items())
 FOUND = ("boxes", "scores", "labels")
+SERVES = {"detections", "losses", "regions_of"}
+"""What a detector predicts: asked, in training, or as a teacher."""
+SURE = 0.5
+"""Least score of what is drawn and told of an image."""
 
 
 class Detection(Task):
@@ -52,6 +59,8 @@ class Detection(Task):
     TERMS: ClassVar[tuple[str, ...]] = ("objectness", "rpn_box", "classifier", "box")
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset({"logits", "maps"})
     COMPARES_CLASSES: ClassVar[bool] = True
+    ANY_SIZE: ClassVar[bool] = True
+    ENDING: ClassVar[str] = ".json"
     PLACED: ClassVar[bool] = True
     TRUTH: ClassVar[str] = ""
     ASKED: ClassVar[str] = "the scores of what it finds"
@@ -149,11 +158,14 @@ class Detection(Task):
     # --- training
 
     def read(self, given: Any) -> Mapping[str, Any]:
-        """What a detector of somebody else's returned: a list of ``boxes``, ``scores`` and ``labels`` from 1.
+        """What a detector returned: ours its predictions, torchvision's a list of ``boxes``, ``scores`` and ``labels``
+        from 1 in evaluation.
 
         Raises:
             InputError: for anything else.
         """
+        if isinstance(given, Mapping) and SERVES & set(given):
+            return given
         if isinstance(given, list) and all(isinstance(one, Mapping) and set(FOUND) <= set(one) for one in given):
             return {"detections": [{**one, "labels": one["labels"] - 1} for one in given]}
         raise InputError(
@@ -170,7 +182,7 @@ class Detection(Task):
         said = output.prediction
         if "detections" in said and len(said["detections"]) != samples:
             raise InputError(f"a detector gave detections of {len(said['detections'])} images for {samples}")
-        if not {"detections", "losses", "regions_of"} & set(said):
+        if not SERVES & set(said):
             raise InputError(f"a detector gives detections or losses, got {', '.join(said) or 'nothing'}")
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -255,10 +267,67 @@ class Detection(Task):
 
     def called(self, truth: Any) -> str:
         """``3 RBC, 1 WBC``."""
-        found = counts(np.asarray(truth)[None], len(self.classes))[0]
+        return self._counted(counts(np.asarray(truth)[None], len(self.classes))[0].tolist())
+
+    def _counted(self, found: Sequence[int]) -> str:
         return (
             ", ".join(f"{number} {name}" for name, number in zip(self.classes, found, strict=True) if number) or "none"
         )
+
+    def answers(self, predictions: Predictions) -> list[dict[str, Any]]:
+        """Of each image ``boxes`` [x1, y1, x2, y2] in pixels of the canvas, ``scores`` and ``labels`` from 0."""
+        lists = ([x.tolist() for x in predictions[name]] for name in FOUND)
+        return [dict(zip(FOUND, own, strict=True)) for own in zip(*lists, strict=True)]
+
+    def asked(self, output: Output, target: Tensor) -> Tensor:
+        """The sum of the scores of all that is found."""
+        scores = [one["scores"].sum() for one in output.prediction["detections"]]
+        return torch.stack(scores).sum()
+
+    def verdict(self, answer: Mapping[str, Any], truth: Any) -> tuple[str, None]:
+        """``finds 3 RBC, 1 WBC``, of scores of at least 0.5."""
+        sure = [label for label, score in zip(answer["labels"], answer["scores"], strict=True) if score >= SURE]
+        return f"finds {self._counted([sure.count(label) for label in range(self.outputs)])}", None
+
+    def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
+        """Boxes of scores of at least 0.5."""
+        every = zip(answer["boxes"], answer["labels"], answer["scores"], strict=True)
+        return [Mark(tuple(box), self.classes[label], score) for box, label, score in every if score >= SURE]
+
+    def true_marks(self, truth: Any) -> list[Mark]:
+        """All boxes but crowds."""
+        one = unpacked(torch.as_tensor(np.asarray(truth)))
+        kept = ~one.crowd
+        return [
+            Mark(tuple(box), self.classes[label])
+            for box, label in zip(one.boxes[kept].tolist(), one.classes[kept].tolist(), strict=True)
+        ]
+
+    def write(self, file: BinaryIO, batches: Iterable[tuple[Sequence[Place], Predictions]]) -> None:
+        """COCO's form of detections, in pixels of the files, with names of files and classes beside their numbers."""
+        begin = b"["
+        for places, predictions in batches:
+            for place, answer in zip(places, self.answers(predictions), strict=True):
+                stem = PurePath(place.name).stem
+                image = int(stem) if stem.isdecimal() else place.name
+                for found in self._in_coco(answer, place):
+                    line = json.dumps({"image_id": image, **found}, ensure_ascii=False)
+                    file.write(begin + b"\n" + line.encode(errors="backslashreplace"))
+                    begin = b","
+            file.flush()
+        file.write((b"[" if begin == b"[" else b"") + b"\n]\n")
+
+    def _in_coco(self, answer: Mapping[str, Any], place: Place) -> Iterator[dict[str, Any]]:
+        across, down = place.scale
+        for (x1, y1, x2, y2), score, label in zip(*(answer[name] for name in FOUND), strict=True):
+            box = (x1 * across, y1 * down, (x2 - x1) * across, (y2 - y1) * down)
+            yield {
+                "category_id": label + 1,
+                "bbox": [round(value, 2) for value in box],
+                "score": round(score, 5),
+                "file_name": place.name,
+                "category": self.classes[label],
+            }
 
 
 class _Judged(Mapping[str, Any]):

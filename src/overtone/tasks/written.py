@@ -22,11 +22,13 @@ class Place:
         name: the recording's, or the image's.
         start: a window's first sample in its recording; None of an image.
         seconds: when that is, where the rate is known.
+        scale: of an image that was scaled, pixels of its file in one of it, across and down.
     """
 
     name: str
     start: int | None = None
     seconds: float | None = None
+    scale: tuple[float, float] = (1.0, 1.0)
 
     @property
     def cells(self) -> dict[str, object]:
