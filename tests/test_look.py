@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal as signal_numbers
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -19,8 +24,8 @@ from typer.testing import CliRunner, Result
 
 from overtone import data, look
 from overtone.cli import app
-from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
+from overtone.formats.table import TextFormat, open_table
 from overtone.look import sample
 from overtone.look import tables as reading
 from overtone.look.columns import Column, scan
@@ -713,3 +718,36 @@ def test_a_written_recipe_runs_with_nothing_changed_but_its_epochs(
     short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
     done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
     assert done.exit_code == 0, done.output
+
+
+# --- torch takes seconds to import
+
+
+def test_the_first_screen_needs_no_torch(tmp_path: Path) -> None:
+    path, _ = long_table(tmp_path)
+    (tmp_path / "parts").mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom rich.console import Console\nfrom overtone import look\n"
+        "look.show_draft(Console(), look.describe(Path(sys.argv[1]), Path(sys.argv[2])))\nprint('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(path), str(tmp_path / "parts")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_ctrl_c_while_torch_is_imported_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, _ = long_table(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    words = [sys.executable, "-m", "overtone", "look", str(path)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout is not None
+        while not running.stdout.readline().startswith("rate"):  # the first screen's last line
+            pass
+        time.sleep(0.1)
+        running.send_signal(signal_numbers.SIGINT)
+        shown, said_last = running.communicate()
+    assert running.returncode == 130
+    assert said_last.strip() == "Interrupted."
+    assert "windows" not in shown
+    assert not list((tmp_path / "temporary").iterdir())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from overtone.errors import InputError
-from overtone.look.draft import Draft, Watch, unwatched
+from overtone.look.draft import Draft, Trial, Watch, unwatched
 from overtone.look.kinds import identify
 from overtone.look.others import DRAFTS
 from overtone.look.show import show_draft, show_trial
 from overtone.look.tables import draft_table, draft_tables
-from overtone.look.trial import Trial, try_out
 from overtone.look.writing import write_recipe
 
 
@@ -34,6 +33,13 @@ def describe(path: Path, into: Path, watch: Watch = unwatched) -> Draft:
         draft = DRAFTS[kind.name](kind)
     draft.notes[:0] = kind.notes
     return draft
+
+
+def try_out(draft: Draft) -> Trial:
+    """The data loaded by the draft's settings, with window and split found; see ``trial``."""
+    from overtone.look.trial import try_out as tried  # sources need torch, which takes seconds to import
+
+    return tried(draft)
 
 
 def page(draft: Draft, trial: Trial, recipe: str | None) -> str:

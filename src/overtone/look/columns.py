@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.cells import MISSING, Converted, Decimal, Signs, numbers
-from overtone.data.clock import Clock
-from overtone.data.compact import Names
-from overtone.data.table import Block, Read, Table
 from overtone.errors import InputError
+from overtone.formats.cells import MISSING, Converted, Decimal, Signs, numbers
+from overtone.formats.clock import Clock
+from overtone.formats.compact import Names
+from overtone.formats.table import Block, Read, Table
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = 200

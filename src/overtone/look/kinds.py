@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from overtone.data import SOURCES
 from overtone.errors import InputError
 from overtone.look.sets import WHOLE_FILES, find_sets
 from overtone.recipe import shipped
@@ -101,6 +100,8 @@ def identify(path: Path) -> Kind:
 
 
 def _known(name: str) -> str:
+    from overtone.data import SOURCES  # sources need torch, which takes seconds to import
+
     if name in SOURCES:
         return f"; {name} is a source's name: a recipe's data: {{name: {name}}} reads it"
     return f"; {name} is a recipe's name: overtone check {name}" if name in shipped() else ""

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from overtone.data import mat5
-from overtone.data.arrays import MANY_CHANNELS
-from overtone.data.items import read_member
-from overtone.data.mat_file import HDF5, USER_BLOCK
 from overtone.disk import in_units
 from overtone.errors import InputError
+from overtone.formats import mat5
+from overtone.formats.items import read_member
+from overtone.formats.mat_file import HDF5, USER_BLOCK
 from overtone.look.draft import Draft, Setting
 from overtone.look.kinds import IMAGES, Kind
 from overtone.look.sets import SETS
@@ -185,6 +184,8 @@ def _layout(draft: Draft, x: Array) -> None:
         return
     _, channels, samples = x.shape
     if channels > samples:
+        from overtone.data.arrays import MANY_CHANNELS  # sources need torch, which takes seconds to import
+
         sure = channels >= MANY_CHANNELS and channels > 2 * samples
         why = f"X {x.shape} would have {channels} channels of {samples} samples; NCT if it is so"
         draft.settings["layout"] = Setting("NTC", why if sure else f"{why}, which may well be")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.cells import Decimal
-from overtone.data.table import Read, Table, TextFormat, TextTable, open_table
 from overtone.disk import in_units
+from overtone.formats.cells import Decimal
+from overtone.formats.table import Read, Table, TextFormat, TextTable, open_table
 from overtone.look.columns import Column, Scan, scan
 from overtone.look.draft import Draft, Setting, Watch
 from overtone.look.folders import Names, file_pattern, read_names
