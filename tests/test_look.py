@@ -180,6 +180,13 @@ def npz(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / "mine.npz", {"name": "npz"}
 
 
+def other_names(folder: Path) -> tuple[Path, dict[str, Any]]:
+    given, whole = arrays(), np.zeros((4, 3, 64))
+    own = {"data": given["X"], "labels": given["y"], "subjects": given["group"], "weight": np.ones(36)}
+    np.savez(folder / "own.npz", **own, calibration=whole)
+    return folder / "own.npz", {"x": "data", "y": "labels", "group": "subjects"}
+
+
 def turned(folder: Path) -> tuple[Path, dict[str, Any]]:
     given = arrays()
     np.savez(folder / "turned.npz", **{**given, "X": np.tile(given["X"].transpose(0, 2, 1), (1, 1, 3))})
@@ -231,7 +238,7 @@ def pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
 Made = Callable[[Path], tuple[Path, dict[str, Any]]]
 KINDS: list[Made] = [
     *(long_table, korean, logger, holes, uneven, one_person, numbers, tables, logs),
-    *(parquet, npz, turned, measured, mat, mat73, series, pictures),
+    *(parquet, npz, other_names, turned, measured, mat, mat73, series, pictures),
 ]
 
 
@@ -351,6 +358,23 @@ def test_nothing_to_learn_is_told_with_what_is_needed(
     assert done.exit_code == 2
     assert message in said(done)
     assert not (tmp_path / "mine.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"y": ["a", "b"], "group": [0, 1]}, "no array has three axes (N, C, T)"),
+        ({"X": np.zeros((2, 3, 9)), "y": ["a", "b"]}, "no array with 2 values looks like groups, whose each item is"),
+        ({"x": np.zeros((2, 3, 9)), "user": [0, 1]}, "no array with 2 values looks like classes; a recipe names it"),
+        ({"X": np.zeros((2, 3, 9)), "y": np.array(["a", 1], dtype=object), "group": [0, 1]}, "never unpickled"),
+    ],
+)
+def test_arrays_that_are_missing_are_told(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", **given)
+    done = overtone("look", tmp_path / "mine.npz")
+    assert done.exit_code == 0
+    assert "No recipe yet" in said(done)
+    assert message in said(done)
 
 
 # --- guesses
