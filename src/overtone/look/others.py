@@ -123,8 +123,8 @@ def _roles(draft: Draft, arrays: Sequence[Array], x: Array, items: int, noun: st
         if array is None:
             meant = "classes" if role == "y" else "groups, whose each item is"
             draft.problems.append(
-                f"no {noun} with {items} values looks like {meant}; a recipe names it, data.{role}: NAME; where there is "
-                "none, save one beside the signals"
+                f"no {noun} with {items} values looks like {meant}; a recipe names it, data.{role}: NAME; where there "
+                "is none, save one beside the signals"
             )
         elif array.name != exact:
             draft.settings[role] = Setting(array.name, f"by its name and axes {array.shape}; another {noun} if not")
