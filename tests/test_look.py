@@ -432,6 +432,35 @@ def test_a_code_that_changes_where_the_clock_restarts_is_the_recording(tmp_path:
     assert not draft.notes
 
 
+@pytest.mark.parametrize("label", ["activity", "what"])
+@pytest.mark.parametrize("name", ["b{}", "{}"])
+def test_a_name_that_changes_where_the_clock_restarts_is_the_recording(name: str, label: str, tmp_path: Path) -> None:
+    body = [[row[0], name.format(n // 100 + 7), *row[2:]] for n, row in enumerate(restarting(True))]
+    draft = drafted(table(tmp_path / "a.csv", body, ("who", "xyz", "t", "x", "y", "z", label)), tmp_path)
+    found = {role: draft.settings[role].value for role in ("group", "recording", "time", "label")}
+    assert found == {"group": "who", "recording": "xyz", "time": "t", "label": label}
+
+
+@pytest.mark.parametrize("name", ["r{:04d}", "{}"])
+def test_a_clock_that_restarts_between_the_parts_of_a_large_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a person's several recordings each part holds one."""
+    body = []
+    for recording in range(130):
+        for at, values in enumerate(signal(list(ACTIVITIES)[recording % 3], 60, seed=recording)):
+            cells = [f"p{recording % 5}", name.format(recording), f"{at / 50:.2f}", *(f"{v:.4f}" for v in values)]
+            body.append([*cells, list(ACTIVITIES)[recording % 3]])
+    path = table(tmp_path / "long.csv", body, ("who", "xyz", "t", "x", "y", "z", "activity"))
+    monkeypatch.setattr(sample, "PARTS", 12)
+    monkeypatch.setattr(sample, "PART_BYTES", 2**10)
+    monkeypatch.setattr(reading, "sample_file", lambda path, into: sample.sample_file(path, into, 2**15, 2**10))
+    draft = drafted(path, tmp_path)
+    assert draft.settings["recording"].value == "xyz"
+    assert draft.settings["channels"].value == ["x", "y", "z"]
+    assert look.recipe_for(draft, look.try_out(draft)) is not None, draft.problems
+
+
 def test_a_clock_that_restarts_within_recordings_is_told(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv", restarting(False), ("id", "t", "x", "y", "z", "activity"))
     draft = drafted(path, tmp_path)

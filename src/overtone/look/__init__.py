@@ -58,8 +58,11 @@ def recipe_for(draft: Draft, trial: Trial) -> str | None:
     if draft.problems:
         return None
     text = write_recipe(draft, trial)
+    tried = {**parse(text), "name": "look"}
+    if draft.share < 1:  # parts of the data may make fewer windows than a batch of the whole
+        tried["train"]["batch"] = 2
     try:
-        recipe = validate({**parse(text), "name": "look"})
+        recipe = validate(tried)
         if trial.windows is not None:
             make_plan(recipe, trial.windows)
     except InputError as error:

@@ -106,6 +106,11 @@ class Column:
         filled = np.nan_to_num(self.values, nan=math.inf, posinf=math.inf, neginf=math.inf)
         return len(filled) / (1 + int((filled[1:] != filled[:-1]).sum()))
 
+    @property
+    def recurs(self) -> bool:
+        """Whether values come back after others, as those of activities do and names of recordings do not."""
+        return self.stretch > 0 and round(len(self.values) / self.stretch) > self.distinct + (self.missing > 0)
+
     @cached_property
     def rising(self) -> float:
         """The share of neighbouring values that rise."""

@@ -47,7 +47,7 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
     _form(draft, table, kind.path.stat().st_size, round(scanned.rows / sample.share))
     roles = draft.roles = guess_roles(scanned.columns)
     parts = sample.parts(scanned.lines)
-    _clock_tells_recording(roles, scanned, parts)
+    _clock_tells_recording(roles, scanned)
     alone = roles.group is None and roles.recording is None
     if alone:  # the only recording; a folder's source takes its group from the file's name
         names = {"name": "folder", "path": str(kind.path.parent), "files": _escaped(kind.path.name)}
@@ -57,7 +57,7 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
         draft.settings = {"name": Setting("csv"), "path": Setting(str(kind.path))}
     _format_settings(draft, table, scanned.columns)
     _role_settings(draft, alone)
-    _time_settings(draft, _recordings(roles, scanned.rows, parts))
+    _time_settings(draft, _recordings(roles, scanned.rows), parts)
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
     return draft
@@ -105,7 +105,7 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     _format_settings(draft, first, scanned.columns)
     _role_settings(draft, True)
     numbers = np.repeat(np.arange(len(alike)), [scans[number].rows for number in alike])
-    _time_settings(draft, numbers + 0 * scanned.lines)
+    _time_settings(draft, numbers, np.zeros_like(numbers))
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
     return draft
@@ -264,39 +264,50 @@ def _name_settings(draft: Draft, names: Names) -> None:
         roles.guesses.insert(1, Guess("label", "files' names", names.label))
 
 
-def _recordings(roles: Roles, rows: int, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Each row's recording by number; parts of a file that do not follow each other are apart."""
-    numbers = parts.copy()
+def _recordings(roles: Roles, rows: int) -> npt.NDArray[np.int64]:
+    """Each row's recording by number."""
     column = roles.recording or roles.group
-    if column is not None:
-        _, own = np.unique(np.nan_to_num(column.values, nan=-1.0), return_inverse=True)
-        numbers = own.astype(np.int64) * (int(parts.max(initial=0)) + 1) + parts
-    return numbers
+    if column is None:
+        return np.zeros(rows, dtype=np.int64)
+    _, numbers = np.unique(np.nan_to_num(column.values, nan=-1.0), return_inverse=True)
+    return numbers.astype(np.int64)
 
 
-def _clock_tells_recording(roles: Roles, scanned: Scan, parts: npt.NDArray[np.int64]) -> None:
-    """Takes a column of codes for the recording if it changes wherever the clock starts anew."""
+def _clock_tells_recording(roles: Roles, scanned: Scan) -> None:
+    """Takes a column of names or codes for the recording if it changes wherever the clock starts anew."""
     if roles.time is None or roles.recording is not None:
         return
-    timing = look_at_time(roles.time, _recordings(roles, scanned.rows, parts))
+    timing = look_at_time(roles.time, _recordings(roles, scanned.rows))
     if timing is None or not timing.restarts:
         return
     found = []
     for column in scanned.columns:
-        if roles.of(column.name) != "-" or not column.codes or column.missing or column.stretch < VERY_LONG:
+        role = roles.of(column.name)
+        free = (role == "-" and column.codes) or (role == "channel" and column.whole and not column.recurs)
+        if not free or column.missing or column.stretch < VERY_LONG:
             continue
         if roles.group is None or _belongs(column, roles.group):
-            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows, parts))
+            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows))
             if own is not None and not own.backward:
                 found.append(column)
     best = min(found, key=lambda column: column.distinct, default=None)
     if best is not None:
         roles.neither.pop(best.name, None)
+        roles.channels = [column for column in roles.channels if column is not best]
         many = f"{best.distinct} different " + ("names" if best.text else "numbers")
         roles.take("recording", best, f"it changes wherever the clock starts anew, {many}")
 
 
-def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
+def _timing(stamps: Column, recordings: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> Timing | None:
+    """What time stamps tell, without a gap between parts of a file; of these too whether the clock goes back."""
+    timing = look_at_time(stamps, recordings * (int(parts.max(initial=0)) + 1) + parts)
+    whole = look_at_time(stamps, recordings)
+    if timing is None or whole is None:
+        return timing
+    return replace(timing, backward=whole.backward, restarts=whole.restarts)
+
+
+def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> None:
     """Time stamps where they can be used; else the rate that they tell."""
     roles = draft.roles
     assert roles is not None
@@ -307,7 +318,7 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     for column in (roles.group, roles.recording):
         kept &= True if column is None else column.filled
     stamps = replace(roles.time, values=np.where(kept, roles.time.values, np.nan))  # rows that will be left out
-    timing: Timing | None = look_at_time(stamps, recordings)
+    timing = _timing(stamps, recordings, parts)
     if timing is None:
         roles.neither[roles.time.name] = "no time stamps that rise"
         roles.time = None
