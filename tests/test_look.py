@@ -499,6 +499,25 @@ def test_numbers_with_commas_are_told_either_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("other", "sign", "decimal", "why"),
+    [
+        ("0.5", ",", ".", "'0.5' in row 2 of 'z' has a decimal point"),
+        ("0.5", ";", ".", "'0.5' in row 2 of 'z' has a decimal point"),
+        ("5", ",", ".", "could be read either way"),
+        ("5", ";", ",", "could be read either way"),
+    ],
+)
+def test_commas_are_told_as_loading_tells_them(other: str, sign: str, decimal: str, why: str, tmp_path: Path) -> None:
+    body = [[row[0], f'"{1 + n % 7},{100 + n % 800}"', other, str(n % 9), row[6]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "x", "z", "i", "label"), sign), tmp_path)
+    assert draft.settings["decimal"].value == decimal
+    assert why in draft.settings["decimal"].guess
+    trial = look.try_out(draft)
+    assert trial.recordings is not None, draft.problems
+    assert float(trial.recordings.signals[0][0, 0]) == (1100.0 if decimal == "." else np.float32(1.1))
+
+
+@pytest.mark.parametrize(
     ("files", "groups", "labels"),
     [
         (["ann_walk.csv", "ann_run.csv", "bob_walk.csv", "bob_run.csv"], {"ann", "bob"}, {"walk", "run"}),
