@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.status import Status
 
 from overtone.errors import InputError, nearest
-from overtone.shell import DONE, SOME_FAILED, alone, console, errors, one_message, quiet
+from overtone.shell import DONE, SOME_FAILED, alone, console, errors, import_torch, one_message, quiet
 from overtone.streams import INTERRUPTED, end_on_interrupt, leave, make_printable
 
 if TYPE_CHECKING:
     from overtone.data import Windows
-    from overtone.data.clock import TimeUnit
+    from overtone.formats.clock import TimeUnit
     from overtone.new_data import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
@@ -198,7 +198,7 @@ def look(
     debug: Debug = False,
 ) -> None:
     """Look at your own data before any recipe: columns, rate, groups, classes; and write a recipe for them."""
-    with one_message(debug), quiet():
+    with one_message(debug, torch_first=False), quiet():
         import tempfile
 
         from overtone import look as looking
@@ -215,6 +215,7 @@ def look(
                 draft = looking.describe(path, Path(folder), bar)
             looking.show_draft(console, draft)
             with console.status("trying a recipe", spinner="dots"):
+                import_torch()
                 trial = looking.try_out(draft)
                 made = {"recipe": looking.recipe_for(draft, trial)}
             looking.show_trial(console, draft, trial)
@@ -433,7 +434,7 @@ def evaluate(
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
-    from overtone.data.clock import UNITS
+    from overtone.formats.clock import UNITS
     from overtone.new_data import Columns
 
     if time_unit is not None and time_unit not in UNITS:

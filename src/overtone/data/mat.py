@@ -10,8 +10,8 @@ from pydantic import Field
 
 from overtone.data.arrays import Layout, from_arrays
 from overtone.data.base import OwnSource, Recordings
-from overtone.data.mat_file import read_mat
 from overtone.errors import InputError
+from overtone.formats.mat_file import read_mat
 
 
 class Mat(OwnSource):
@@ -40,7 +40,7 @@ class Mat(OwnSource):
         """Read and check the variables.
 
         Raises:
-            InputError: for anything that :func:`~overtone.data.mat_file.read_mat` refuses, or variables that do not
+            InputError: for anything that :func:`~overtone.formats.mat_file.read_mat` refuses, or variables that do not
                 fit each other.
         """
         where = f"data 'mat': {self.path}"

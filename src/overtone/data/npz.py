@@ -12,10 +12,10 @@ from pydantic import Field
 
 from overtone.data.arrays import Layout, from_arrays
 from overtone.data.base import OwnSource, Recordings
-from overtone.data.items import WHOLE_BYTES, Member, open_items, read_member
 from overtone.data.lazy import map_npz
 from overtone.errors import InputError, close
 from overtone.files import no_file
+from overtone.formats.items import WHOLE_BYTES, Member, open_items, read_member
 
 MAP_BYTES = 2**26
 MOST_NAMED = 20
@@ -76,7 +76,7 @@ def read_arrays(
         where: the source, for messages.
         needed: what to say beside of a missing one.
         keys: of a recipe's ``data``, which say the names otherwise, for messages.
-        streamed: the one that may be too large for memory: :class:`~overtone.data.items.Items` if it is large.
+        streamed: the one that may be too large for memory: :class:`~overtone.formats.items.Items` if it is large.
 
     Raises:
         InputError: for a missing, cut or foreign file, a missing array (the nearest is named), or objects.

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from overtone.data import SOURCES
-from overtone.data.boxes.sources import formats_in
 from overtone.errors import InputError
 from overtone.look.sets import WHOLE_FILES, find_sets
 from overtone.recipe import shipped
@@ -107,6 +105,8 @@ def identify(path: Path) -> Kind:
 
 
 def _known(name: str) -> str:
+    from overtone.data import SOURCES  # sources need torch, which takes seconds to import
+
     if name in SOURCES:
         return f"; {name} is a source's name: a recipe's data: {{name: {name}}} reads it"
     return f"; {name} is a recipe's name: overtone check {name}" if name in shipped() else ""
@@ -161,6 +161,8 @@ def _folder(path: Path) -> Kind:
 
 def with_boxes(path: Path) -> bool:
     """Whether annotations of boxes lie at a path, by what they begin and end with."""
+    from overtone.data.boxes.sources import formats_in  # sources need torch, which takes seconds to import
+
     there = formats_in(path)
     if "coco" in there:
         with there["coco"].open("rb") as file:

@@ -18,9 +18,9 @@ from overtone.data import (
 from overtone.data.base import IMAGES
 from overtone.data.boxes.sources import Boxes, BoxSource
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
-from overtone.data.items import Items
 from overtone.errors import InputError
 from overtone.files import no_file
+from overtone.formats.items import Items
 from overtone.header import Header
 from overtone.new_data.arrays import arrays_in, labels_in
 from overtone.new_data.fitting import kept_data
