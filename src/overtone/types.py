@@ -329,12 +329,20 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training is. ``epoch`` counts from 1 to ``epochs``; ``step`` from 0, over all epochs."""
+    """Where training is. ``epoch`` counts from 1 to ``epochs``; ``step`` from 0, over all epochs.
+
+    ``counting``: of a method's terms those that weigh something in this epoch; None where nobody knows.
+    """
 
     epoch: int
     epochs: int
     step: int = 0
     steps: int = 1
+    counting: frozenset[str] | None = None
+
+    def counts(self, term: str) -> bool:
+        """Whether a term of a method must be given; one that weighs nothing may be left out, where it is costly."""
+        return self.counting is None or term in self.counting
 
 
 @dataclass(frozen=True)
