@@ -182,7 +182,13 @@ class SpectralFilter(nn.Module):
         if self.form == "depthwise":
             mix = torch.eye(self.in_channels, device=self.weight.device) if self.mix is None else self.mix[..., 0]
             return mix * _numbers(self.weight).unsqueeze(1)
-        return torch.bmm(_numbers(self.down), _numbers(self.up))
+        down, up = _numbers(self.down), _numbers(self.up)
+        if self.grid is not None and isinstance(
+            self.transform, Fourier
+        ):  # each is real where u = -u, not their product
+            real = self.transform.real[self.transform.kept].to(down.device)[:, None, None]
+            down, up = (torch.where(real, x.real.to(x.dtype), x) for x in (down, up))
+        return torch.bmm(down, up)
 
     def dense(self) -> Tensor:
         """The whole filter with its mask, Hermitian: (in_channels, out_channels, *grid_size), complex; ``fft`` only.
