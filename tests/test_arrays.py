@@ -206,7 +206,7 @@ def test_mat_files_are_read_as_scipy_reads_them(tmp_path: Path) -> None:
     """Every type of numbers, packed or not; text, empty values, cells and structs."""
     from scipy.io import loadmat, savemat
 
-    from overtone.data import mat5
+    from overtone.formats import mat5
 
     kinds = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
     made: dict[str, Any] = {f"n{kind}": RNG.integers(0, 100, size=(3, 4, 5)).astype(kind) for kind in kinds}
@@ -231,7 +231,7 @@ def test_mat_files_are_read_as_scipy_reads_them(tmp_path: Path) -> None:
 
 def test_mat_files_of_the_other_order_of_bytes(tmp_path: Path) -> None:
     """Written by hand: a tag is type and length, and what is shorter than five bytes lies in its tag."""
-    from overtone.data import mat5
+    from overtone.formats import mat5
 
     def tagged(kind: int, content: bytes) -> bytes:
         if len(content) <= 4:
@@ -251,7 +251,7 @@ def test_mat_objects_are_not_made(tmp_path: Path, kind: str) -> None:
     """The class in a variable's flags says what it is; nothing else of it is looked at."""
     from scipy.io import savemat
 
-    from overtone.data import mat5
+    from overtone.formats import mat5
 
     path = tmp_path / "a.mat"
     savemat(path, {"X": X, "y": np.arange(12), "group": np.arange(12)})

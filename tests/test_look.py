@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal as signal_numbers
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -19,8 +24,8 @@ from typer.testing import CliRunner, Result
 
 from overtone import data, look
 from overtone.cli import app
-from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
+from overtone.formats.table import TextFormat, open_table
 from overtone.look import sample
 from overtone.look import tables as reading
 from overtone.look.columns import Column, scan
@@ -175,6 +180,13 @@ def npz(folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / "mine.npz", {"name": "npz"}
 
 
+def other_names(folder: Path) -> tuple[Path, dict[str, Any]]:
+    given, whole = arrays(), np.zeros((4, 3, 64))
+    own = {"data": given["X"], "labels": given["y"], "subjects": given["group"], "weight": np.ones(36)}
+    np.savez(folder / "own.npz", **own, calibration=whole)
+    return folder / "own.npz", {"x": "data", "y": "labels", "group": "subjects"}
+
+
 def turned(folder: Path) -> tuple[Path, dict[str, Any]]:
     given = arrays()
     np.savez(folder / "turned.npz", **{**given, "X": np.tile(given["X"].transpose(0, 2, 1), (1, 1, 3))})
@@ -226,7 +238,7 @@ def pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
 Made = Callable[[Path], tuple[Path, dict[str, Any]]]
 KINDS: list[Made] = [
     *(long_table, korean, logger, holes, uneven, one_person, numbers, tables, logs),
-    *(parquet, npz, turned, measured, mat, mat73, series, pictures),
+    *(parquet, npz, other_names, turned, measured, mat, mat73, series, pictures),
 ]
 
 
@@ -348,6 +360,23 @@ def test_nothing_to_learn_is_told_with_what_is_needed(
     assert not (tmp_path / "mine.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"y": ["a", "b"], "group": [0, 1]}, "no array has three axes (N, C, T)"),
+        ({"X": np.zeros((2, 3, 9)), "y": ["a", "b"]}, "no array with 2 values looks like groups, whose each item is"),
+        ({"x": np.zeros((2, 3, 9)), "user": [0, 1]}, "no array with 2 values looks like classes; a recipe names it"),
+        ({"X": np.zeros((2, 3, 9)), "y": np.array(["a", 1], dtype=object), "group": [0, 1]}, "never unpickled"),
+    ],
+)
+def test_arrays_that_are_missing_are_told(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", **given)
+    done = overtone("look", tmp_path / "mine.npz")
+    assert done.exit_code == 0
+    assert "No recipe yet" in said(done)
+    assert message in said(done)
+
+
 # --- guesses
 
 
@@ -403,6 +432,35 @@ def test_a_code_that_changes_where_the_clock_restarts_is_the_recording(tmp_path:
     assert not draft.notes
 
 
+@pytest.mark.parametrize("label", ["activity", "what"])
+@pytest.mark.parametrize("name", ["b{}", "{}"])
+def test_a_name_that_changes_where_the_clock_restarts_is_the_recording(name: str, label: str, tmp_path: Path) -> None:
+    body = [[row[0], name.format(n // 100 + 7), *row[2:]] for n, row in enumerate(restarting(True))]
+    draft = drafted(table(tmp_path / "a.csv", body, ("who", "xyz", "t", "x", "y", "z", label)), tmp_path)
+    found = {role: draft.settings[role].value for role in ("group", "recording", "time", "label")}
+    assert found == {"group": "who", "recording": "xyz", "time": "t", "label": label}
+
+
+@pytest.mark.parametrize("name", ["r{:04d}", "{}"])
+def test_a_clock_that_restarts_between_the_parts_of_a_large_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a person's several recordings each part holds one."""
+    body = []
+    for recording in range(130):
+        for at, values in enumerate(signal(list(ACTIVITIES)[recording % 3], 60, seed=recording)):
+            cells = [f"p{recording % 5}", name.format(recording), f"{at / 50:.2f}", *(f"{v:.4f}" for v in values)]
+            body.append([*cells, list(ACTIVITIES)[recording % 3]])
+    path = table(tmp_path / "long.csv", body, ("who", "xyz", "t", "x", "y", "z", "activity"))
+    monkeypatch.setattr(sample, "PARTS", 12)
+    monkeypatch.setattr(sample, "PART_BYTES", 2**10)
+    monkeypatch.setattr(reading, "sample_file", lambda path, into: sample.sample_file(path, into, 2**15, 2**10))
+    draft = drafted(path, tmp_path)
+    assert draft.settings["recording"].value == "xyz"
+    assert draft.settings["channels"].value == ["x", "y", "z"]
+    assert look.recipe_for(draft, look.try_out(draft)) is not None, draft.problems
+
+
 def test_a_clock_that_restarts_within_recordings_is_told(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv", restarting(False), ("id", "t", "x", "y", "z", "activity"))
     draft = drafted(path, tmp_path)
@@ -438,6 +496,25 @@ def test_numbers_with_commas_are_told_either_way(tmp_path: Path) -> None:
     draft = drafted(table(tmp_path / "a.csv", body, ("person", "x", "y", "label"), ";"), tmp_path)
     assert draft.settings["decimal"].value == ","
     assert "could be read either way" in draft.settings["decimal"].guess
+
+
+@pytest.mark.parametrize(
+    ("other", "sign", "decimal", "why"),
+    [
+        ("0.5", ",", ".", "'0.5' in row 2 of 'z' has a decimal point"),
+        ("0.5", ";", ".", "'0.5' in row 2 of 'z' has a decimal point"),
+        ("5", ",", ".", "could be read either way"),
+        ("5", ";", ",", "could be read either way"),
+    ],
+)
+def test_commas_are_told_as_loading_tells_them(other: str, sign: str, decimal: str, why: str, tmp_path: Path) -> None:
+    body = [[row[0], f'"{1 + n % 7},{100 + n % 800}"', other, str(n % 9), row[6]] for n, row in enumerate(rows())]
+    draft = drafted(table(tmp_path / "a.csv", body, ("person", "x", "z", "i", "label"), sign), tmp_path)
+    assert draft.settings["decimal"].value == decimal
+    assert why in draft.settings["decimal"].guess
+    trial = look.try_out(draft)
+    assert trial.recordings is not None, draft.problems
+    assert float(trial.recordings.signals[0][0, 0]) == (1100.0 if decimal == "." else np.float32(1.1))
 
 
 @pytest.mark.parametrize(
@@ -713,3 +790,36 @@ def test_a_written_recipe_runs_with_nothing_changed_but_its_epochs(
     short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
     done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
     assert done.exit_code == 0, done.output
+
+
+# --- torch takes seconds to import
+
+
+def test_the_first_screen_needs_no_torch(tmp_path: Path) -> None:
+    path, _ = long_table(tmp_path)
+    (tmp_path / "parts").mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom rich.console import Console\nfrom overtone import look\n"
+        "look.show_draft(Console(), look.describe(Path(sys.argv[1]), Path(sys.argv[2])))\nprint('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(path), str(tmp_path / "parts")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_ctrl_c_while_torch_is_imported_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, _ = long_table(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    words = [sys.executable, "-m", "overtone", "look", str(path)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout is not None
+        while not running.stdout.readline().startswith("rate"):  # the first screen's last line
+            pass
+        time.sleep(0.1)
+        running.send_signal(signal_numbers.SIGINT)
+        shown, said_last = running.communicate()
+    assert running.returncode == 130
+    assert said_last.strip() == "Interrupted."
+    assert "windows" not in shown
+    assert not list((tmp_path / "temporary").iterdir())

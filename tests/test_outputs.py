@@ -25,9 +25,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from overtone.cli import app
-from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
 from overtone.files import Out, remove, replacing, write_atomic, write_json
+from overtone.formats.table import TextFormat, open_table
 from overtone.models import build
 from overtone.sheets import csv_line, guarded, unguarded
 from overtone.student import Header, SeenView, save_student

@@ -22,12 +22,13 @@ from typer.testing import CliRunner, Result
 from overtone import bar, data
 from overtone.bar import Bar
 from overtone.cli import app
-from overtone.data import items, npz, table
-from overtone.data.compact import compact
+from overtone.data import npz
 from overtone.data.npz import read_arrays
 from overtone.data.seen import Flat, Seen
-from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
+from overtone.formats import items, table
+from overtone.formats.compact import compact
+from overtone.formats.table import TextFormat, open_table
 from overtone.models import build
 from overtone.recipe import DataSettings
 from overtone.student import Header, SeenView, save_student

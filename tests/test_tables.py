@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from overtone import data
 from overtone.data import Windows
-from overtone.data.cells import Signs, numbers
-from overtone.data.encodings import find_encoding
 from overtone.data.resample import Stream, regular
-from overtone.data.table import TextFormat, open_table
 from overtone.errors import InputError
+from overtone.formats.cells import Signs, numbers
+from overtone.formats.encodings import find_encoding
+from overtone.formats.table import TextFormat, open_table
 from overtone.models import build
 from overtone.new_data import Columns, read_windows
 from overtone.recipe import DataSettings

@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.status import Status
 
 from overtone.errors import InputError, nearest
-from overtone.shell import DONE, SOME_FAILED, alone, console, errors, one_message, quiet
+from overtone.shell import DONE, SOME_FAILED, alone, console, errors, import_torch, one_message, quiet
 from overtone.streams import INTERRUPTED, end_on_interrupt, leave, make_printable
 
 if TYPE_CHECKING:
     from overtone.data import Windows
-    from overtone.data.clock import TimeUnit
+    from overtone.formats.clock import TimeUnit
     from overtone.new_data import Columns
     from overtone.recipe import Recipe
     from overtone.study import Plan
@@ -198,7 +198,7 @@ def look(
     debug: Debug = False,
 ) -> None:
     """Look at your own data before any recipe: columns, rate, groups, classes; and write a recipe for them."""
-    with one_message(debug), quiet():
+    with one_message(debug, torch_first=False), quiet():
         import tempfile
 
         from overtone import look as looking
@@ -215,6 +215,7 @@ def look(
                 draft = looking.describe(path, Path(folder), bar)
             looking.show_draft(console, draft)
             with console.status("trying a recipe", spinner="dots"):
+                import_torch()
                 trial = looking.try_out(draft)
                 made = {"recipe": looking.recipe_for(draft, trial)}
             looking.show_trial(console, draft, trial)
@@ -353,9 +354,15 @@ TimeUnitOption = Annotated[
 def predict(
     student: StudentFile,
     data: DataFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go; - is standard output.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where predictions go; predictions.csv, or as the task ends it, unless given. - is standard output.",
+            show_default=False,
+        ),
+    ] = None,
     stride: Stride = None,
     recording: RecordingColumn = None,
     time: TimeColumn = None,
@@ -364,7 +371,9 @@ def predict(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Class and probabilities of every window in a file, with its place in its recording, or of every image."""
+    """Class and probabilities of every window in a file, with its place in its recording, or of every image; or what
+    else the student's task writes.
+    """
     with one_message(debug), quiet():
         from overtone.bar import Bar
         from overtone.files import Out, expanded
@@ -372,10 +381,11 @@ def predict(
         from overtone.predict import Predictions, write_predictions
         from overtone.student import load_student
 
-        student, data, out = expanded(student, "STUDENT"), expanded(data, "DATA"), expanded(out, "--out")
-        place = Out.named(out, force, (student, data))
-        says = errors if place.standard else console
+        student, data = expanded(student, "STUDENT"), expanded(data, "DATA")
+        place = None if out is None else Out.named(expanded(out, "--out"), force, (student, data))
         loaded = load_student(student, trust)
+        place = place or Out.named(Path(f"predictions{loaded.task.ENDING}"), force, (student, data))
+        says = errors if place.standard else console
         columns = _columns(recording, time, None, time_unit)
         with Bar(errors, shown=not (place.standard and console.is_terminal)) as bar:
             given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar, trust=trust)
@@ -384,7 +394,7 @@ def predict(
                 write_predictions(file, predictions)
         for note in predictions.notes:
             says.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
-        target = "standard output" if place.standard else out
+        target = "standard output" if place.standard else place.path
         says.print(f"{len(given.windows)} {given.windows.noun}s -> {target}", highlight=False, markup=False)
 
 
@@ -424,7 +434,7 @@ def evaluate(
 
 
 def _columns(recording: str | None, time: str | None, label: str | None, time_unit: str | None) -> Columns:
-    from overtone.data.clock import UNITS
+    from overtone.formats.clock import UNITS
     from overtone.new_data import Columns
 
     if time_unit is not None and time_unit not in UNITS:

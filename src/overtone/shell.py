@@ -35,10 +35,18 @@ errors = _Console(stderr=True, emoji=False)
 
 
 @contextlib.contextmanager
-def one_message(debug: bool) -> Iterator[None]:
-    """One message instead of a traceback, and the right exit code: 2 for what the user can mend, 1 for our mistakes."""
+def one_message(debug: bool, torch_first: bool = True) -> Iterator[None]:
+    """One message instead of a traceback, and the right exit code: 2 for what the user can mend, 1 for our mistakes.
+
+    Torch, which takes seconds to import, comes first, while Ctrl-C ends the program at once; from then on it is an
+    exception as ever. In the middle of an import that may come out as another one, or end the program by the signal. A
+    command that has something to say before it needs torch calls :func:`import_torch` itself.
+    """
     try:
-        _import_torch()
+        if torch_first:
+            import torch  # noqa: F401
+        if signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
         sys.stdout.flush()
     except (typer.Exit, typer.Abort):
@@ -71,15 +79,18 @@ def said(error: BaseException) -> tuple[str, str, int]:
     return "internal error", f"{told(error)}. Please report it with what --debug shows", SOME_FAILED
 
 
-def _import_torch() -> None:
-    """Import what takes seconds while Ctrl-C ends the program at once; from then on it is an exception as ever.
-
-    An exception in the middle of an import may come out as another one, or end the program by the signal.
-    """
-    import torch  # noqa: F401
-
-    if signal.getsignal(signal.SIGINT) is interrupted:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def import_torch() -> None:
+    """Import torch where something has to be put away on Ctrl-C, which is heard once the import is over."""
+    if "torch" in sys.modules:
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        import torch  # noqa: F401
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def while_interrupted(error: BaseException) -> bool:

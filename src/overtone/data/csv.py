@@ -13,14 +13,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from overtone.data.base import IntArray, Recordings, Source
-from overtone.data.clock import TimeUnit, Unit
-from overtone.data.compact import Compact, compact
+from overtone.data.base import IntArray, OwnSource, Recordings
 from overtone.data.missing import Filling
 from overtone.data.resample import ADVICE, IfNeeded, Resample, Stream, regular
-from overtone.data.table import BadRows, ColumnName, Read, Table, TextFormat, column, open_table
 from overtone.errors import InputError, nearest
 from overtone.files import no_folder
+from overtone.formats.clock import TimeUnit, Unit
+from overtone.formats.compact import Compact, compact
+from overtone.formats.table import BadRows, ColumnName, Read, Table, TextFormat, column, open_table
 from overtone.recipe.messages import Said
 
 Column = Annotated[ColumnName, Field(union_mode="left_to_right"), Said("a column's name, or its number from 1")]
@@ -69,7 +69,7 @@ class Roles:
     restart: str = ""
 
 
-class Text(TextFormat, Source):
+class Text(TextFormat, OwnSource):
     """What both forms share: which column is what.
 
     Attributes:

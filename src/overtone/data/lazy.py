@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.data.base import FloatArray
-from overtone.data.items import data_offset, read_member
+from overtone.formats.items import data_offset, read_member
 
 
 class LazyWindows:

@@ -13,15 +13,14 @@ import numpy.typing as npt
 from overtone.data.base import FloatArray, IntArray
 from overtone.data.missing import Filling
 from overtone.errors import InputError
+from overtone.formats.clock import GAP, UNEVEN
 
 Resample = bool | Literal["upsample"]
 IfNeeded = Literal["if needed"]
-UNEVEN = 0.1
-"""Intervals may differ from their median by this share before sampling counts as uneven."""
 UNEVENLY = 0.01
 """Share of such intervals that is put up with."""
-GAP, GAP_RESAMPLED = 2.5, 10.0
-"""An interval of more than so many median intervals is a gap; resampling bridges longer ones."""
+GAP_RESAMPLED = 10.0
+"""Median intervals that make a gap where resampling is done, which bridges longer ones."""
 SAME_RATE = 0.02
 """Share by which a recording's rate may differ from the wanted one where resampling is done if needed."""
 MOST_UPSAMPLED = 4.0

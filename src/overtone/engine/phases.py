@@ -34,12 +34,14 @@ def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
 
 
 def resting(distillation: Distillation, progress: Progress) -> list[nn.Parameter]:
-    """Parameters of methods' parts whose term weighs nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
+    """Parameters of methods' parts whose terms weigh nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
     parameters: list[nn.Parameter] = []
     for name, module in distillation.methods.items():
         method = cast(Method, module)
-        for part, term in method.TRAINED_BY.items():
-            if not distillation.weights[f"{name}.{term}"].at(progress.epoch, progress.epochs):
+        for part, trained_by in method.TRAINED_BY.items():
+            terms = (trained_by,) if isinstance(trained_by, str) else trained_by
+            weights = [distillation.weights[f"{name}.{term}"] for term in terms]
+            if not any(weight.at(progress.epoch, progress.epochs) for weight in weights):
                 parameters += method.get_submodule(part).parameters()
     return parameters
 

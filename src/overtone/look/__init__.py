@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from overtone.errors import InputError
-from overtone.look.draft import Draft, Watch, unwatched
+from overtone.look.draft import Draft, Trial, Watch, unwatched
 from overtone.look.kinds import identify
 from overtone.look.others import DRAFTS
 from overtone.look.show import show_draft, show_trial
 from overtone.look.tables import draft_table, draft_tables
-from overtone.look.trial import Trial, try_out
 from overtone.look.writing import write_recipe
 
 
@@ -36,6 +35,13 @@ def describe(path: Path, into: Path, watch: Watch = unwatched) -> Draft:
     return draft
 
 
+def try_out(draft: Draft) -> Trial:
+    """The data loaded by the draft's settings, with window and split found; see ``trial``."""
+    from overtone.look.trial import try_out as tried  # sources need torch, which takes seconds to import
+
+    return tried(draft)
+
+
 def page(draft: Draft, trial: Trial, recipe: str | None) -> str:
     """The look as one HTML file."""
     from overtone.look.html import page as whole  # figures take a second to import
@@ -52,8 +58,11 @@ def recipe_for(draft: Draft, trial: Trial) -> str | None:
     if draft.problems:
         return None
     text = write_recipe(draft, trial)
+    tried = {**parse(text), "name": "look"}
+    if draft.share < 1:  # parts of the data may make fewer windows than a batch of the whole
+        tried["train"]["batch"] = 2
     try:
-        recipe = validate({**parse(text), "name": "look"})
+        recipe = validate(tried)
         if trial.windows is not None:
             make_plan(recipe, trial.windows)
     except InputError as error:

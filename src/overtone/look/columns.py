@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.cells import MISSING, Converted, Decimal, Signs, numbers
-from overtone.data.clock import Clock
-from overtone.data.compact import Names
-from overtone.data.table import Block, Read, Table
 from overtone.errors import InputError
+from overtone.formats.cells import MISSING, Converted, Decimal, Signs, numbers
+from overtone.formats.clock import Clock
+from overtone.formats.compact import Names
+from overtone.formats.table import Block, Read, Table
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = 200
@@ -105,6 +105,11 @@ class Column:
             return 0.0
         filled = np.nan_to_num(self.values, nan=math.inf, posinf=math.inf, neginf=math.inf)
         return len(filled) / (1 + int((filled[1:] != filled[:-1]).sum()))
+
+    @property
+    def recurs(self) -> bool:
+        """Whether values come back after others, as those of activities do and names of recordings do not."""
+        return self.stretch > 0 and round(len(self.values) / self.stretch) > self.distinct + (self.missing > 0)
 
     @cached_property
     def rising(self) -> float:

@@ -1,17 +1,23 @@
-"""What is known of some data before it is loaded: facts for the screen, and a recipe's ``data`` with its guesses."""
+"""What is known of some data before it is loaded: facts for the screen, and a recipe's ``data`` with its guesses.
+
+And what came out when these were tried. Nothing here needs torch, which takes seconds to import.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overtone.look.columns import Scan
 from overtone.look.guess import Roles
 from overtone.look.kinds import Kind
 from overtone.look.sample import Sample
 from overtone.look.timing import Timing
+
+if TYPE_CHECKING:
+    from overtone.data import Recordings, Windows
 
 Watch = Callable[[str, int, int], None]
 """Hears what is being done, how much of it, and of how much."""
@@ -66,3 +72,21 @@ class Draft:
     def data(self) -> dict[str, Any]:
         """A recipe's ``data``, as plain values."""
         return {name: setting.value for name, setting in self.settings.items()}
+
+
+@dataclass
+class Trial:
+    """What came out.
+
+    Attributes:
+        recordings: as they were read, or a part of them.
+        windows: cut from them.
+        window, stride: settings, where any is needed.
+        split: settings, with the reason and what a reader must know.
+    """
+
+    recordings: Recordings | None = None
+    windows: Windows | None = None
+    window: Setting | None = None
+    stride: Setting | None = None
+    split: Setting | None = None

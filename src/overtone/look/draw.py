@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data import Recordings, Windows
+if TYPE_CHECKING:
+    from overtone.data import Recordings, Windows
 
 Values = npt.NDArray[np.floating]
 LEFT, RIGHT = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)

@@ -149,8 +149,8 @@ def _codes(columns: Sequence[Column], roles: Roles, outside: frozenset[str]) -> 
     if roles.label is None and "label" not in outside:
         free = [c for c in _without(columns, roles) if c.codes and 2 <= c.distinct <= MOST_UNNAMED]
         free = [c for c in free if c.stretch >= LONG and not speaks(c.name, "index")]
-        # Of two columns of codes the one that changes more rarely tells people from each other.
-        best = max(free, key=lambda c: (c.text, -c.stretch), default=None)
+        # Of two columns of codes the one that changes more rarely tells people or recordings from each other.
+        best = max(free, key=lambda c: (c.recurs, c.text, -c.stretch), default=None)
         roles.take("label", best, _reason(best) if best is not None else "")
     if roles.group is None and "group" not in outside:
         longest = VERY_LONG if roles.label is None else max(LONG, 0.999 * roles.label.stretch)

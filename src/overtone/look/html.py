@@ -7,10 +7,9 @@ from importlib import resources
 import numpy as np
 
 from overtone.data import Windows
-from overtone.look.draft import Draft
+from overtone.look.draft import Draft, Trial
 from overtone.look.draw import Example, examples
 from overtone.look.timing import hertz
-from overtone.look.trial import Trial
 from overtone.report.figures import Line, line_panel
 from overtone.report.html import Content, Html, join, note, plural, scroll, section, tag
 from overtone.report.plot import Panel

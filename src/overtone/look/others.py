@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from overtone.data import mat5
-from overtone.data.arrays import MANY_CHANNELS
-from overtone.data.items import read_member
-from overtone.data.mat_file import HDF5, USER_BLOCK
 from overtone.disk import in_units
 from overtone.errors import InputError
+from overtone.formats import mat5
+from overtone.formats.items import read_member
+from overtone.formats.mat_file import HDF5, USER_BLOCK
 from overtone.look.draft import Draft, Setting
 from overtone.look.kinds import IMAGES, Kind
 from overtone.look.sets import SETS
-from overtone.look.words import speaks
+from overtone.look.words import speaks, words
 
 PICTURE_SIDE = 64
 """Pixels that pictures are looked at with, so that a first run is not long."""
+SIGNAL = frozenset(("x", "data", "signal", "signals", "sensor", "sensors", "windows", "segments"))
+"""Words in the names of arrays of signals."""
 MOST_BYTES = 2**28
 """Arrays and sets up to so many bytes are loaded."""
 
@@ -57,15 +58,15 @@ def draft_npz(kind: Kind) -> Draft:
         raise InputError(f"{kind.path}: cannot be read, it is cut short or no .npz file ({error})") from error
     _list(draft, arrays)
     draft.settings = {"name": Setting("npz"), "path": Setting(str(kind.path))}
-    there = {array.name: array for array in arrays}
-    lacking = [name for name in ("X", "y", "group") if name not in there]
-    if lacking:
+    signals = [array for array in arrays if len(array.shape) == 3 or array.name == "X"]
+    if not signals:
         draft.problems.append(
-            f"array {', '.join(lacking)} is missing; needed are X (N, C, T), y (N,) and group (N,), whose each item "
-            f"is: save them with numpy.savez(path, {', '.join(f'{name}=...' for name in lacking)})"
+            "no array has three axes (N, C, T); needed are X (N, C, T), y (N,) and group (N,), whose each item is"
         )
-    else:
-        _layout(draft, there["X"])
+        return draft
+    x = max(signals, key=lambda array: (array.name == "X", _says_signal(array), np.prod(array.shape)))
+    _roles(draft, arrays, x, x.shape[0] if x.shape else 0, "array")
+    _layout(draft, x)
     return draft
 
 
@@ -88,28 +89,45 @@ def draft_mat(kind: Kind) -> Draft:
     _list(draft, arrays)
     draft.settings = {"name": Setting("mat"), "path": Setting(str(kind.path))}
     signals = [array for array in arrays if len(array.shape) == 3 or (array.kind == "O" and max(array.shape) > 1)]
-    x = max(signals, key=lambda array: (array.name == "X", len(array.shape) == 3, np.prod(array.shape)), default=None)
-    if x is None:
+    if not signals:
         draft.problems.append("no variable has three axes (N, C, T), nor is a cell of matrices (C, T)")
         return draft
+    x = max(
+        signals,
+        key=lambda array: (array.name == "X", len(array.shape) == 3, _says_signal(array), np.prod(array.shape)),
+    )
     items = x.shape[0] if len(x.shape) == 3 else max(x.shape)
-    vectors = [array for array in arrays if array is not x and int(np.prod(array.shape)) == items and array.kind != "O"]
-    group = _said(vectors, "group", "group")
-    y = _said([array for array in vectors if array is not group], "label", "y")
-    for role, array, exact in (("x", x, "X"), ("y", y, "y"), ("group", group, "group")):
-        if array is None:
-            draft.problems.append(
-                f"no variable with {items} values looks like {'classes' if role == 'y' else 'whose each item is'} "
-                f"({role}); a recipe names it, data.{role}: NAME"
-            )
-        elif array.name != exact:
-            draft.settings[role] = Setting(array.name, f"by its name and axes {array.shape}; another variable if not")
+    _roles(draft, arrays, x, items, "variable")
     if len(x.shape) == 3:
         _layout(draft, x)
     elif x.cells and all(len(own) == 2 and own[0] > own[1] for own in x.cells):
         why = f"its cells would have {x.cells[0][0]} channels of {x.cells[0][1]} samples; NCT if it is so"
         draft.settings["layout"] = Setting("NTC", why)
     return draft
+
+
+def _says_signal(array: Array) -> bool:
+    """Whether its name is one that signals often have."""
+    return not SIGNAL.isdisjoint(words(array.name))
+
+
+def _roles(draft: Draft, arrays: Sequence[Array], x: Array, items: int, noun: str) -> None:
+    """Which array holds signals, which classes or real numbers, and which whose each of so many items is."""
+    others = [array for array in arrays if array is not x and array.shape and (array.kind != "O" or noun == "array")]
+    vectors = [array for array in others if items in (array.shape[0], int(np.prod(array.shape)))]
+    group = _said(vectors, "group", "group")
+    y = _said([array for array in vectors if array is not group], "label", "y")
+    if y is not None and y.name != "y" and not speaks(y.name, "label") and int(np.prod(y.shape)) != items:
+        y = None  # several values an item, and nothing says that they are what is to be learned
+    for role, array, exact in (("x", x, "X"), ("y", y, "y"), ("group", group, "group")):
+        if array is None:
+            meant = "classes" if role == "y" else "groups, whose each item is"
+            draft.problems.append(
+                f"no {noun} with {items} values looks like {meant}; a recipe names it, data.{role}: NAME; where there "
+                "is none, save one beside the signals"
+            )
+        elif array.name != exact:
+            draft.settings[role] = Setting(array.name, f"by its name and axes {array.shape}; another {noun} if not")
 
 
 def _said(arrays: Sequence[Array], role: str, exact: str) -> Array | None:
@@ -185,6 +203,8 @@ def _layout(draft: Draft, x: Array) -> None:
         return
     _, channels, samples = x.shape
     if channels > samples:
+        from overtone.data.arrays import MANY_CHANNELS  # sources need torch, which takes seconds to import
+
         sure = channels >= MANY_CHANNELS and channels > 2 * samples
         why = f"X {x.shape} would have {channels} channels of {samples} samples; NCT if it is so"
         draft.settings["layout"] = Setting("NTC", why if sure else f"{why}, which may well be")
@@ -245,10 +265,18 @@ def size_of(path: Path) -> int:
     return sum((Path(folder) / name).stat().st_size for folder, _, files in os.walk(path) for name in files)
 
 
+def draft_boxes(kind: Kind) -> Draft:
+    """Pictures with boxes."""
+    from overtone.look.boxes import draft_boxes as draft  # sources need torch, which takes seconds to import
+
+    return draft(kind)
+
+
 DRAFTS: dict[str, Callable[[Kind], Draft]] = {
     "npz": draft_npz,
     "mat": draft_mat,
     "series": draft_series,
     "images": draft_images,
+    "boxes": draft_boxes,
     "set": draft_set,
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.table import BLOCK
 from overtone.errors import InputError
+from overtone.formats.table import BLOCK
 
 WHOLE_BYTES = 2**24
 """Tables up to so many bytes are read whole."""

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overtone.data import SOURCES
-
 
 @dataclass(frozen=True)
 class KnownSet:
@@ -58,14 +56,13 @@ def find_sets(path: Path, names: Sequence[str]) -> list[tuple[str, str]]:
     found = []
     top = len(path.resolve().name) + 1
     for source, known in SETS.items():
-        if source in SOURCES:
-            pattern = re.compile(rf"((?:.*?/)?)(?:{known.files})", re.IGNORECASE)
-            matches = [(name, pattern.fullmatch(f"{path.resolve().name}/{name}")) for name in names]
-            found += sorted(
-                {
-                    (source, name[: match.end(1) - top].rstrip("/")) if match.end(1) > top else (source, "")
-                    for name, match in matches
-                    if match is not None
-                }
-            )
+        pattern = re.compile(rf"((?:.*?/)?)(?:{known.files})", re.IGNORECASE)
+        matches = [(name, pattern.fullmatch(f"{path.resolve().name}/{name}")) for name in names]
+        found += sorted(
+            {
+                (source, name[: match.end(1) - top].rstrip("/")) if match.end(1) > top else (source, "")
+                for name, match in matches
+                if match is not None
+            }
+        )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
@@ -12,11 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from overtone.data import Windows
-from overtone.look.draft import Draft
+from overtone.look.draft import Draft, Trial
 from overtone.look.draw import Example, braille, examples
 from overtone.look.timing import hertz
-from overtone.look.trial import Trial
+
+if TYPE_CHECKING:
+    from overtone.data import Windows
 
 NARROW = 60
 """Characters below which tables have fewer columns."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.cells import Decimal
-from overtone.data.table import Read, Table, TextFormat, TextTable, open_table
 from overtone.disk import in_units
+from overtone.formats.cells import Decimal, doubtful, grouping
+from overtone.formats.table import Read, Table, TextFormat, TextTable, open_table
 from overtone.look.columns import Column, Scan, scan
 from overtone.look.draft import Draft, Setting, Watch
 from overtone.look.folders import Names, file_pattern, read_names
@@ -41,13 +41,13 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
         sample = sample_parquet(kind.path, into)
         table = open_table(sample.path, where, TextFormat())
     size = sample.path.stat().st_size
-    scanned = _scanned(table, lambda done: watch("reading", done, size))
+    scanned, decimal = _scanned(table, lambda done: watch("reading", done, size))
     draft.sample, draft.scan = sample, scanned
     draft.facts.append(("what", "Parquet table" if parquet else "text table"))
     _form(draft, table, kind.path.stat().st_size, round(scanned.rows / sample.share))
     roles = draft.roles = guess_roles(scanned.columns)
     parts = sample.parts(scanned.lines)
-    _clock_tells_recording(roles, scanned, parts)
+    _clock_tells_recording(roles, scanned)
     alone = roles.group is None and roles.recording is None
     if alone:  # the only recording; a folder's source takes its group from the file's name
         names = {"name": "folder", "path": str(kind.path.parent), "files": _escaped(kind.path.name)}
@@ -55,9 +55,9 @@ def draft_table(kind: Kind, into: Path, watch: Watch) -> Draft:
         draft.settings["pattern"] = Setting("(?P<group>.+)", "no column tells people apart, so the file is one group")
     else:
         draft.settings = {"name": Setting("csv"), "path": Setting(str(kind.path))}
-    _format_settings(draft, table, scanned.columns)
+    _format_settings(draft, table, scanned.columns, decimal)
     _role_settings(draft, alone)
-    _time_settings(draft, _recordings(roles, scanned.rows, parts))
+    _time_settings(draft, _recordings(roles, scanned.rows), parts)
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
     return draft
@@ -73,12 +73,14 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     sample, chosen = sample_folder(kind.path, kind.files, into)
     count = min(SCANNED_FILES, len(chosen))
     looked = [chosen[number * len(chosen) // count] for number in range(count)]
-    scans, tables = [], []
+    scans, tables, decimals = [], [], []
     for number, name in enumerate(looked):
         watch("reading tables", number, len(looked))
         table = open_table(sample.path / name, str(kind.path / name), TextFormat())
-        scans.append(_scanned(table, lambda done: None))
+        scanned, decimal = _scanned(table, lambda done: None)
+        scans.append(scanned)
         tables.append(table)
+        decimals.append(decimal)
     first = tables[0]
     alike = [number for number, table in enumerate(tables) if table.names == first.names]
     scanned = _joined([scans[number] for number in alike])
@@ -102,10 +104,10 @@ def draft_tables(kind: Kind, into: Path, watch: Watch) -> Draft:
     draft.parted = "" if names.people else "file"
     for table in (tables[number] for number in alike):
         first.bad.count += table.bad.count if table is not first else 0
-    _format_settings(draft, first, scanned.columns)
+    _format_settings(draft, first, scanned.columns, next((own for own in decimals if own is not None), None))
     _role_settings(draft, True)
     numbers = np.repeat(np.arange(len(alike)), [scans[number].rows for number in alike])
-    _time_settings(draft, numbers + 0 * scanned.lines)
+    _time_settings(draft, numbers, np.zeros_like(numbers))
     _missing_settings(draft, roles)
     _empty_settings(draft, roles)
     return draft
@@ -132,23 +134,20 @@ def _joined(scans: list[Scan]) -> Scan:
     return Scan(tuple(columns), np.concatenate([scanned.lines for scanned in scans]), scans[0].first)
 
 
-def _scanned(table: Table, read: Read) -> Scan:
-    """All of a table; where its commas may be decimal signs or stand between thousands, as they more likely are."""
+def _scanned(table: Table, read: Read) -> tuple[Scan, Setting | None]:
+    """All of a table; and the decimal sign, where commas may be that or stand between thousands."""
     scanned = scan(table, read)
-    return scan(table, read, ".") if _doubtful(scanned.columns) and _likely_decimal(table) == "." else scanned
-
-
-def _doubtful(columns: tuple[Column, ...]) -> tuple[int, str] | None:
-    """Line and text of a number whose comma may be either, where no other comma of the table tells."""
-    signs = [column.signs for column in columns if column.signs is not None]
-    if any(own.comma for own in signs):
-        return None
-    return next((own.either for own in signs if own.either is not None), None)
-
-
-def _likely_decimal(table: Table) -> Decimal:
-    """Where cells are not separated by commas, a comma is mostly a decimal sign."""
-    return "," if isinstance(table, TextTable) and table.delimiter != "," else "."
+    signs = [column.signs for column in scanned.columns if column.signs is not None]
+    unsure = doubtful(signs)
+    if unsure is None:
+        return scanned, None
+    told = grouping(signs)
+    if told is not None:
+        return scan(table, read, "."), Setting(".", told)
+    # Where cells are not separated by commas, a comma is mostly a decimal sign.
+    likely: Decimal = "," if isinstance(table, TextTable) and table.delimiter != "," else "."
+    why = f"{unsure[1]!r} could be read either way; the other of . and , if it is wrong"
+    return scanned if likely == "," else scan(table, read, likely), Setting(likely, why)
 
 
 def _escaped(name: str) -> str:
@@ -175,16 +174,14 @@ def _form(draft: Draft, table: Table, size: int, rows: int) -> None:
         draft.facts.append(("bad rows", f"{table.bad.count:,} of other lengths: {table.bad}"))
 
 
-def _format_settings(draft: Draft, table: Table, columns: tuple[Column, ...]) -> None:
+def _format_settings(draft: Draft, table: Table, columns: tuple[Column, ...], decimal: Setting | None) -> None:
     """What the reader has to be told of the file's form."""
     bad = table.bad.count + sum(column.wrong for column in columns)
     if bad or draft.share < 1:
         why = f"about {bad:,} rows cannot be read" if bad else "not all of the file was looked at, and loggers cut rows"
         draft.settings["bad_rows"] = Setting("drop", f"{why}; without this they are refused")
-    doubtful = _doubtful(columns)
-    if doubtful is not None:
-        why = f"{doubtful[1]!r} could be read either way; the other of . and , if it is wrong"
-        draft.settings["decimal"] = Setting(_likely_decimal(table), why)
+    if decimal is not None:
+        draft.settings["decimal"] = decimal
 
 
 def _role_settings(draft: Draft, group_known: bool) -> None:
@@ -264,39 +261,50 @@ def _name_settings(draft: Draft, names: Names) -> None:
         roles.guesses.insert(1, Guess("label", "files' names", names.label))
 
 
-def _recordings(roles: Roles, rows: int, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Each row's recording by number; parts of a file that do not follow each other are apart."""
-    numbers = parts.copy()
+def _recordings(roles: Roles, rows: int) -> npt.NDArray[np.int64]:
+    """Each row's recording by number."""
     column = roles.recording or roles.group
-    if column is not None:
-        _, own = np.unique(np.nan_to_num(column.values, nan=-1.0), return_inverse=True)
-        numbers = own.astype(np.int64) * (int(parts.max(initial=0)) + 1) + parts
-    return numbers
+    if column is None:
+        return np.zeros(rows, dtype=np.int64)
+    _, numbers = np.unique(np.nan_to_num(column.values, nan=-1.0), return_inverse=True)
+    return numbers.astype(np.int64)
 
 
-def _clock_tells_recording(roles: Roles, scanned: Scan, parts: npt.NDArray[np.int64]) -> None:
-    """Takes a column of codes for the recording if it changes wherever the clock starts anew."""
+def _clock_tells_recording(roles: Roles, scanned: Scan) -> None:
+    """Takes a column of names or codes for the recording if it changes wherever the clock starts anew."""
     if roles.time is None or roles.recording is not None:
         return
-    timing = look_at_time(roles.time, _recordings(roles, scanned.rows, parts))
+    timing = look_at_time(roles.time, _recordings(roles, scanned.rows))
     if timing is None or not timing.restarts:
         return
     found = []
     for column in scanned.columns:
-        if roles.of(column.name) != "-" or not column.codes or column.missing or column.stretch < VERY_LONG:
+        role = roles.of(column.name)
+        free = (role == "-" and column.codes) or (role == "channel" and column.whole and not column.recurs)
+        if not free or column.missing or column.stretch < VERY_LONG:
             continue
         if roles.group is None or _belongs(column, roles.group):
-            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows, parts))
+            own = look_at_time(roles.time, _recordings(replace(roles, recording=column), scanned.rows))
             if own is not None and not own.backward:
                 found.append(column)
     best = min(found, key=lambda column: column.distinct, default=None)
     if best is not None:
         roles.neither.pop(best.name, None)
+        roles.channels = [column for column in roles.channels if column is not best]
         many = f"{best.distinct} different " + ("names" if best.text else "numbers")
         roles.take("recording", best, f"it changes wherever the clock starts anew, {many}")
 
 
-def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
+def _timing(stamps: Column, recordings: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> Timing | None:
+    """What time stamps tell, without a gap between parts of a file; of these too whether the clock goes back."""
+    timing = look_at_time(stamps, recordings * (int(parts.max(initial=0)) + 1) + parts)
+    whole = look_at_time(stamps, recordings)
+    if timing is None or whole is None:
+        return timing
+    return replace(timing, backward=whole.backward, restarts=whole.restarts)
+
+
+def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> None:
     """Time stamps where they can be used; else the rate that they tell."""
     roles = draft.roles
     assert roles is not None
@@ -307,7 +315,7 @@ def _time_settings(draft: Draft, recordings: npt.NDArray[np.int64]) -> None:
     for column in (roles.group, roles.recording):
         kept &= True if column is None else column.filled
     stamps = replace(roles.time, values=np.where(kept, roles.time.values, np.nan))  # rows that will be left out
-    timing: Timing | None = look_at_time(stamps, recordings)
+    timing = _timing(stamps, recordings, parts)
     if timing is None:
         roles.neither[roles.time.name] = "no time stamps that rise"
         roles.time = None

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.clock import FASTEST, SLOWEST, UNITS, USUAL, TimeUnit
-from overtone.data.resample import GAP, UNEVEN
+from overtone.formats.clock import FASTEST, GAP, SLOWEST, UNEVEN, UNITS, USUAL, TimeUnit
 from overtone.look.columns import Column
 from overtone.look.words import words
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from overtone import tasks
 from overtone.data import Recordings, Windows, check_learnable, check_sides, cut, make_source, prepared, split
-from overtone.data.cells import MISSING
 from overtone.errors import InputError, told
-from overtone.look.draft import Draft, Setting
+from overtone.formats.cells import MISSING
+from overtone.look.draft import Draft, Setting, Trial
 from overtone.look.others import MOST_BYTES, size_of
 from overtone.look.sets import SETS
 from overtone.recipe import DataSettings, SplitSettings
@@ -26,24 +26,6 @@ WHOLE = 1024
 ENOUGH = 10
 """Windows of each class that shorter windows should make."""
 MANY_GROUPS = 10
-
-
-@dataclass
-class Trial:
-    """What came out.
-
-    Attributes:
-        recordings: as they were read, or a part of them.
-        windows: cut from them.
-        window, stride: settings, where any is needed.
-        split: settings, with the reason and what a reader must know.
-    """
-
-    recordings: Recordings | None = None
-    windows: Windows | None = None
-    window: Setting | None = None
-    stride: Setting | None = None
-    split: Setting | None = None
 
 
 def try_out(draft: Draft) -> Trial:

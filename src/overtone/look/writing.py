@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
-from overtone.data import Windows
-from overtone.look.draft import Draft, Setting
-from overtone.look.trial import Trial
+from overtone.look.draft import Draft, Setting, Trial
+
+if TYPE_CHECKING:
+    from overtone.data import Windows
 
 NO_CLASS = frozenset(("null", "none", "other", "others", "unknown", "unlabeled", "unlabelled", "undefined"))
 NO_CLASS |= {"transition", "기타", "없음", "미분류"}

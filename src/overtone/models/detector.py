@@ -130,6 +130,7 @@ class Detector(FasterRCNN, Tapped):  # type: ignore[misc]
     """
 
     BODY: ClassVar[str] = "backbone.body"
+    VARIES: ClassVar[bool] = True
     transform: Any
     backbone: Any
     rpn: Any

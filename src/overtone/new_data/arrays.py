@@ -15,11 +15,11 @@ from overtone.data import (
     pads,
 )
 from overtone.data.arrays import from_arrays
-from overtone.data.items import Items, Swapped
 from overtone.data.lazy import LazyWindows
 from overtone.data.lengths import in_samples
 from overtone.data.npz import Npz, read_arrays
 from overtone.errors import InputError
+from overtone.formats.items import Items, Swapped
 from overtone.header import Header
 from overtone.new_data.fitting import for_student, kept_data, source_at
 from overtone.new_data.given import Given

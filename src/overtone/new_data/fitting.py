@@ -19,8 +19,8 @@ from overtone.data import (
     prepared,
 )
 from overtone.data.parts import padded
-from overtone.data.resample import UNEVEN
 from overtone.errors import InputError, nearest
+from overtone.formats.clock import UNEVEN
 from overtone.header import Header
 from overtone.recipe import DataSettings, validation_message
 

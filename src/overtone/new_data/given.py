@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from overtone.data import (
     Windows,
 )
-from overtone.data.clock import TimeUnit
+from overtone.formats.clock import TimeUnit
 
 Watch = Callable[[str, int, int], None]
 """Hears what is under way, how much of it is done, and of how much."""

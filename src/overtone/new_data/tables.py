@@ -13,8 +13,8 @@ from overtone.data import (
 )
 from overtone.data.csv import File, Roles
 from overtone.data.resample import IfNeeded, Resample
-from overtone.data.table import ColumnName, open_table
 from overtone.errors import InputError
+from overtone.formats.table import ColumnName, open_table
 from overtone.header import Header
 from overtone.new_data.fitting import for_student, kept_data, source_at
 from overtone.new_data.given import Columns, Watch

@@ -183,8 +183,8 @@ class ViewSettings(_OpenSection):
 
 
 class AugmentSettings(Section):
-    """Random changes of training windows, each off at 0. ``crop``, ``flip`` and ``resized_crop`` are for images,
-    ``mixup`` is for both, the others are for signals.
+    """Random changes of training windows, each off at 0. ``crop``, ``flip``, ``resized_crop`` and ``rescale`` are for
+    images, ``mixup`` is for both, the others are for signals.
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
@@ -196,6 +196,8 @@ class AugmentSettings(Section):
         flip: probability of a mirror image, left and right exchanged.
         resized_crop: of images in files, a random part is cut out and scaled; the least share of the image that it
             may be (0.08 in most papers on ImageNet).
+        rescale: of images with boxes, which are scaled down by a random factor; the least of these, up to 1 (0.8 for
+            short sides from 640 to 800).
         mixup: every window of a batch is mixed with another one of it, and so are their classes, by a share from a
             Beta(mixup, mixup) distribution (0.2 in the paper's experiments on ImageNet, 1 on CIFAR).
     """
@@ -208,6 +210,7 @@ class AugmentSettings(Section):
     crop: int = Field(default=0, ge=0, le=64)
     flip: float = Field(default=0.0, ge=0, le=1)
     resized_crop: float = Field(default=0.0, ge=0, le=1)
+    rescale: float = Field(default=0.0, ge=0, le=1)
     mixup: float = Field(default=0.0, ge=0, le=100)
 
     @property
@@ -218,11 +221,11 @@ class AugmentSettings(Section):
     @property
     def moving(self) -> list[str]:
         """What is switched on and moves things in a sample."""
-        return [name for name in ("time_warp", "crop", "flip", "resized_crop") if getattr(self, name)]
+        return [name for name in ("time_warp", "crop", "flip", "resized_crop", "rescale") if getattr(self, name)]
 
     def misplaced(self, dims: int) -> list[str]:
         """What is switched on but not for such data: 1 for signals, 2 for images."""
-        images = {"crop", "flip", "resized_crop"}
+        images = {"crop", "flip", "resized_crop", "rescale"}
         on = [name for name, value in self.model_dump().items() if value and name != "mixup"]
         return [name for name in on if (name in images) != (dims == 2)]
 
@@ -240,6 +243,9 @@ class TrainSettings(Section):
     milestones: list[Point] = Field(default=[0.625, 0.75, 0.875])
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
+    steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="in place of epochs; milestones and warmup count steps then"
+    )
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     last_batch: Literal["drop", "keep"] = Field(default="drop", description="of an epoch, where it is not full")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")

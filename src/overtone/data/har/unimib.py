@@ -16,8 +16,8 @@ import numpy as np
 from overtone.data.base import Recordings
 from overtone.data.har.members import Member, members
 from overtone.data.har.pieces import HarSource
-from overtone.data.mat_file import read_mat
 from overtone.errors import InputError
+from overtone.formats.mat_file import read_mat
 
 RATE = 50.0
 LENGTH, EARLY = 151, 51

@@ -15,11 +15,11 @@ from typing import IO, Any, Literal, Protocol, cast
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from overtone.data.cells import Decimal
-from overtone.data.encodings import LANGUAGES, find_encoding
-from overtone.data.form import BLANKS, find_delimiter, is_header, lines_before, separator, usual_length
 from overtone.errors import InputError, nearest
 from overtone.files import no_file
+from overtone.formats.cells import Decimal
+from overtone.formats.encodings import LANGUAGES, find_encoding
+from overtone.formats.form import BLANKS, find_delimiter, is_header, lines_before, separator, usual_length
 from overtone.sheets import unguarded
 
 BLOCK = 2**10
@@ -158,7 +158,7 @@ def open_table(path: Path, where: str, form: TextFormat) -> Table:
     if not path.is_file():
         raise InputError(f"{where} {no_file(path)}")
     if path.suffix.lower() in (".parquet", ".pq"):
-        from overtone.data.parquet import ParquetTable
+        from overtone.formats.parquet import ParquetTable
 
         return ParquetTable(path, where)
     return TextTable(path, where, form)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from overtone.data import mat5
 from overtone.errors import InputError, nearest
+from overtone.formats import mat5
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512

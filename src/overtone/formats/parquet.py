@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.table import BLOCK, BadRows, Block, Read
 from overtone.errors import InputError
+from overtone.formats.table import BLOCK, BadRows, Block, Read
 
 
 class ParquetTable:

@@ -74,20 +74,25 @@ class Signs:
             )
 
 
+def doubtful(columns: Sequence[Signs]) -> tuple[int, str, str] | None:
+    """Line, text and column of the first cell whose comma may be either, where no other comma of the table tells."""
+    if any(signs.comma for signs in columns):
+        return None
+    return next(((*own.either, own.name) for own in columns if own.decimal is None and own.either is not None), None)
+
+
 def grouping(columns: Sequence[Signs]) -> str | None:
     """Why commas that may be either group thousands in a table: elsewhere in it a point can only be decimal.
 
     None where no comma may be either, one can only be decimal, or nothing tells.
     """
-    either = next((signs for signs in columns if signs.decimal is None and signs.either is not None), None)
+    either = doubtful(columns)
     fraction = next((signs for signs in columns if signs.fraction is not None), None)
-    if either is None or either.either is None or fraction is None or fraction.fraction is None:
+    if either is None or fraction is None or fraction.fraction is None:
         return None
-    if any(signs.comma for signs in columns):
-        return None
-    (line, cell), (other, number) = either.either, fraction.fraction
+    (line, cell, name), (other, number) = either, fraction.fraction
     return (
-        f"commas were taken to group thousands ({cell} in row {line} of {either.name} is {cell.replace(',', '')}), as "
+        f"commas were taken to group thousands ({cell} in row {line} of {name} is {cell.replace(',', '')}), as "
         f'{number!r} in row {other} of {fraction.name} has a decimal point; data.decimal: "," says otherwise'
     )
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from overtone.data.cells import Numbers, Signs, numbers
 from overtone.errors import InputError
+from overtone.formats.cells import Numbers, Signs, numbers
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -19,6 +19,10 @@ SLOWEST, USUAL, FASTEST = 0.5, 50.0, 20_000.0
 """Hz: signals slower than the first are taken for time stamps in a smaller unit; the usual one decides which."""
 LEAST_FIT, MOST_FIT = 0.25, 50.0
 """Times the wanted rate: what lies between is brought to it without a doubt."""
+UNEVEN = 0.1
+"""Intervals may differ from their median by this share before sampling counts as uneven."""
+GAP = 2.5
+"""An interval of more than so many median intervals is a gap."""
 STAMP = "time stamp"
 FORM = f"{STAMP} (a number, or a date in ISO 8601 such as 2024-05-01T13:45:00.250)"
 

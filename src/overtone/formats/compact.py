@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overtone.data.base import FloatArray
-from overtone.data.cells import Decimal, Signs, grouping, numbers
-from overtone.data.clock import FORM, STAMP, Clock
-from overtone.data.table import Read, Table
 from overtone.errors import InputError
+from overtone.formats.cells import Decimal, Signs, grouping, numbers
+from overtone.formats.clock import FORM, STAMP, Clock
+from overtone.formats.table import Read, Table
 from overtone.sheets import unguarded
 
 
@@ -54,7 +53,7 @@ class Compact:
         lines: (N,) of the file.
     """
 
-    values: FloatArray
+    values: npt.NDArray[np.float32]
     time: npt.NDArray[np.float64] | None
     dates: bool
     texts: dict[str, Names]
