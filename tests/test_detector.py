@@ -472,6 +472,7 @@ def test_a_pickle_of_detectron2_gives_the_same_detector(protocol: int, tmp_path:
     theirs, made = detector(name, **more), detector(name, seed=1, **more)
     path = tmp_path / "model_final_000000.pkl"
     path.write_bytes(pickle.dumps(detectron2(theirs.state_dict(), 3), protocol=protocol))
+    assert given(path).told(made, name, CLASSES) == "Detectron2's names and order of outputs"
     given(path).load_into(made, name, CLASSES)
     same(made, theirs)
     for own, wanted in zip(
