@@ -15,7 +15,7 @@ from overtone.checkpoint import SUFFIXES, Checkpoint, State, read_checkpoint
 from overtone.errors import InputError, few
 from overtone.files import expanded, no_file
 from overtone.models import Tapped
-from overtone.models.detector_files import check_layout, ordered, renamed
+from overtone.models.detector_files import check_layout, is_detectron2, ordered, renamed
 from overtone.student import HEADER, read_header
 from overtone.weight_names import COUNTERS, matched, matched_part
 
@@ -129,11 +129,13 @@ class GivenWeights:
     def _fitted(self, model: nn.Module, name: str, classes: Sequence[str]) -> tuple[State, str]:
         model_state = model.state_dict()
         try:
-            stored, more = self._read(), ""
+            stored, more = self._read(), []
             of_file = _classes_of(self.path)
             if _has_body(model):
                 for state in stored.states.values():
                     check_layout(state, cast(Any, model).settings.layout)
+                if any(map(is_detectron2, stored.states.values())):
+                    more.append("Detectron2's names and order of outputs")
                 stored = _for_detectors(stored, model_state)
             elif self.classes is not None:
                 raise InputError("is no detector's, whose classes alone may be named and taken in another order")
@@ -141,11 +143,12 @@ class GivenWeights:
                 _check_classes(of_file, classes)
             state, note = matched(stored, model_state, self._ordered, self.key)
             if _has_body(model):
-                state, more = ordered(state, classes, self.classes or of_file)
+                state, by_name = ordered(state, classes, self.classes or of_file)
+                more.append(by_name)
             _check_fit(state, model_state, name, len(classes))
         except InputError as error:
             raise InputError(f"{self.where}: {self.path} {error}") from error
-        return state, "; ".join(filter(None, [note, more]))
+        return state, "; ".join(filter(None, [note, *more]))
 
     @property
     def _ordered(self) -> bool:
