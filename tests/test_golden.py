@@ -166,7 +166,7 @@ def _hcl(x: Tensors) -> Tensors:
 
 
 def _abf(x: Tensors, mid: int, out: int, size: int) -> Tensors:
-    module = AttentionFusion(x["x"].shape[1], mid, out, (size, size), fuse=True).eval()
+    module = AttentionFusion(x["x"].shape[1], mid, out, 2, fuse=True).eval()
     names = {"enter": "conv1", "leave": "conv2", "gates": "att_conv"}
     state = {
         name: x["state." + name.replace(own, names[own])]
@@ -175,7 +175,7 @@ def _abf(x: Tensors, mid: int, out: int, size: int) -> Tensors:
         if own in name
     }
     module.load_state_dict(state)
-    output, residual = module(x["x"], x["residual"])
+    output, residual = module(x["x"], x["residual"], (size, size))
     return {"output": output, "residual": residual}
 
 

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 from overtone import data, load_student, recipe
 from overtone.cli import app
 from overtone.data import Standardiser, Windows, split
-from overtone.data.plain_pickle import read_plain
 from overtone.engine.augment_images import ImageAugment
 from overtone.engine.schedule import mix
 from overtone.errors import InputError
 from overtone.models import build
 from overtone.new_data import Columns, read_windows
+from overtone.plain_pickle import read_plain
 from overtone.recipe import AugmentSettings, DataSettings, SplitSettings
 from overtone.study import Plan, collect, execute, make_plan
 from overtone.tap import Tap, probe

@@ -25,6 +25,7 @@ import yaml
 from cases import batch_of
 from mat_files import old
 from my_tasks import Boxes
+from test_boxes import coco, roboflow
 from test_image_files import draw
 from test_images import write_archive
 from torch import nn
@@ -393,6 +394,9 @@ SOURCE_SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "cifar100": lambda folder: {"path": str(write_archive(folder))},
     "imagefolder": of_images,
     "imagenet": of_images,
+    "boxes": lambda folder: {"path": str(roboflow(folder)), "size": 32},
+    "coco": lambda folder: {"path": str(coco(folder, {"train2017": ["a", "b"], "val2017": ["c"]})), "size": 32},
+    "bccd": lambda folder: {"path": str(coco(folder)), "size": 32},
 }
 NEED_DATA = ("uci_har", "sp_sw_har")
 

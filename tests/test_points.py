@@ -113,7 +113,7 @@ def test_a_hint_ends_in_a_relu_where_it_can_reach_the_map() -> None:
 
     def ends(teacher: Spec, **settings: Any) -> type[nn.Module]:
         (adapter,) = method_of("fitnet", plain, teacher, **settings).adapters["t"]
-        out, _ = adapter(torch.randn(4, *plain.stages["stage2"].shape), None)
+        out, _ = adapter(torch.randn(4, *plain.stages["stage2"].shape), None, teacher.stages["stage2"].size)
         assert bool((out < 0).any()) is isinstance(adapter.relu, nn.Identity)
         return type(adapter.relu)
 

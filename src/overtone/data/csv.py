@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from overtone.data.base import IntArray, Recordings, Source
+from overtone.data.base import IntArray, OwnSource, Recordings
 from overtone.data.clock import TimeUnit, Unit
 from overtone.data.compact import Compact, compact
 from overtone.data.missing import Filling
@@ -69,7 +69,7 @@ class Roles:
     restart: str = ""
 
 
-class Text(TextFormat, Source):
+class Text(TextFormat, OwnSource):
     """What both forms share: which column is what.
 
     Attributes:

@@ -5,11 +5,12 @@ These modules import torch and nothing else of Overtone, so they can be used alo
 """
 
 from overtone.frequency.attention import FrequencyAttention
-from overtone.frequency.filter import SpectralFilter, parameter_count, resize
+from overtone.frequency.filter import SpectralFilter, resize
 from overtone.frequency.lift import lift
 from overtone.frequency.local import LocalAttention
 from overtone.frequency.masks import dense_mask, high_pass, published_mask
 from overtone.frequency.radial import radial_spectrum
+from overtone.frequency.settings import parameter_count
 from overtone.frequency.transforms import Fourier, Orthogonal, Transform, make_transform
 from overtone.frequency.wavelet import haar_bands, haar_map
 

@@ -54,7 +54,8 @@ def haar_map(coarse: Tensor, details: Sequence[Tensor], size: Sequence[int]) -> 
             coarse = torch.einsum("bckt,ki->bcti", whole, _waves(coarse)).flatten(2)
         else:
             coarse = torch.einsum("bckhw,kij->bchiwj", whole, _waves(coarse)).flatten(4).flatten(2, 3)
-        coarse = coarse[(..., *(slice(side) for side in wanted))]
+        for axis, side in enumerate(wanted, start=2):
+            coarse = coarse.narrow(axis, 0, side)
     return coarse
 
 

@@ -18,6 +18,7 @@ from overtone.data.items import read_member
 from overtone.data.mat_file import HDF5, USER_BLOCK
 from overtone.disk import in_units
 from overtone.errors import InputError
+from overtone.look.boxes import draft_boxes
 from overtone.look.draft import Draft, Setting
 from overtone.look.kinds import IMAGES, Kind
 from overtone.look.sets import SETS
@@ -250,5 +251,6 @@ DRAFTS: dict[str, Callable[[Kind], Draft]] = {
     "mat": draft_mat,
     "series": draft_series,
     "images": draft_images,
+    "boxes": draft_boxes,
     "set": draft_set,
 }

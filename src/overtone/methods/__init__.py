@@ -163,7 +163,8 @@ def check_distillable(name: Name, config: MethodConfig, task: Task) -> None:
     """
     reads = find(name).READS
     if reads in task.DISTILLABLE:
-        if not task.ONE_CLASS and find(name).needs_classes(config):
+        one_class = task.ONE_CLASS or task.COMPARES_CLASSES
+        if not one_class and find(name).needs_classes(config):
             raise InputError(f"method {said(name)!r} reads each sample's class, and task {task.NAME} has none")
         return
     fit = [other for other, kind in METHODS.items() if kind.READS in task.DISTILLABLE]

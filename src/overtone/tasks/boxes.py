@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from overtone.types import Move
+
 FloatArray = npt.NDArray[np.float32]
 COLUMNS = 7
 CLASS, CROWD, AREA = 4, 5, 6
@@ -95,3 +97,15 @@ def on_file(boxes: Tensor, truth: Truth) -> Tensor:
     """Boxes (n, 4) on the canvas in pixels of the file."""
     across, down = truth.scale
     return boxes * torch.tensor([across, down, across, down], dtype=boxes.dtype, device=boxes.device)
+
+
+def moved(rows: Tensor, move: Move) -> Tensor:
+    """Many images' rows (B, 1 + M, 7) as images have them that were scaled, then mirrored within their own width."""
+    out = rows.clone()
+    out[:, 0, :2] = move.size
+    factor = (move.size / rows[:, 0, :2]).flip(1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): across, down, across, down
+    boxes = rows[:, 1:, :4] * factor
+    width = move.size[:, 1, None]
+    flipped = torch.stack([width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]], 2)
+    out[:, 1:, :4] = torch.where(move.mirrored[:, None, None], flipped, boxes)
+    return out
