@@ -122,7 +122,7 @@ def test_as_a_teacher_it_scores_the_students_proposals() -> None:
     for part in (made.rpn, made.roi_heads.box_head):
         part.register_forward_hook(lambda *_: calls.append(1))
     teacher = made.output(samples())
-    assert set(teacher.prediction) == {"regions_of"}
+    assert set(teacher.prediction) == {"regions_of", "losses_of"}
     assert not calls
     scored = teacher.prediction["regions_of"](student.prediction["proposals"])
     assert scored.shape == student.prediction["regions"].shape
@@ -133,6 +133,28 @@ def test_as_a_teacher_it_scores_the_students_proposals() -> None:
     torch.testing.assert_close(
         made.eval().output(samples()).prediction["regions_of"](frozen["proposals"]), frozen["regions"].detach()
     )
+
+
+def test_as_a_teacher_it_tells_its_losses_with_other_maps_in_place_of_its_own() -> None:
+    """As :class:`~overtone.methods.freekd.FreeKD` asks it: differentiable in the maps, its own parameters frozen."""
+    made = detector().eval().requires_grad_(False)
+    teacher = made.output(samples())
+    other = {name: (0.5 * x).requires_grad_() for name, x in teacher.stages.items() if name in ("p2", "p5")}
+    torch.manual_seed(4)
+    losses = teacher.prediction["losses_of"](other)
+    assert set(losses) == TERMS
+    assert not made.rpn.training
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(x.grad is not None and float(x.grad.abs().sum()) > 0 for x in other.values())
+    torch.manual_seed(4)  # with its own maps: what training says of the same batch statistics
+    again = teacher.prediction["losses_of"]({})
+    for module in made.modules():
+        module.training = isinstance(module, Detector) or module is made.rpn
+    torch.manual_seed(4)
+    wanted = made.output(samples()).prediction["losses"]
+    for name, value in wanted.items():
+        torch.testing.assert_close(again[name], value)
+        assert not torch.equal(losses[name].detach(), value)
 
 
 def test_in_evaluation_it_finds_boxes_in_each_image() -> None:

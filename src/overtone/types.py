@@ -356,7 +356,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method reads: ``logits``, ``embedding``, ``attention``, ``head``, or a stage's name."""
+    """What a method reads: ``logits``, ``embedding``, ``attention``, ``head``, a stage's name, or what a prediction
+    calls a function that it asks (``losses_of``).
+    """
 
     student: frozenset[str] = frozenset({"logits"})
     teachers: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from overtone.methods.base import MethodConfig
 from overtone.methods.feature_maps import Level, LevelMethod, LevelsConfig
 from overtone.recipe import PhaseSettings, WeightSettings
 from overtone.shown import Image, Shown
-from overtone.types import Batch, DataInfo, Output, Progress, Spec
+from overtone.types import Batch, DataInfo, Needs, Output, Progress, Spec
 
 SCALES = 3
 """How often maps are halved."""
@@ -25,6 +25,8 @@ FIRST = 0.1
 """The share of the epochs in which the prompts are trained."""
 DEVIATION = 0.01
 """Of the prompts' starting values."""
+GO_ON = "losses_of"
+"""What a teacher's prediction calls the function that goes on from other maps in place of its own."""
 
 
 class FreeKDConfig(LevelsConfig):
@@ -71,6 +73,12 @@ class FreeKD(LevelMethod):
     )
     Config: ClassVar[type[MethodConfig]] = FreeKDConfig
 
+    @classmethod
+    def needs(cls, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec]) -> Needs:
+        """Of teachers that can go on from other maps, that too."""
+        needs = super().needs(config, student, teachers)
+        return Needs(needs.student, {name: stages | {GO_ON} for name, stages in needs.teachers.items()})
+
     def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
         super().__init__(config, student, teachers, data)
         assert isinstance(config, FreeKDConfig)
@@ -79,11 +87,8 @@ class FreeKD(LevelMethod):
         self.terms = ("finetune", "overlap", "bands", "map")
 
     def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
-        """See :class:`LevelMethod`; a pointwise convolution each, nothing is handed on."""
-        return nn.ModuleList(
-            _Adapter(CONV[len(level.teacher_shape) - 1](level.student_shape[0], level.teacher_shape[0], 1))
-            for level in levels
-        )
+        """See :class:`LevelMethod`; nothing is handed on."""
+        return nn.ModuleList(_Adapter(level) for level in levels)
 
     def forward(
         self, student: Output, teachers: Mapping[str, Output], batch: Batch, progress: Progress
@@ -99,7 +104,7 @@ class FreeKD(LevelMethod):
             coarse, details = haar_bands(wanted, SCALES)
             masks = prompts(coarse, details)
             rebuilt[level.teacher] = masked_map(coarse, details, masks, size)
-            out = resize(adapter(level.map_of_student(student), None)[0], size)
+            out, _ = adapter(level.map_of_student(student), None, size)
             overlap += [mask_overlap(mask) for mask in masks]
             bands.append(band_distance(haar_bands(out, SCALES)[1], details, [mask.detach() for mask in masks[1:]]))
             map_.append(F.mse_loss(out, wanted))
@@ -128,7 +133,7 @@ def _worth(teacher: Output, wanted: Mapping[str, Tensor], rebuilt: Mapping[str, 
     Its task's losses with them, where it can go on from its maps; else how far they are from its own, as the share of
     each map's squares, summed over maps.
     """
-    losses_of = teacher.prediction.get("losses_of")
+    losses_of = teacher.prediction.get(GO_ON)
     if losses_of is not None:
         return torch.stack(list(losses_of(rebuilt).values())).sum()
     shares = [
@@ -163,11 +168,11 @@ class Prompts(nn.Module):
 
 
 class _Adapter(nn.Module):
-    """The student's map with the teacher's channels, at its own size."""
+    """The student's map with the teacher's channels and size, by a pointwise convolution."""
 
-    def __init__(self, convolution: nn.Module) -> None:
+    def __init__(self, level: Level) -> None:
         super().__init__()
-        self.convolution = convolution
+        self.convolution = CONV[len(level.teacher_shape) - 1](level.student_shape[0], level.teacher_shape[0], 1)
 
-    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
-        return self.convolution(x), None
+    def forward(self, x: Tensor, deeper: None, size: tuple[int, ...]) -> tuple[Tensor, None]:
+        return resize(self.convolution(x), size), None

@@ -116,7 +116,8 @@ class Detector(FasterRCNN, Tapped):  # type: ignore[misc]
       the box head was trained on ``regions``, logits (R, classes + 1), the background first, ``region_labels`` (R,) and
       ``proposals``, a list of (R_i, 4);
     - in evaluation, with boxes, as a teacher is asked: ``regions_of``, a function from somebody's proposals, a list of
-      (R_i, 4), to its own logits of these (R, classes + 1). Proposals and box head do not run before it is called;
+      (R_i, 4), to its own logits of these (R, classes + 1), and ``losses_of``, one from maps in place of its own, by
+      name, to the four losses with them, differentiable in these. Proposals and box head do not run before;
     - in evaluation, without boxes: ``detections``, for each image ``boxes`` (n, 4) in its pixels, ``scores`` (n,)
       and ``labels`` (n,) int64 from 0.
 
@@ -176,7 +177,8 @@ class Detector(FasterRCNN, Tapped):  # type: ignore[misc]
         if self.training:
             return Output(self._trained(images, maps, samples), maps)
         if all("boxes" in sample for sample in samples):
-            return Output({"regions_of": self._regions_of(images, maps)}, maps)
+            own = {"regions_of": self._regions_of(images, maps), "losses_of": self._losses_of(images, maps, samples)}
+            return Output(own, maps)
         return Output({"detections": self._detected(images, maps)}, maps)
 
     def counted(self, samples: list[Sample]) -> Any:
@@ -233,6 +235,19 @@ class Detector(FasterRCNN, Tapped):  # type: ignore[misc]
                 return self._scored(images, maps, proposals)[0]
 
         return regions_of
+
+    def _losses_of(self, images: ImageList, maps: Maps, samples: list[Sample]) -> Callable[[Maps], dict[str, Tensor]]:
+        """Losses as in training, on others' maps of these images."""
+
+        def losses_of(others: Maps) -> dict[str, Tensor]:
+            before, self.rpn.training = self.rpn.training, True  # by which it has losses; its head has no such state
+            try:
+                losses: dict[str, Tensor] = self._trained(images, {**maps, **others}, samples)["losses"]
+            finally:
+                self.rpn.training = before
+            return losses
+
+        return losses_of
 
     def _scored(self, images: ImageList, maps: Maps, proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes + 1) and box deltas (R, 4 (classes + 1)) of the proposals of all images."""

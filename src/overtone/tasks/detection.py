@@ -205,8 +205,8 @@ class Detection(Task):
         return replace(student, prediction=mine), replace(teacher, prediction=theirs), replace(batch, target=target)
 
     def remembers(self, needs: frozenset[str]) -> bool:
-        """Maps of images of one size are; what a teacher says of the student's regions is new each time."""
-        return self.fixed and "logits" not in needs
+        """Maps of images of one size are; what a teacher says of the student's regions, or of other maps, is new."""
+        return self.fixed and not needs & {"logits", "losses_of"}
 
     # --- predictions
 
