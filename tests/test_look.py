@@ -377,6 +377,18 @@ def test_arrays_that_are_missing_are_told(given: dict[str, Any], message: str, t
     assert message in said(done)
 
 
+@pytest.mark.parametrize("option", ["--write", "--html"])
+def test_a_place_that_cannot_be_written_is_told_with_its_option(option: str, tmp_path: Path) -> None:
+    path, _ = npz(tmp_path)
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "mine", tmp_path / ("n" * 250), tmp_path):
+        done = overtone("look", path, option, place)
+        assert done.exit_code == 2
+        assert "cannot write" in said(done)
+        assert "--out" not in said(done)
+        assert option in said(done) or "Choose a shorter name" in said(done)
+
+
 # --- guesses
 
 

@@ -89,10 +89,14 @@ def _absent(path: Path, kind: Callable[[Path], bool]) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
     """A file under a temporary name beside ``path``, renamed into place at the end; removed if that is not reached.
 
     A link at ``path`` is replaced by the file, and what it points to is left alone.
+
+    Args:
+        path: the place.
+        option: that it was given by, for messages.
 
     Raises:
         InputError: where the place cannot be written (full or read-only disk, no permission, a folder or a device).
@@ -100,7 +104,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         if path.exists() and not path.is_symlink():
-            _refuse(path, path.stat().st_mode, (*ODD, *THROUGH))
+            _refuse(path, path.stat().st_mode, (*ODD, *THROUGH), option)
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:  # never through a link that somebody put there
             yield file
@@ -111,7 +115,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _unwritten(path, error) from error
+            raise _unwritten(path, error, option) from error
         raise
 
 
@@ -134,11 +138,13 @@ class Out:
         path: the name.
         target: the file that is made or replaced, links followed; None for what is written through as it comes.
         standard: it is standard output, so that messages go elsewhere.
+        option: that the name was given by, for messages.
     """
 
     path: Path
     target: Path | None
     standard: bool = False
+    option: str = "--out"
 
     @classmethod
     def named(cls, path: Path, force: bool, inputs: Iterable[Path] = (), option: str = "--out") -> Out:
@@ -160,24 +166,24 @@ class Out:
         if str(path) == "-":
             if sys.__stdout__ is None:
                 raise InputError(f"standard output is closed; choose another {option}")
-            return cls(path, None, standard=True)
+            return cls(path, None, True, option)
         try:
             info = path.stat()
         except FileNotFoundError:
             if path.is_symlink():
                 raise InputError(f"{option} {path} is a link to what does not exist; name the file itself") from None
-            return cls(path, path)
+            return cls(path, path, False, option)
         except OSError as error:
-            raise _unwritten(path, error) from error
+            raise _unwritten(path, error, option) from error
         if _is_stdout(info):
-            return cls(path, None, standard=True)
+            return cls(path, None, True, option)
         _refuse(path, info.st_mode, ODD, option)
         if not stat.S_ISREG(info.st_mode) or OPEN_ALREADY.fullmatch(str(path)):
-            return cls(path, None)
+            return cls(path, None, False, option)
         _spare(path, inputs, option)
         if not force:
             raise InputError(f"{path} exists; choose another {option}, or --force to replace it")
-        return cls(path, path.resolve())
+        return cls(path, path.resolve(), False, option)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -189,7 +195,7 @@ class Out:
             InputError: where it cannot be written.
         """
         if self.target is not None:
-            with replacing(self.target) as file:
+            with replacing(self.target, self.option) as file:
                 yield file
             return
         try:
@@ -202,7 +208,7 @@ class Out:
         except OSError as error:
             if self.standard and isinstance(error, BrokenPipeError):
                 leave(CUT_OFF)
-            raise _unwritten(self.path, error) from error
+            raise _unwritten(self.path, error, self.option) from error
 
 
 def _spare(path: Path, inputs: Iterable[Path], option: str) -> None:
@@ -232,11 +238,11 @@ def _refuse(path: Path, mode: int, kinds: tuple[tuple[Any, str], ...], option: s
             raise InputError(f"cannot write {path}: it is {what}; choose another {option}")
 
 
-def _unwritten(path: Path, error: OSError) -> InputError:
+def _unwritten(path: Path, error: OSError, option: str) -> InputError:
     name = "standard output" if str(path) == "-" else str(path)
-    hint = "Choose a shorter name" if error.errno == errno.ENAMETOOLONG else "Choose another place with --out"
+    hint = "Choose a shorter name" if error.errno == errno.ENAMETOOLONG else f"Choose another place with {option}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Free space or choose another place with --out; what is finished is kept"
+        hint = f"Free space or choose another place with {option}; what is finished is kept"
     return InputError(f"cannot write {name}: {error.strerror or error}. {hint}")
 
 
