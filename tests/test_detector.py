@@ -23,6 +23,7 @@ from overtone import data, recipe
 from overtone.costs import macs, parameters
 from overtone.data import Standardiser
 from overtone.engine import make_accelerator
+from overtone.engine.phases import hold_still
 from overtone.errors import InputError
 from overtone.lookup import make_view
 from overtone.models import build, sketch
@@ -155,6 +156,15 @@ def test_as_a_teacher_it_tells_its_losses_with_other_maps_in_place_of_its_own() 
     for name, value in wanted.items():
         torch.testing.assert_close(again[name], value)
         assert not torch.equal(losses[name].detach(), value)
+
+
+def test_it_gives_losses_where_a_phase_leaves_all_of_it_as_it_is() -> None:
+    made = detector().train()
+    still = hold_still(made, set(), plain=False)
+    assert len(still) == len(list(made.parameters()))
+    before = {name: x.clone() for name, x in made.state_dict().items()}
+    assert set(made.output(samples()).prediction["losses"]) == TERMS
+    assert all(torch.equal(x, before[name]) for name, x in made.state_dict().items())
 
 
 def test_in_evaluation_it_finds_boxes_in_each_image() -> None:

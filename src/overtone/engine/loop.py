@@ -196,7 +196,7 @@ class _Run:
         model = self.job.distillation.student.model
         model.train()
         phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
-        still = hold_still(model, trained(model, phase)) if phase is not None else []
+        still = hold_still(model, trained(model, phase), self.job.samples.task.plain) if phase is not None else []
         return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
     def _mine(self, numbers: Tensor) -> Tensor:

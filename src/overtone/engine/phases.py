@@ -46,12 +46,17 @@ def resting(distillation: Distillation, progress: Progress) -> list[nn.Parameter
     return parameters
 
 
-def hold_still(model: nn.Module, names: set[str]) -> list[nn.Parameter]:
-    """All parameters but the named ones; modules that hold nothing else are set to eval, so that their buffers stay."""
+def hold_still(model: nn.Module, names: set[str], plain: bool = True) -> list[nn.Parameter]:
+    """All parameters but the named ones; modules that hold nothing else are set to eval, so that their buffers stay.
+
+    Of a model that is not ``plain`` only modules without others inside, such as batch normalisation: what the rest
+    gives in training, such as losses, is still needed.
+    """
     still = [parameter for name, parameter in model.named_parameters() if name not in names]
     kept = {id(parameter) for parameter in still}
     for module in model.modules():
         parameters = list(module.parameters())
-        if parameters and all(id(parameter) in kept for parameter in parameters):
+        held = bool(parameters) and all(id(parameter) in kept for parameter in parameters)
+        if held and (plain or next(module.children(), None) is None):
             module.eval()
     return still
