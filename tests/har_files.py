@@ -98,7 +98,7 @@ def wisdm(folder: Path) -> None:
             start = 49105962326000 + (activity == "Walking") * 10**12
             rows += [
                 [person, activity, start + 50_000_000 * n, *map(float, row)]
-                for n, row in enumerate(values(210, 3, person))
+                for n, row in enumerate(values(210, 3, person + 100 * (activity == "Walking")))
             ]
     table(folder / "WISDM_ar_v1.1" / "WISDM_ar_v1.1_raw.txt", rows, ",", end=";")
 
@@ -114,7 +114,7 @@ def wisdm2019(folder: Path) -> None:
                     start = 252207666810782 + (letter == "S") * 10**12 + 7_000_000 * seed
                     rows += [
                         [person, letter, start + 50_354_004 * n, *map(float, row)]
-                        for n, row in enumerate(values(215, 3, seed))
+                        for n, row in enumerate(values(215, 3, seed + 100 * (person % 1600) + 10 * (letter == "S")))
                     ]
                 table(root / "raw" / device / sensor / f"data_{person}_{sensor}_{device}.txt", rows, ",", end=";")
 
@@ -206,7 +206,8 @@ def realworld(folder: Path, positions: tuple[str, ...] = ("chest", "waist")) -> 
                     for seed, position in enumerate(positions):
                         start = 1435993000000 + 7 * seed + 10**7 * len(part) * int(part[-1:] or 0)
                         lines = [
-                            f"{n},{start + 20 * n},{x},{y},{z}" for n, (x, y, z) in enumerate(values(140, 3, seed), 1)
+                            f"{n},{start + 20 * n},{x},{y},{z}"
+                            for n, (x, y, z) in enumerate(values(140, 3, seed + 10 * len(activity)), 1)
                         ]
                         text = "id,attr_time,attr_x,attr_y,attr_z\n" + "\n".join(lines)
                         files[f"{long}_{activity}{part}_{position}.csv"] = text

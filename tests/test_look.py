@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import har_files
 import mat_files
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from typer.testing import CliRunner, Result
 
 from overtone import data, look
 from overtone.cli import app
+from overtone.data.har.realworld import POSITIONS
 from overtone.errors import InputError
 from overtone.formats.table import TextFormat, open_table
 from overtone.look import sample
@@ -375,6 +377,15 @@ def test_arrays_that_are_missing_are_told(given: dict[str, Any], message: str, t
     assert done.exit_code == 0
     assert "No recipe yet" in said(done)
     assert message in said(done)
+
+
+def test_too_few_pictures_are_told_with_the_reason(tmp_path: Path) -> None:
+    path, _ = pictures(tmp_path)
+    for picture in sorted(path.glob("*/*.png"))[1:-1]:
+        picture.unlink()
+    done = overtone("look", path, "--write", tmp_path / "mine.yaml")
+    assert done.exit_code == 2
+    assert "leaves at least two classes to learn and something to test (the best: split: fold 0" in said(done)
 
 
 @pytest.mark.parametrize("option", ["--write", "--html"])
@@ -789,6 +800,16 @@ def test_a_line_of_braille_follows_its_signal() -> None:
     assert braille(np.full(5, np.nan), 3, 0.0, 1.0) == ["⠀⠀⠀", "⠀⠀⠀"]
 
 
+def runs_with_nothing_changed_but_its_epochs(path: Path) -> None:
+    """Looks, writes a recipe and runs it, in the working folder."""
+    done = overtone("look", path.name, "--write", "mine.yaml")
+    assert done.exit_code == 0, done.output
+    written = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))
+    short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
+    done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
+    assert done.exit_code == 0, done.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 def test_a_written_recipe_runs_with_nothing_changed_but_its_epochs(
@@ -796,12 +817,7 @@ def test_a_written_recipe_runs_with_nothing_changed_but_its_epochs(
 ) -> None:
     path, _ = make(tmp_path)
     monkeypatch.chdir(tmp_path)
-    done = overtone("look", path.name, "--write", "mine.yaml")
-    assert done.exit_code == 0, done.output
-    written = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))
-    short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
-    done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
-    assert done.exit_code == 0, done.output
+    runs_with_nothing_changed_but_its_epochs(path)
 
 
 # --- torch takes seconds to import
@@ -835,3 +851,18 @@ def test_ctrl_c_while_torch_is_imported_leaves_nothing_behind(tmp_path: Path) ->
     assert said_last.strip() == "Interrupted."
     assert "windows" not in shown
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", har_files.MAKERS)
+def test_a_recipe_written_for_a_published_set_runs_with_nothing_changed_but_its_epochs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "realworld":
+        har_files.realworld(tmp_path, POSITIONS)
+    else:
+        har_files.MAKERS[name](tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    monkeypatch.chdir(tmp_path)
+    runs_with_nothing_changed_but_its_epochs(folder)
+    assert yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))["data"]["name"] == name

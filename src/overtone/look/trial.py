@@ -83,7 +83,8 @@ def _loaded(draft: Draft) -> Trial:
     if isinstance(loaded, Windows):
         trial.windows = task.take(loaded)
         check_learnable(trial.windows)
-        _split(trial, trial.windows, draft.parted)
+        if (lacking := _split(trial, trial.windows, draft.parted)) is not None:
+            raise _no_split(trial.windows, lacking)
         return trial
     if any(np.isnan(signal).any() for signal in loaded.signals) and "missing" not in draft.settings:
         draft.settings["missing"] = Setting("interpolate", "values are missing; refuse, drop, hold or interpolate")
@@ -112,12 +113,16 @@ def _loaded(draft: Draft) -> Trial:
             trial.stride = Setting(_length(step, recordings.rate), why)
         check_learnable(windows)
         trial.windows = windows
-        _split(trial, windows, draft.parted, last=share == 1 or window is None)
-        if trial.split is not None:
+        lacking = _split(trial, windows, draft.parted, last=share == 1 or window is None)
+        if lacking is None:
             return trial
-    raise InputError(
-        f"{windows.where}: no split into training and test leaves at least two classes to learn and something to test; "
-        "more recordings, or people, are needed"
+    raise _no_split(windows, lacking)
+
+
+def _no_split(windows: Windows, lacking: str | None) -> InputError:
+    return InputError(
+        f"{windows.where}: no split into training and test leaves at least two classes to learn and something to test "
+        f"(the best: {lacking}); more recordings, or people, are needed"
     )
 
 
@@ -197,18 +202,21 @@ def _length(size: int, rate: float | None) -> int | str:
 # --- the split
 
 
-def _split(trial: Trial, windows: Windows, parted: str, last: bool = True) -> None:
-    """The first split that leaves every fold something to learn and to test."""
+def _split(trial: Trial, windows: Windows, parted: str, last: bool = True) -> str | None:
+    """The first split that leaves every fold something to learn and to test; where there is none, why not the best."""
+    lacking = ""
     for setting, halves in _splits(windows, parted):
         if not halves and not last:
             continue
         try:
             settings = SplitSettings.model_validate(setting.value)
             check_sides(windows, split(windows, settings))
-        except InputError:
+        except InputError as error:
+            lacking = lacking or str(error)
             continue
         trial.split = setting
-        return
+        return None
+    return lacking
 
 
 def _splits(windows: Windows, parted: str) -> Iterator[tuple[Setting, bool]]:

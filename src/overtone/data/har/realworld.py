@@ -16,6 +16,7 @@ from overtone.data.har.clocks import Clocks, Sensor, on_one_clock
 from overtone.data.har.members import Member, members
 from overtone.data.har.pieces import HarSource, Pieces, Several
 from overtone.data.har.rows import BadRows, read_numbers
+from overtone.errors import InputError
 
 RATE = 50.0
 COLUMNS = 5
@@ -70,10 +71,15 @@ class RealWorld(HarSource):
             name = f"proband{number} {activity} {part}".strip()
             joined = on_one_clock(name, [sensors.pop(pair, []) for pair in wanted], LONGEST_GAP)
             streams += [(f"proband{number}", stream) for stream in joined]
+        told = [f"{count} without {sensor} at {position}" for (sensor, position), count in lacking.items() if count]
+        if not streams:
+            raise InputError(
+                f"{self.where}: none of {len(found)} recordings has all that is wanted at one time "
+                f"({', '.join(told)}); data.positions and data.sensors name what is wanted"
+            )
         channels = [f"{sensor}_{position}_{axis}" for sensor, position in wanted for axis in "xyz"]
         pieces = Pieces(self.where, dict(enumerate(ACTIVITIES)), channels, RATE)
         notes = pieces.add_streams(streams)
-        told = [f"{count} without {sensor} at {position}" for (sensor, position), count in lacking.items() if count]
         if told:
             notes.append(f"left out of {len(found)} recordings: {', '.join(told)}")
         return pieces.recordings([*bad.notes(), *clocks.notes(), *notes])
