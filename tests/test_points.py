@@ -41,7 +41,7 @@ def read(name: str, student: Spec, teacher: Spec, **settings: Any) -> list[tuple
 
 
 def test_every_method_on_maps_has_both_settings() -> None:
-    assert set(MAPS) == {"sp", "fitnet", "at", "review", "fam_layer", "fam_review"}
+    assert set(MAPS) == {"sp", "fitnet", "at", "review", "fam_layer", "fam_review", "freekd"}
     for name in MAPS:
         assert {"student_at", "teacher_at"} <= METHODS[name].Config.model_fields.keys()
         with pytest.raises(InputError, match="student_at"):
