@@ -389,9 +389,9 @@ def test_augmentation_depends_on_sample_and_epoch_only() -> None:
 
 
 def test_draws_are_spread_evenly() -> None:
-    from overtone.engine.augment_images import _draws
+    from overtone.engine.augment_images import draws_of
 
-    draws = _draws(mix(0, 1, "augment"), np.arange(20000))
+    draws = draws_of(mix(0, 1, "augment"), np.arange(20000))
     assert draws.shape == (3, 20000)
     assert 0 <= draws.min() < 0.001
     assert 0.999 < draws.max() < 1
