@@ -194,7 +194,8 @@ def test_check_tells_the_time_sensibly(
 
 
 NEED_DATA = ("uci_har", "cifar100", "sp_sw_har")  # how recipes begin whose data are not in any package
-NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see test_imagenet.py
+NAMES = [name for name in shipped() if not name.startswith(("imagenet", "bccd", "coco"))]
+"""See test_imagenet.py and test_detection_study.py for the others."""
 FAST = ("watch", "watch-methods-mini", "watch-crossmodal-mini", "cifar100-mini", "sp_sw_har-rotation", "uci_har-fam")
 """Recipes that stand for all in the tests that are run each time; the others are run by ``make slow``."""
 
