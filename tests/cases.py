@@ -63,7 +63,6 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True, **DEEPEST}),
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
-    ("fam_review", {"grid": 8, "form": "low_rank:2", **DEEPEST}),
     ("pskd", {}),
     ("fused", {}),
     ("fused", {"fusion": "entropy", "average": "prob"}),
