@@ -64,7 +64,6 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
     ("freekd", DEEPEST),
-    ("fam_review", {"grid": 8, "form": "low_rank:2", **DEEPEST}),
     ("pskd", {}),
     ("fused", {}),
     ("fused", {"fusion": "entropy", "average": "prob"}),
