@@ -168,7 +168,7 @@ def _matched(stored: Checkpoint, model_state: State, ordered: bool, key: str | N
         notes.append(f"other weights of the same model lie under {few(others)} (choose by key)")
     claimed = {name for other in fits if other.keys == fit.keys for name in other.names}
     if beside := [name for name in _without_counters(states[fit.keys]) if name not in claimed]:
-        notes.append(f"{len(beside)} tensors beside it left out ({few(beside)})")
+        notes.append(f"{len(beside)} tensor{'s' * (len(beside) != 1)} beside it left out ({few(beside)})")
     notes += _renamed(fit, model_state)
     if stored.unread:
         notes.append(f"objects left unread ({few(stored.unread)})")
