@@ -193,3 +193,25 @@ class Wide(Regression):
 class Silent(Regression):
     def verdict(self, answer: Sequence[float], truth: Any) -> Any:
         return True
+
+
+class Untold(Listed):
+    """Predicts lists, and does not say what they mean of one sample."""
+
+    def ensemble(self, several: Sequence[Predictions]) -> Predictions:
+        return several[0]
+
+
+class Weighty(Regression):
+    def answers(self, predictions: Predictions) -> list[Any]:
+        return list(predictions["values"])
+
+
+class Asking(Regression):
+    def asked(self, output: Output, target: Tensor) -> Tensor:
+        return output.logits.sum(1)
+
+
+class Missing(Regression):
+    def asked(self, output: Output, target: Tensor) -> Tensor:
+        return super().asked(Output({}), target)

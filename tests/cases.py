@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 DEEPEST: dict[str, Any] = {"pairs": {"stage3": "stage3"}}
-"""Embedding and one stage: forms of frequency attention need no more; the case without settings has all stages."""
+"""Embedding and one stage: forms of frequency attention need no more, nor does what takes long to compile."""
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("kd", {}),
     ("mimic", {}),
@@ -63,6 +63,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fam_layer", {"transform": "haar", "form": "depthwise", "attention": False, "final_relu": True, **DEEPEST}),
     ("fam_review", {}),
     ("fam_review", {"branches": "global", "published": True}),
+    ("freekd", DEEPEST),
     ("pskd", {}),
     ("fused", {}),
     ("fused", {"fusion": "entropy", "average": "prob"}),

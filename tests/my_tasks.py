@@ -8,9 +8,10 @@ each of them, no label is seen before the test side, and the validation loss cho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from overtone.errors import InputError
 from overtone.methods import Method
 from overtone.shown import Axis, Curve
-from overtone.tasks import LOSS, Classification, Context, Metric, Predictions, Task
+from overtone.tasks import LOSS, Classification, Context, Metric, Place, Predictions, Task
 from overtone.types import Batch, DataInfo, Output
 
+SURE = 0.5
 MOST = 2
 """Events in a window; rows of fewer are NaN."""
 AP = Metric("ap", "AP", "%", factor=100, digits=1, ends=(0, 100), about="average precision over all {side}")
@@ -112,8 +114,42 @@ class Boxes(Task):
         names = several[0]
         return {n: [torch.cat(own) for own in zip(*(found[n] for found in several), strict=True)] for n in names}
 
+    def answers(self, predictions: Predictions) -> list[list[list[float]]]:
+        """Begin, end and score of each event that is likelier than not."""
+        found = zip(predictions["events"], predictions["scores"], strict=True)
+        return [torch.cat([events, scores[:, None]], 1)[scores > SURE].tolist() for events, scores in found]
+
+    def asked(self, output: Output, target: Any) -> Tensor:
+        return torch.cat(output.prediction["scores"]).sum()
+
+    def verdict(self, answer: list[list[float]], truth: Any) -> tuple[str, None]:
+        return f"finds {len(answer)}", None
+
     def called(self, truth: Any) -> str:
         return f"{int((~np.isnan(truth).any(1)).sum())} events"
+
+    def columns(self) -> list[str]:
+        return ["begin", "end", "score"]
+
+    def lines(self, answer: list[list[float]]) -> list[list[str]]:
+        """None, one or several for each window."""
+        return [[f"{value:.4f}" for value in event] for event in answer]
+
+
+class Listed(Boxes):
+    """The same, whose predictions are JSON, as those of detectors are."""
+
+    NAME = "listed"
+    ENDING = ".json"
+
+    def write(self, file: BinaryIO, batches: Iterable[tuple[Sequence[Place], Predictions]]) -> None:
+        found = [
+            {"window": [place.name, place.start], "event": [begin, end], "score": score}
+            for places, predictions in batches
+            for place, answer in zip(places, self.answers(predictions), strict=True)
+            for begin, end, score in answer
+        ]
+        file.write(json.dumps(found).encode())
 
 
 def student_with(output: Output, scores: Tensor) -> Output:
@@ -234,10 +270,6 @@ class Odd(Task):
         return self.channels
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return ("worst", "where")
-
-    @property
     def watched(self) -> Metric:
         return LOSS
 
@@ -300,8 +332,12 @@ class Odd(Task):
     def called(self, truth: Any) -> str:
         return f"{int(np.nansum(truth))} odd time steps"
 
-    def cells(self, answer: Sequence[float]) -> list[str]:
-        return [f"{max(answer):.6g}", str(int(np.argmax(answer)))]
+    def columns(self) -> list[str]:
+        return ["step", "error"]
+
+    def lines(self, answer: Sequence[float]) -> list[tuple[int, str]]:
+        """One for each time step."""
+        return [(step, f"{error:.6g}") for step, error in enumerate(answer)]
 
 
 def along(windows: Tensor, context: Context | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,9 +194,28 @@ def test_check_tells_the_time_sensibly(
 
 
 NEED_DATA = ("uci_har", "cifar100", "sp_sw_har")  # how recipes begin whose data are not in any package
-NAMES = [name for name in shipped() if not name.startswith("imagenet")]  # see test_imagenet.py
-RECIPES = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(NEED_DATA) else []) for n in NAMES]
-SHORT = [pytest.param(n, marks=[pytest.mark.data] if n.startswith(("uci_har", "sp_sw_har")) else []) for n in NAMES]
+NAMES = [name for name in shipped() if not name.startswith(("imagenet", "bccd", "coco"))]
+"""See test_imagenet.py and test_detection_study.py for the others."""
+FAST = ("watch", "watch-methods-mini", "watch-crossmodal-mini", "cifar100-mini", "sp_sw_har-rotation", "uci_har-fam")
+"""Recipes that stand for all in the tests that are run each time; the others are run by ``make slow``."""
+
+
+def _marked(needing: tuple[str, ...], fast: tuple[str, ...]) -> list[Any]:
+    """Every recipe, with the marks of data that it needs and of the time that it takes."""
+    return [
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.data] if name.startswith(needing) else []),
+                *([] if name in fast else [pytest.mark.slow]),
+            ],
+        )
+        for name in NAMES
+    ]
+
+
+RECIPES = _marked(NEED_DATA, ("watch", "cifar100-mini"))
+SHORT = _marked(("uci_har", "sp_sw_har"), FAST)
 SMALL = {
     "watch-methods": ["data.stride=800", "split.folds=[0]", "seeds=[0]", "student.model=wrn10-0.25", "train.batch=16"],
     "uci_har-methods": ["data.path={folder}/uci_har.npz", "seeds=[0]", "student.model=wrn10-0.25"],
@@ -351,7 +371,57 @@ def test_tiny_sides_are_told_by_check_and_on_the_page(tmp_path: Path, tiny: dict
     assert [note[: len(warning)] for note in notes] == [warning]
 
 
+def test_own_files_say_what_their_groups_are(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """Terminal, page and check speak of machines; the cells' keys are those of the same data without the word."""
+    lines = ["machine,label,a,b"]
+    for machine in range(4):
+        for sample in range(64):
+            lines.append(f"m{machine},{'ab'[sample >= 32]},{(sample * 7 + machine) % 11},{sample % 5}")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    tiny["data"] = {
+        "name": "csv",
+        "path": str(tmp_path / "x.csv"),
+        "channels": ["a", "b"],
+        "group": "machine",
+        "window": 8,
+    }
+    tiny["split"] = {"test": 1, "val": 1, "folds": [0]}
+    tiny["teachers"], tiny["methods"] = {}, ["none"]
+    tiny["student"] = {"model": "dscnn-4", "epochs": 1}
+    tiny["train"] = {"batch": 8}
+    tiny["seeds"] = [0, 1]
+    study = recipe.validate(tiny)
+    plain = make_plan(study, data.load(study.data))
+    tiny["data"]["groups"] = ["machine", "machines"]
+    study = recipe.validate(tiny)
+    worded = make_plan(study, data.load(study.data))
+    assert list(worded.cells) == list(plain.cells)
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tiny))
+    assert "2 channels (a, b); 4 machines" in everything(overtone("check", tmp_path / "r.yaml"))
+    result = overtone("run", tmp_path / "r.yaml", "--out", tmp_path / "out")
+    assert "over seeds of one split, not over machines" in everything(result), everything(result)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"<style.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
+    assert "No machine is on two sides of a fold" in text
+    assert "Sides by machine and fold" in text
+    assert not re.search(r"\bgroups?\b", text.partition("name: csv")[0], flags=re.IGNORECASE)  # before the recipe
+    student = next((tmp_path / "out").glob("cells/*/student.safetensors"))
+    assert overtone("evaluate", student, tmp_path / "x.csv").exit_code == 0
+    own = {"csv", "folder", "npz", "mat", "ts"}
+    assert {name for name, source in data.SOURCES.items() if "groups" in source.model_fields} == own
+
+
 MISTAKES: list[tuple[str, list[str], str]] = [
+    (
+        "groups' word",
+        ["--set", "data={name: csv, path: x.csv, groups: machine}"],
+        "no plural is guessed; got 'machine'",
+    ),
+    (
+        "groups' words",
+        ["--set", "data={name: npz, path: x, groups: ['[red]', x]}"],
+        "the word for one group and the word",
+    ),
     ("method", ["--set", "methods=[kdd]"], "unknown method 'kdd'; did you mean 'kd'?"),
     ("method setting", ["--set", "methods.1.temprature=2"], "unknown key 'temprature'; did you mean 'temperature'?"),
     ("model", ["--set", "student.model=wrm16-1"], "unknown model 'wrm16-1'; did you mean 'wrn16-3'?"),

@@ -20,7 +20,7 @@ from overtone.data import Fold, Standardiser
 from overtone.distill import Distillation
 from overtone.engine import FittedView, Job, Samples, checkpoint, evaluate, fit, loop
 from overtone.engine.guard import check_gradient, check_step
-from overtone.engine.schedule import epoch_order, learning_rate, mix, reseed, steps_in
+from overtone.engine.schedule import epoch_order, epochs_of, learning_rate, mix, reseed, steps_in
 from overtone.errors import InputError, NotFiniteError
 from overtone.methods import configure, find
 from overtone.recipe import TrainSettings, WeightSettings
@@ -118,6 +118,16 @@ def test_warm_up_rises_in_a_line_to_the_rate(warmup):
 def test_steps_fall_at_their_milestones(milestones):
     found = rates(schedule="step", milestones=milestones, gamma=0.5)
     assert found == [1.0] * 20 + [0.5] * 12 + [0.25] * 8
+
+
+@pytest.mark.parametrize(("milestones", "warmup"), [([20, 32], 8), ([0.5, 0.8], 0.2)])
+def test_where_steps_are_counted_milestones_and_warm_up_count_them_too(milestones, warmup):
+    """40 steps are 6 epochs of 7 steps, the last of which is incomplete."""
+    train = TrainSettings(lr=1.0, batch=10, steps=40, schedule="step", milestones=milestones, warmup=warmup, gamma=0.5)
+    assert epochs_of(train, samples=75, epochs=30) == 6
+    assert epochs_of(TrainSettings(), samples=75, epochs=30) == 30
+    found = [learning_rate(train, step, 7, 6) for step in range(40)]
+    assert found == [(step + 1) / 8 for step in range(8)] + [1.0] * 12 + [0.5] * 12 + [0.25] * 8
 
 
 @few

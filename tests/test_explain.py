@@ -248,9 +248,9 @@ def test_frequency_attention_shows_what_goes_in_and_comes_out(method_name: str) 
         x = level.map_of_student(student)
         with torch.no_grad():
             if method_name == "fam_layer":
-                given = resize(adapter.local_attention(x), adapter.size)
+                given = resize(adapter.local_attention(x), level.teacher_shape[1:])
             else:
-                handed = given = adapter(x, handed)[1]
+                handed = given = adapter(x, handed, level.teacher_shape[1:])[1]
             out = adapter.head.frequency_attention(given)
         if level.student == "embedding":
             assert f"{key}/into frequency attention" not in found

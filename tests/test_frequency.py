@@ -1520,8 +1520,8 @@ def test_spectra_compared_under_the_mask(name: str, published: bool) -> None:
     method.eval()
     handed, expected = None, 0.0
     for level, adapter in zip(method.levels["big"], method.adapters["big"], strict=True):
-        out, handed = adapter(level.map_of_student(mine), handed)
         size = level.teacher_shape[1:]
+        out, handed = adapter(level.map_of_student(mine), handed, size)
         mask = slow_published_mask(size) if published else slow_mask(size, "butterworth", 0.4)
         expected += float(spectrum_distance(out, level.map_of_teacher(theirs), mask.float()).detach())
     found = method(mine, {"big": theirs}, None, None)["map.big"]
@@ -1576,7 +1576,7 @@ def test_widths_and_sizes_come_from_the_models() -> None:
             method = made(name, student, teacher, **({} if attention is None else {"attention": attention}))
             handed = None
             for level, adapter in zip(method.levels["big"], method.adapters["big"], strict=True):
-                out, handed = adapter(torch.randn(2, *level.student_shape), handed)
+                out, handed = adapter(torch.randn(2, *level.student_shape), handed, level.teacher_shape[1:])
                 assert out.shape == (2, *level.teacher_shape)
 
 
@@ -1611,9 +1611,9 @@ def test_fam_review_asks_from_the_deeper_map() -> None:
     method = made("fam_review", spec_of((4, 16), (6, 8)), spec_of((4, 16), (6, 8)), stages=["stage1", "stage2"])
     deep, shallow = method.adapters["big"]
     x, y = torch.randn(2, 6, 8), torch.randn(2, 4, 16)
-    _, handed = deep(x, None)
+    _, handed = deep(x, None, (8,))
     assert torch.equal(handed, x)  # the deepest level is matched as it is
-    out, fused = shallow(y, handed)
+    out, fused = shallow(y, handed, (16,))
     residual = shallow.project(x).repeat_interleave(2, 2)
     expected = PlainAttention(shallow.local_attention)(y, residual)
     torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-5)

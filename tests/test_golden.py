@@ -16,12 +16,14 @@ from fusions import fused
 from torch import Tensor
 
 from overtone import fusion
-from overtone.frequency import FrequencyAttention, LocalAttention
+from overtone.frequency import FrequencyAttention, LocalAttention, haar_bands
 from overtone.losses import (
     attention_transfer,
+    band_distance,
     decoupled_kd,
     hierarchical_context,
     kd,
+    mask_overlap,
     relational_angle,
     relational_distance,
     similarity_preserving,
@@ -29,6 +31,7 @@ from overtone.losses import (
 from overtone.methods import average_kd, ca_mkd
 from overtone.methods.ca_mkd import weighted_features
 from overtone.methods.crd import Contrast, CRDConfig
+from overtone.methods.freekd import Prompts, masked_map
 from overtone.methods.review import AttentionFusion
 from overtone.types import Spec
 from overtone.views import (
@@ -163,7 +166,7 @@ def _hcl(x: Tensors) -> Tensors:
 
 
 def _abf(x: Tensors, mid: int, out: int, size: int) -> Tensors:
-    module = AttentionFusion(x["x"].shape[1], mid, out, (size, size), fuse=True).eval()
+    module = AttentionFusion(x["x"].shape[1], mid, out, 2, fuse=True).eval()
     names = {"enter": "conv1", "leave": "conv2", "gates": "att_conv"}
     state = {
         name: x["state." + name.replace(own, names[own])]
@@ -172,7 +175,7 @@ def _abf(x: Tensors, mid: int, out: int, size: int) -> Tensors:
         if own in name
     }
     module.load_state_dict(state)
-    output, residual = module(x["x"], x["residual"])
+    output, residual = module(x["x"], x["residual"], (size, size))
     return {"output": output, "residual": residual}
 
 
@@ -187,6 +190,30 @@ def _fam(x: Tensors, cut_on: float, size: int) -> Tensors:
         module.rate_local.copy_(x["rate_local"].squeeze())
     y = module(x["x"])
     return {"y": y, "loss": y.square().sum()}
+
+
+def _freekd_bands(x: Tensors) -> Tensors:
+    levels = []
+    for n in range(3):
+        masks = prompts_of(x[f"prompts{n}"])(*haar_bands(x[f"teacher{n}"], 3))[1:]
+        bands = [haar_bands(x[f"{who}{n}"], 3)[1] for who in ("student", "teacher")]
+        levels.append(band_distance(*bands, masks))
+    return {"loss": torch.stack(levels).sum()}
+
+
+def _freekd_prompts(x: Tensors) -> Tensors:
+    coarse, details = haar_bands(x["x"], 3)
+    module = prompts_of(x["prompts"])
+    masks = torch.func.functional_call(module, {"weight": x["prompts"]}, (coarse, details))
+    rebuilt = masked_map(coarse, details, masks, x["x"].shape[2:])
+    overlap = torch.stack([mask_overlap(mask) for mask in masks]).sum()
+    return {"rebuilt": rebuilt, "overlap": overlap, "loss": overlap + rebuilt.square().mean()}
+
+
+def prompts_of(weight: Tensor) -> Prompts:
+    module = Prompts(*weight.shape[1:])
+    module.load_state_dict({"weight": weight})
+    return module
 
 
 def _attention(x: Tensors, kernel: int) -> Tensors:
@@ -215,6 +242,8 @@ FUNCTIONS: dict[str, Callable[..., Tensors]] = {
     "hcl": _hcl,
     "review_abf": _abf,
     "fam": _fam,
+    "freekd_bands": _freekd_bands,
+    "freekd_prompts": _freekd_prompts,
     "fam_cross_attention": _attention,
     "fam_local_attention": _attention,
     "gasf": _gaf,

@@ -23,7 +23,7 @@ from overtone.errors import InputError
 from overtone.recipe import DataSettings, SplitSettings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "sets.md").read_text(encoding="utf-8")
-RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE.partition("## Images with boxes")[0], re.DOTALL)
 NAMES = [yaml.safe_load(block)["data"]["name"] for block in RECIPES]
 
 

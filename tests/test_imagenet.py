@@ -99,7 +99,9 @@ def alone(name: str, out: Path, given: list[str]) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize(("name", "run"), [("imagenet-r34-r18", together), ("imagenet-r50-mbv1", alone)])
+@pytest.mark.parametrize(
+    ("name", "run"), [pytest.param("imagenet-r34-r18", together, marks=pytest.mark.slow), ("imagenet-r50-mbv1", alone)]
+)
 def test_every_row_runs(name: str, run: Callable[..., None], images: Path, tmp_path: Path) -> None:
     """One recipe as on several GPUs, the other on one."""
     run(name, tmp_path, words(settings(name, images)))

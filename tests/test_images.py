@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 from overtone import data, load_student, recipe
 from overtone.cli import app
 from overtone.data import Standardiser, Windows, split
-from overtone.data.plain_pickle import read_plain
 from overtone.engine.augment_images import ImageAugment
 from overtone.engine.schedule import mix
 from overtone.errors import InputError
 from overtone.models import build
 from overtone.new_data import Columns, read_windows
+from overtone.plain_pickle import read_plain
 from overtone.recipe import AugmentSettings, DataSettings, SplitSettings
 from overtone.study import Plan, collect, execute, make_plan
 from overtone.tap import Tap, probe
@@ -389,9 +389,9 @@ def test_augmentation_depends_on_sample_and_epoch_only() -> None:
 
 
 def test_draws_are_spread_evenly() -> None:
-    from overtone.engine.augment_images import _draws
+    from overtone.engine.augment_images import draws_of
 
-    draws = _draws(mix(0, 1, "augment"), np.arange(20000))
+    draws = draws_of(mix(0, 1, "augment"), np.arange(20000))
     assert draws.shape == (3, 20000)
     assert 0 <= draws.min() < 0.001
     assert 0.999 < draws.max() < 1

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from overtone import data, engine, recipe
 from overtone.methods import METHODS
 from overtone.methods.multi_teacher import MultiTeacherConfig
+from overtone.models import FAMILIES
 from overtone.recipe import ModelOptions, PhaseSettings, TrainSettings, WeightSettings
 from overtone.study import make_plan
 from overtone.study import plan as planning
@@ -80,6 +81,7 @@ NOW: dict[str, list[Any]] = {
     "model options": [engine.VERSION, _defaults(ModelOptions)],
     "weight over time": [engine.VERSION, _defaults(WeightSettings, "value")],
     "phase": [engine.VERSION, _defaults(PhaseSettings)],
+    **{f"model {n}": [f.version, _defaults(f.settings)] for n, f in FAMILIES.items() if f.settings is not None},
     **{f"view {name}": [kind.VERSION, _defaults(kind)] for name, kind in VIEWS.items()},
     **{f"method {name}": [kind.VERSION, _defaults(kind.Config)] for name, kind in METHODS.items()},
 }

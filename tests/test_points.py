@@ -41,7 +41,7 @@ def read(name: str, student: Spec, teacher: Spec, **settings: Any) -> list[tuple
 
 
 def test_every_method_on_maps_has_both_settings() -> None:
-    assert set(MAPS) == {"sp", "fitnet", "at", "review", "fam_layer", "fam_review"}
+    assert set(MAPS) == {"sp", "fitnet", "at", "review", "fam_layer", "fam_review", "freekd"}
     for name in MAPS:
         assert {"student_at", "teacher_at"} <= METHODS[name].Config.model_fields.keys()
         with pytest.raises(InputError, match="student_at"):
@@ -113,7 +113,7 @@ def test_a_hint_ends_in_a_relu_where_it_can_reach_the_map() -> None:
 
     def ends(teacher: Spec, **settings: Any) -> type[nn.Module]:
         (adapter,) = method_of("fitnet", plain, teacher, **settings).adapters["t"]
-        out, _ = adapter(torch.randn(4, *plain.stages["stage2"].shape), None)
+        out, _ = adapter(torch.randn(4, *plain.stages["stage2"].shape), None, teacher.stages["stage2"].size)
         assert bool((out < 0).any()) is isinstance(adapter.relu, nn.Identity)
         return type(adapter.relu)
 

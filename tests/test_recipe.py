@@ -525,6 +525,7 @@ def test_any_bytes_give_one_clear_error(tmp_path_factory, content):
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["train.lr", "methods.1.teachers", "data", "methods.3", "a.b.c", "", "seeds.0", "methods.²"]),
        st.sampled_from(NASTY) | st.text(max_size=10))  # fmt: skip
+@example("train.lr", "1e999")
 def test_any_setting_gives_a_recipe_or_one_clear_error(tmp_path_factory, key, value):
     path = tmp_path_factory.getbasetemp() / "set.yaml"
     path.write_text(TEXT, encoding="utf-8")

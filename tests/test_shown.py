@@ -293,7 +293,7 @@ def test_what_data_is_made_of_comes_from_its_source() -> None:
     made = {name: source.MATERIAL.groups for name, source in data.SOURCES.items()}
     people = {"watch", "uci_har", "sp_sw_har", *har_files.MAKERS}
     assert {name for name, groups in made.items() if groups == "people"} == people
-    images = {"cifar10", "cifar100", "imagefolder", "imagenet"}
+    images = {"cifar10", "cifar100", "imagefolder", "imagenet", "boxes", "coco", "bccd"}
     assert {name for name, groups in made.items() if groups == "images"} == images
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ from overtone.engine import Samples
 from overtone.engine.guard import not_finite
 from overtone.engine.mixup import Mixup
 from overtone.errors import InputError
+from overtone.explain import saliency
+from overtone.header import SeenTask
 from overtone.methods import check_distillable, configure, make, pair_stages
+from overtone.models import build
+from overtone.student import Header, SeenView, save_student
 from overtone.study import make_plan
 from overtone.tap import Tap, probe
-from overtone.tasks import TASKS, Classification, Regression, Task
+from overtone.tasks import TASKS, Classification, Detection, Place, Predictions, Regression, Task
 from overtone.teachers import Teacher
 from overtone.testing import check_task
-from overtone.types import Batch, DataInfo, Progress
+from overtone.types import Batch, DataInfo, Output, Progress
 from overtone.views import VIEWS
 
 HERE, SRC = Path(__file__).parent, Path(overtone.__file__).parent
@@ -125,7 +130,8 @@ def test_models_of_lists_with_losses_of_their_own_are_distilled_side_by_side(fol
     assert "highest validation AP" in page
     assert re.search(r"Group \d, [12] events, recording", page)
     assert "Targets by group" in page
-    assert "class " not in re.sub(r"<style.*?</style>|<[^>]*>", "", page, flags=re.DOTALL)
+    words = re.sub(r"<style.*?</style>|<[^>]*>", "", page, flags=re.DOTALL)
+    assert "class " not in words.replace("class activation map", "")
     rows = [json.loads(line) for line in (cells["kd from one"] / "metrics.jsonl").read_text().splitlines()]
     assert set(rows[0]["terms"]) == {"place", "score", "kd.kl"}
     assert set(rows[0]["val"]) == {"ap", "hits", "loss"}
@@ -141,15 +147,21 @@ def test_models_of_lists_with_losses_of_their_own_are_distilled_side_by_side(fol
 
     file = str(cells["kd from one"] / "student.safetensors")
     assert "would import and run 'my_tasks:Finder', 'my_tasks:Boxes'" in told("predict", file, "boxes.npz").stderr
-    refused = told("predict", file, "boxes.npz", "--trust", "--out", "p.csv")
-    assert refused.exit_code == 2
-    assert "a row of numbers for each sample is needed (logits), but these models give events" in refused.stderr
-    assert not (folder / "p.csv").exists()
+    assert "96 windows -> p.csv" in told("predict", file, "boxes.npz", "--trust", "--out", "p.csv").stdout
+    head, *lines = (folder / "p.csv").read_text().splitlines()
+    assert head == "recording,start,start_seconds,begin,end,score"
+    found = overtone.load_student(file, trust=True).output(np.load("boxes.npz")["X"]).prediction
+    events = [
+        f"{window},0,,{begin:.4f},{end:.4f},{score:.4f}"
+        for window, (places, scores) in enumerate(zip(found["events"], found["scores"], strict=True))
+        for (begin, end), score in zip(places.tolist(), scores.tolist(), strict=True)
+        if score > 0.5
+    ]
+    assert lines == events
     scored = told("evaluate", file, "boxes.npz", "--trust")
     assert re.search(r"96 windows: AP [\d.]+ %, found [\d.]+ %", scored.stdout), scored.stdout + scored.stderr
-    assert told("explain", "out", "--trust").exit_code == 2
-    found = overtone.load_student(file, trust=True).output(np.load("boxes.npz")["X"][:3])
-    assert [tuple(own.shape[1:]) for own in found.prediction["events"]] == [(2,)] * 3
+    explained = told("explain", "out", "--trust")
+    assert re.search(r"finds \d", explained.stdout), explained.stderr
     assert told("report", "out").exit_code == 0  # without trust: all but the ensembles
 
 
@@ -299,8 +311,10 @@ def test_time_steps_are_judged_and_no_label_is_seen_before_the_test(folder: Path
     file = str(cells["none"] / "student.safetensors")
     assert told("predict", file, "odd.npz", "--trust", "--out", "p.csv").exit_code == 0
     lines = (folder / "p.csv").read_text().splitlines()
-    assert lines[0] == "recording,start,start_seconds,worst,where"
-    assert len(lines) == 1 + 96
+    assert lines[0] == "recording,start,start_seconds,step,error"
+    assert len(lines) == 1 + 96 * LENGTH
+    errors = overtone.load_student(file, trust=True).output(np.load("odd.npz")["X"][3:4]).logits[0]
+    assert lines[1 + 3 * LENGTH + 7] == f"3,0,,7,{errors[7]:.6g}"
     some = {name: array[:24] for name, array in np.load("odd.npz").items()}
     np.savez(folder / "some.npz", **some)
     assert "24 windows: AUC" in told("evaluate", file, "some.npz", "--trust").stdout
@@ -340,6 +354,106 @@ def test_a_task_says_how_targets_are_mixed_and_what_sides_hold_evenly() -> None:
     assert batch.target[0, :, 0].tolist() == [0.75, 0.25]
     with pytest.raises(InputError, match="task regression does not say what the target of mixed samples is"):
         Regression().mixed(batch.target, batch.target, 0.5)
+
+
+# --- what is written and shown of any task
+
+
+def student_file(folder: Path, task: Task, model: str) -> str:
+    """An untrained student of a task; a finder finds none to three."""
+    torch.manual_seed(0)
+    header = Header(
+        builder=model,
+        input_shape=(2, LENGTH),
+        task=SeenTask.of(task),
+        channels=("x", "y"),
+        rate=10.0,
+        window=LENGTH,
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+        views=(SeenView(type="signal", settings={}, state={}),),
+    )
+    built = build(model, (2, LENGTH), task.outputs, tried=False)
+    if model == "my_tasks:Finder":
+        built.body[2].bias.data[0] -= 0.38
+    save_student(folder / "student.safetensors", built.state_dict(), header)
+    return str(folder / "student.safetensors")
+
+
+def test_a_window_may_have_no_line_or_many(folder: Path) -> None:
+    file = student_file(folder, my_tasks.Boxes(), "my_tasks:Finder")
+    assert told("predict", file, "boxes.npz", "--trust").exit_code == 0
+    head, *lines = (folder / "predictions.csv").read_text().splitlines()
+    assert head == "recording,start,start_seconds,begin,end,score"
+    assert set(np.bincount([int(line.split(",")[0]) for line in lines], minlength=96)) == {0, 1, 2, 3}
+    scored = told("evaluate", file, "boxes.npz", "--trust")
+    assert re.search(r"96 windows: AP [\d.]+ %, found [\d.]+ %", scored.stdout), scored.stderr
+
+
+def test_a_task_may_write_another_form(folder: Path) -> None:
+    file = student_file(folder, my_tasks.Listed(), "my_tasks:Finder")
+    assert "96 windows -> predictions.json" in told("predict", file, "boxes.npz", "--trust").stdout
+    found = json.loads((folder / "predictions.json").read_text())
+    assert set(found[0]) == {"window", "event", "score"}
+    assert told("predict", file, "boxes.npz", "--trust").exit_code == 2  # the file exists
+    assert json.loads(told("predict", file, "boxes.npz", "--trust", "--out", "-").stdout) == found
+
+
+def test_what_a_task_does_not_say_is_refused_in_a_sentence(folder: Path) -> None:
+    """A task near to classification, whose answers and question are another's."""
+    (folder / "steps.py").write_text(
+        "from torch import nn\n"
+        "def Each(channels, classes):\n"
+        "    return nn.Sequential(nn.Conv1d(channels, 4, 3, padding=1), nn.ReLU(), nn.Conv1d(4, classes, 1))\n"
+    )
+    task = my_tasks.Steps(classes=("a", "b"))
+    file = student_file(folder, task, "steps:Each")
+    refused = told("predict", file, "odd.npz", "--trust")
+    assert refused.exit_code == 2
+    assert re.search(
+        r"task steps predicts logits \(\(96, 2, 32\) of float32\), which is no row .* give it answers, ", refused.stderr
+    ), refused.stderr
+    assert not (folder / "predictions.csv").exists()
+    student = overtone.load_student(file, trust=True)
+    x, y = torch.randn(3, 2, LENGTH), torch.zeros(3, LENGTH, dtype=torch.long)
+    with pytest.raises(InputError, match="task steps predicts logits"):
+        saliency(student, x, y)
+    student.task = Answering(classes=("a", "b"))
+    with pytest.raises(InputError, match=r"task steps: its asked does not fit what it predicts \(IndexError"):
+        saliency(student, x, y)
+    student.task = Silent()
+    with pytest.raises(InputError, match=r"task silent does not say what saliency looks for; .* models' maps"):
+        saliency(student, x, y)
+
+
+def test_lines_that_do_not_fit_are_told() -> None:
+    rising = {"logits": torch.tensor([[-1.0], [1.0]]) * torch.arange(-5, LENGTH - 5)[None, None]}
+    with pytest.raises(InputError, match=r"task steps: its lines does not fit what it predicts \(IndexError"):
+        Answering(classes=("a", "b")).write(BytesIO(), [([Place("x", 0)], rising)])
+    with pytest.raises(
+        InputError, match=r"task silent has 2 columns \(0, 1\) and a line of 32 cells; give it columns and"
+    ):
+        Silent(channels=2).write(BytesIO(), [([Place("x", 0)], {"maps": torch.zeros(1, LENGTH)})])
+
+
+class Answering(my_tasks.Steps):
+    """Says what an answer is, and not what saliency looks for."""
+
+    def answers(self, predictions: Predictions) -> list[Any]:
+        return predictions["logits"].argmax(1).tolist()
+
+
+class Silent(my_tasks.Odd):
+    """Gives no logits, and does not say what saliency looks for."""
+
+    NAME = "silent"
+    asked, columns, lines = Task.asked, Task.columns, Task.lines
+
+    def read(self, given: Any) -> dict[str, Any]:
+        return {"maps": given}
+
+    def predict(self, output: Output) -> Predictions:
+        return {"maps": output.prediction["maps"].mean(1)}
 
 
 # --- what the plan knows of a task
@@ -403,7 +517,7 @@ def recordings(name: str) -> Recordings:
     [(Classification, {}), (Regression, {}), (Regression, {"term": "mae"}), (Regression, {"targets": ["speed"]})],
 )
 def test_our_tasks_hold_the_contract(kind: type[Task], settings: dict[str, Any]) -> None:
-    assert set(TASKS.values()) == {Classification, Regression}
+    assert set(TASKS.values()) == {Classification, Regression, Detection}  # the last in test_detection.py
     check_task(kind, settings)
 
 
@@ -443,8 +557,15 @@ def test_somebodys_tasks_hold_the_contract(folder: Path) -> None:
         ("Listed", "lists of unequal length have no mean"),
         ("Doubled", "ensemble of one model's predictions must score as that model does"),
         ("Wordless", "called must say a sample's truth in words"),
-        ("Wide", "cells must give one text for each of its columns; got 1 for 2"),
+        ("Wide", r"lines must give a cell for each of its columns, target, more; got \[1\]"),
         ("Silent", "verdict must give a sentence and True, False or None; got True"),
+        (
+            "Untold",
+            r"predicts values \(list\), which is no row of numbers .* give it answers, columns, lines and verdict",
+        ),
+        ("Weighty", "answers must give kinds that JSON has"),
+        ("Asking", r"asked must give a scalar that depends on the output, .* got \(2,\) of float32"),
+        ("Missing", "asked fails: task regression does not say what saliency looks for"),
     ],
 )
 def test_a_broken_task_is_told_what_to_do(kind: str, message: str) -> None:

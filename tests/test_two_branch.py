@@ -27,6 +27,7 @@ SIGNAL, IMAGES = (3, 40), (3, 16, 20)
 MODELS = [
     (family.tiny, (3, 8, 8) if dims == 2 and family.tiny == family.example else {1: SIGNAL, 2: IMAGES}[dims])
     for family in FAMILIES.values()
+    if not family.task
     for dims in family.dims
 ]
 """Every family's; smaller images for those that have no small model."""

@@ -23,8 +23,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from overtone.errors import InputError, few
+from overtone.plain_pickle import read_plain
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".npz")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".npz", ".pkl")
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net")
 """Keys under which training scripts put a state dict beside other things."""
 DEEPEST = 4
@@ -65,7 +66,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if kind == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 return Checkpoint({"": {name: torch.from_numpy(archive[name]) for name in archive.files}})
-        value, stand_ins = _load(path)
+        value, stand_ins = (_plain(path), {}) if kind == ".pkl" else _load(path)
     except InputError:
         raise
     except Exception as error:  # readers raise nearly anything for a foreign or damaged file
@@ -151,6 +152,25 @@ def _stand_in(stand_ins: dict[str, type], name: str, kind: type) -> bool:
         raise InputError(f"names more than {MOST} classes and functions beside its tensors; save model.state_dict()")
     stand_ins[name] = type(name, (kind,), {})
     return True
+
+
+def _plain(path: Path) -> Any:
+    """A pickle of arrays of numpy, as Detectron2 publishes its models, with tensors in their place."""
+    try:
+        return _as_tensors(read_plain(path.read_bytes(), "it"))
+    except InputError as error:
+        raise InputError(
+            f"is no pickle of plain arrays: {error}; one of torch.save has another ending, such as .pth"
+        ) from error
+
+
+def _as_tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+    if not isinstance(value, dict):
+        return value
+    names = {key: key.decode("latin-1") if isinstance(key, bytes) else key for key in value}
+    return {name: _as_tensors(value[key]) for key, name in names.items()}
 
 
 # ---- where the tensors are ---------------------------------------------------------------------------------------

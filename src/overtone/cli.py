@@ -354,9 +354,15 @@ TimeUnitOption = Annotated[
 def predict(
     student: StudentFile,
     data: DataFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go; - is standard output.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where predictions go; predictions.csv, or as the task ends it, unless given. - is standard output.",
+            show_default=False,
+        ),
+    ] = None,
     stride: Stride = None,
     recording: RecordingColumn = None,
     time: TimeColumn = None,
@@ -365,7 +371,9 @@ def predict(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Class and probabilities of every window in a file, with its place in its recording, or of every image."""
+    """Class and probabilities of every window in a file, with its place in its recording, or of every image; or what
+    else the student's task writes.
+    """
     with one_message(debug), quiet():
         from overtone.bar import Bar
         from overtone.files import Out, expanded
@@ -373,10 +381,11 @@ def predict(
         from overtone.predict import Predictions, write_predictions
         from overtone.student import load_student
 
-        student, data, out = expanded(student, "STUDENT"), expanded(data, "DATA"), expanded(out, "--out")
-        place = Out.named(out, force, (student, data))
-        says = errors if place.standard else console
+        student, data = expanded(student, "STUDENT"), expanded(data, "DATA")
+        place = None if out is None else Out.named(expanded(out, "--out"), force, (student, data))
         loaded = load_student(student, trust)
+        place = place or Out.named(Path(f"predictions{loaded.task.ENDING}"), force, (student, data))
+        says = errors if place.standard else console
         columns = _columns(recording, time, None, time_unit)
         with Bar(errors, shown=not (place.standard and console.is_terminal)) as bar:
             given = read_windows(data, loaded, columns, stride, labelled=False, watch=bar, trust=trust)
@@ -385,7 +394,7 @@ def predict(
                 write_predictions(file, predictions)
         for note in predictions.notes:
             says.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
-        target = "standard output" if place.standard else out
+        target = "standard output" if place.standard else place.path
         says.print(f"{len(given.windows)} {given.windows.noun}s -> {target}", highlight=False, markup=False)
 
 

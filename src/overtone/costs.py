@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from overtone.models import Tapped
 from overtone.types import Input
 
 
@@ -53,7 +54,8 @@ def macs(model: nn.Module, example: Input) -> int:
     try:
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
             several = isinstance(example, tuple)
-            model(tuple(None if x is None else x[:1] for x in example) if several else example[:1])
+            one = tuple(None if x is None else x[:1] for x in example) if several else example[:1]
+            model.counted(one) if isinstance(model, Tapped) else model(one)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in training.items():

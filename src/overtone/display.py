@@ -217,13 +217,19 @@ def short(number: int | None) -> str:
     return str(number)
 
 
+MOST_METRICS = 3
+"""In a terminal's table; page and files have all."""
+
+
 def table(rows: list[TableRow], width: int, metrics: Sequence[Metric], groups: str) -> Table:
-    """The study's table for a terminal; a narrow one shows best and last epoch one above the other.
+    """The study's table for a terminal; a narrow one shows best and last epoch one above the other, and of many metrics
+    the first ones.
 
     ``groups`` is what the data calls its groups.
 
     Without a validation side there is no best epoch to show.
     """
+    metrics = metrics[:MOST_METRICS]
     chosen = not any(row.shown == "last" for row in rows)
     where = "" if chosen else ", last epoch (no validation side)"
     shown = Table(

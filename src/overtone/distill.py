@@ -208,7 +208,8 @@ class Distillation(nn.Module):
                 if not any(weights[key] for key in keys) and next(method.parameters(), None) is None:
                     continue
                 part = mine.branches[method.branch] if method.branch else mine  # type: ignore[index]
-                losses = method(*self.compared(part, theirs, batch), progress)
+                counting = frozenset(term for term, key in zip(method.terms, keys, strict=True) if weights[key])  # type: ignore[arg-type]
+                losses = method(*self.compared(part, theirs, batch), replace(progress, counting=counting))
                 terms.update({f"{name}.{term}": value for term, value in losses.items()})
             if more := terms.keys() - weights.keys():
                 raise InputError(f"{', '.join(sorted(more))}: not among the terms that the method declares")

@@ -1,9 +1,9 @@
-"""Using a student: windows of a file through a student file, to probabilities or to scores."""
+"""Using a student: windows of a file through a student file, to what its task writes of them or to scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,17 +12,16 @@ from torch import Tensor
 
 from overtone.data.seen import Flat, Seen
 from overtone.new_data import Given, Watch
-from overtone.sheets import csv_line
 from overtone.student import Student
-from overtone.tasks import Context, joined
-from overtone.types import Output
+from overtone.tasks import Context, Place, joined
+from overtone.tasks import Predictions as Predicted
 
 BATCH, BATCH_VALUES = 256, 2**22
 """Windows at a time, fewer where they hold more values than this; large images would take gigabytes inside a model."""
 
 
 class Predictions:
-    """What a student's last layer gives for windows, batch by batch, and what was noticed of them on the way.
+    """What a student predicts of windows, batch by batch, and what was noticed of them on the way.
 
     Args:
         student: the student.
@@ -37,8 +36,8 @@ class Predictions:
         self.seen = Seen(header.mean, header.std, header.channels, images, windows.where)
         self.flat = None if given.streamed is None else Flat(header.channels, given.streamed)
 
-    def __iter__(self) -> Iterator[tuple[slice, Output]]:
-        """Which windows, and what the model gives of these.
+    def __iter__(self) -> Iterator[tuple[slice, Predicted]]:
+        """Which windows, and what its task keeps of these (``Task.predict``).
 
         Raises:
             InputError: for values that are not finite, or a file that turns out to be damaged.
@@ -53,8 +52,10 @@ class Predictions:
             self.seen.add(x, windows.recording[part], windows.start[part])
             if self.flat is not None:
                 self.flat.add(x, windows.recording[part])
+            sizes = None if windows.sizes is None else torch.from_numpy(windows.sizes[part, :2])
             with torch.no_grad():
-                yield part, self.student.output(torch.from_numpy(x))
+                predicted = self.student.task.predict(self.student.output(torch.from_numpy(x), sizes).map(Tensor.cpu))
+            yield part, predicted
             if self.watch is not None:
                 self.watch(f"{windows.noun}s", part.stop, len(windows))
 
@@ -65,31 +66,30 @@ class Predictions:
 
 
 def write_predictions(file: BinaryIO, predictions: Predictions) -> None:
-    """A CSV with each window's place (recording, first sample, seconds) or image, and what the task says of it: a class
-    and every probability, or values.
+    """What the student's task writes of each window, or image, and its place.
 
     Raises:
-        InputError: for a task whose models give no row of numbers per window.
+        InputError: for a task that does not say how its predictions are written.
     """
-    given, task, rate = predictions.given, predictions.student.task, predictions.student.header.rate
+    predictions.student.task.write(file, _placed(predictions))
+
+
+def _placed(predictions: Predictions) -> Iterator[tuple[list[Place], Predicted]]:
+    """Batches with their windows' places: recording, first sample and seconds, or an image."""
+    given, rate = predictions.given, predictions.student.header.rate
     windows = given.windows
     of_images = windows.noun == "image"
-    place = ["image"] if of_images else ["recording", "start", "start_seconds"]
-
-    def write(cells: Iterable[object]) -> None:
-        file.write(csv_line(cells).encode(errors="backslashreplace"))  # names of files may be any bytes
-
-    for part, output in predictions:
-        answers = task.answer(output.logits).tolist()
-        if not part.start:
-            write([*place, *task.columns()])
-        for recording, start, row in zip(
-            windows.recording[part].tolist(), windows.start[part].tolist(), answers, strict=True
-        ):
+    for part, predicted in predictions:
+        places = []
+        for recording, start in zip(windows.recording[part].tolist(), windows.start[part].tolist(), strict=True):
             name = str(recording) if given.recordings is None else given.recordings[recording]
-            where = [name] if of_images else [name, start, f"{start / rate:.4f}" if rate else ""]
-            write([*where, *task.cells(row)])
-        file.flush()
+            places.append(Place(name) if of_images else Place(name, start, start / rate if rate else None))
+        if windows.sizes is not None:
+            scales = (windows.sizes[part, 2:] / windows.sizes[part, :2]).tolist()
+            places = [
+                replace(place, scale=(across, down)) for place, (down, across) in zip(places, scales, strict=True)
+            ]
+        yield places, predicted
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Evaluation:
 def evaluate(predictions: Predictions) -> Evaluation:
     """A student's scores."""
     windows, task = predictions.given.windows, predictions.student.task
-    predicted = joined([task.predict(output.map(Tensor.cpu)) for _, output in predictions])
+    predicted = joined([batch for _, batch in predictions])
     truth = torch.from_numpy(np.asarray(windows.y))
     context = Context(windows.recording, windows.start)
     scores, details = task.scores(predicted, truth, context), task.details(predicted, truth, context)

@@ -1,7 +1,8 @@
 """What methods and tasks show, as typed objects: page and terminal draw them without knowing whose they are.
 
 Values come for several samples at once; the first axis of every array counts them. In a file an object is a small JSON
-description beside its arrays. A task may also show what is of a whole test side (:class:`Matrix`, :class:`Points`).
+description beside its arrays. A task may also show what is of a whole test side (:class:`Matrix`, :class:`Points`,
+:class:`Numbers`).
 """
 
 from __future__ import annotations
@@ -173,8 +174,38 @@ class Points:
     values: Array
 
 
+class Mark(NamedTuple):
+    """A box around something in an image.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels.
+        name: what it is.
+        score: how sure a model is of it; None for the truth.
+    """
+
+    box: tuple[float, float, float, float]
+    name: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A number for each of several names, such as classes; a table in which every row of the study is a column.
+
+    Attributes:
+        title, caption: as a :class:`Matrix`'s.
+        head: what the names are.
+        values: by name, as text; empty where there is none.
+    """
+
+    title: str
+    caption: str
+    head: str
+    values: Mapping[str, str]
+
+
 Shown: TypeAlias = Curve | Heatmap | Image
-Drawing: TypeAlias = Shown | Matrix | Points
+Drawing: TypeAlias = Shown | Matrix | Points | Numbers
 KINDS: Mapping[str, type[Shown]] = {"curve": Curve, "heatmap": Heatmap, "image": Image}
 
 

@@ -65,23 +65,27 @@ class Student(nn.Module):
         """
         return self.output(windows).logits
 
-    def output(self, windows: Tensor | npt.NDArray[Any]) -> Output:
+    def output(self, windows: Tensor | npt.NDArray[Any], size: Tensor | None = None) -> Output:
         """What the task reads in what the model gives, without stages.
+
+        Args:
+            windows: as :meth:`forward` takes them; images of any size where the task allows it.
+            size: (B, 2) height and width of each image, which lies in the upper left corner; the whole unless given.
 
         Raises:
             InputError: for windows of another shape than the student was trained on.
         """
-        return Output(self.task.read(self.model(self.asked(windows))))
+        return Output(self.task.read(self.model(self.asked(windows, size))))
 
-    def asked(self, windows: Tensor | npt.NDArray[Any]) -> Input:
-        """What the model is called with: its input, or inputs, as the task collates them.
+    def asked(self, windows: Tensor | npt.NDArray[Any], size: Tensor | None = None) -> Input:
+        """What the model is called with: its input, or inputs, as the task collates them; see :meth:`output`.
 
         Raises:
             InputError: for windows of another shape than the student was trained on.
         """
         inputs = self.inputs(windows)
         names = self.branches or ("",)
-        batch = Batch(dict(zip(names, inputs, strict=True)), None, torch.arange(len(windows)))
+        batch = Batch(dict(zip(names, inputs, strict=True)), None, torch.arange(len(windows)), size)
         return self.task.collate(batch).input(names if self.branches else "")
 
     def inputs(self, windows: Tensor | npt.NDArray[Any]) -> tuple[Tensor | None, ...]:
@@ -97,6 +101,8 @@ class Student(nn.Module):
                 raise InputError(f"windows are numbers, got an array of {windows.dtype}")
             windows = torch.as_tensor(windows, device=device)
         wanted = (len(self.header.channels), *self.header.size)
+        if self.task.ANY_SIZE and windows.dim() == 1 + len(wanted):
+            wanted = (wanted[0], *windows.shape[2:])
         if tuple(windows.shape[1:]) != wanted:
             raise InputError(
                 f"this student takes (B, {', '.join(map(str, wanted))}), channels {', '.join(self.header.channels)}; "

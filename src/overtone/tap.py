@@ -381,6 +381,7 @@ def _spec(output: Output, model: nn.Module | None, example: Input, axes: Sequenc
         has_cam=_has_cam(output),
         axes=() if output.branches else meant[0],
         order=numbered(stages)[model.FIRST - 1 if isinstance(model, Staged) else 0 :],
+        varies=isinstance(model, Tapped) and model.VARIES,
     )
 
 

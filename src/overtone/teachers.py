@@ -133,7 +133,8 @@ def _room(samples: int, like: Tensor, name: str, spill: Path | None, teacher: st
 
 def _tensors(output: Output) -> Iterator[tuple[str, Tensor]]:
     for name, x in output.prediction.items():
-        yield f"prediction/{name}", x
+        if isinstance(x, Tensor):  # what else there is answers to the student
+            yield f"prediction/{name}", x
     if output.embedding is not None:
         yield "embedding", output.embedding
     if output.attention is not None:

@@ -91,8 +91,8 @@ def check_recipe(recipe: Recipe, where: str, trust: bool) -> None:
 def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str], where: str, trust: Trust) -> None:
     """Refuse a student file that names what is not built in.
 
-    Built in are our own models and views, and the models in torchvision's and timm's lists with plain arguments:
-    numbers, true and false, and lists of them.
+    Built in are our own models and views, whose arguments they check themselves, and the models in torchvision's and
+    timm's lists with plain arguments: numbers, true and false, and lists of them.
 
     Raises:
         InputError: saying what would be imported, or which argument is not plain.
@@ -105,7 +105,7 @@ def check_header(model: str, arguments: Mapping[str, Any], views: Sequence[str],
     names += [name for name in views if ":" in name and not (is_own(name) and name in allowed)]
     trusted = [is_own(name) or name in allowed for name in made_of]
     libraries = any(":" in name and not known for name, known in zip(made_of, trusted, strict=True))
-    odd = [key for key, value in arguments.items() if not _plain(value)] if libraries or not any(trusted) else []
+    odd = [key for key, value in arguments.items() if not _plain(value)] if libraries else []
     if names or odd:
         listed = ", ".join(f"{key}={_short(arguments[key])}" for key in odd[:3])
         raise _refusal(where, list(dict.fromkeys(names)), f"model {_short(model)!r} with {listed}" if odd else "")

@@ -105,11 +105,14 @@ class Batch:
         target: class numbers, (B,) int64; where samples are mixed class probabilities, (B, C); or
             whatever else the task has as targets.
         index: the samples' stable numbers in their data set, (B,) int64.
+        size: of data whose samples are not of one size, each one's height and width in pixels, (B, 2) int64; it lies in
+            the upper left corner of what its views show.
     """
 
     views: Mapping[str, Any]
     target: Any
     index: Tensor
+    size: Tensor | None = None
 
     def input(self, seen: Seen) -> Input:
         """What a model that sees these views is called with."""
@@ -120,6 +123,19 @@ class Batch:
         """Class numbers, (B,); of probabilities the largest."""
         target: Tensor = self.target
         return target if target.dim() == 1 else target.argmax(1)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How images were moved in augmentation: scaled to a size, then mirrored (left and right) within their own width.
+
+    Attributes:
+        size: height and width in pixels that each has now, (B, 2) int64.
+        mirrored: (B,) bool.
+    """
+
+    size: Tensor
+    mirrored: Tensor
 
 
 @dataclass(frozen=True)
@@ -236,7 +252,8 @@ class Spec:
     ``axes`` says what the axes of the maps mean (``time``; see :class:`overtone.views.View`), empty where unknown.
     ``has_cam``: whether the class activation maps of ``final`` average to the logits. ``ends``: what makes
     probabilities of the outputs, ``softmax`` or ``sigmoid``; empty for logits. ``order``: the stages that methods pair
-    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none.
+    by depth, from shallow to deep (a VGG's from ``stage2``); empty where their names say none. ``varies``: whether
+    maps' height and width change from batch to batch; shapes are then those of the probe.
     """
 
     input: Shape
@@ -250,6 +267,7 @@ class Spec:
     axes: tuple[str, ...] = ()
     ends: str = ""
     order: tuple[str, ...] = ()
+    varies: bool = False
 
     @property
     def dims(self) -> int:
@@ -311,12 +329,20 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training is. ``epoch`` counts from 1 to ``epochs``; ``step`` from 0, over all epochs."""
+    """Where training is. ``epoch`` counts from 1 to ``epochs``; ``step`` from 0, over all epochs.
+
+    ``counting``: of a method's terms those that weigh something in this epoch; None where nobody knows.
+    """
 
     epoch: int
     epochs: int
     step: int = 0
     steps: int = 1
+    counting: frozenset[str] | None = None
+
+    def counts(self, term: str) -> bool:
+        """Whether a term of a method must be given; one that weighs nothing may be left out, where it is costly."""
+        return self.counting is None or term in self.counting
 
 
 @dataclass(frozen=True)
@@ -330,7 +356,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method reads: ``logits``, ``embedding``, ``attention``, ``head``, or a stage's name."""
+    """What a method reads: ``logits``, ``embedding``, ``attention``, ``head``, a stage's name, or what a prediction
+    calls a function that it asks (``losses_of``).
+    """
 
     student: frozenset[str] = frozenset({"logits"})
     teachers: Mapping[str, frozenset[str]] = field(default_factory=dict)

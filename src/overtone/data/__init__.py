@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from overtone import tasks
 from overtone.data.aeon import Aeon
 from overtone.data.base import Material, Recordings, Source, Windows
+from overtone.data.boxes.sources import Bccd, Boxes, Coco
 from overtone.data.cifar import Cifar10, Cifar100
 from overtone.data.classes import Choice, choose, choose_images, one_writing
 from overtone.data.csv import Csv, Folder
@@ -66,6 +67,9 @@ SOURCES: dict[str, type[Source]] = {
     "cifar100": Cifar100,
     "imagefolder": ImageFolder,
     "imagenet": ImageNet,
+    "boxes": Boxes,
+    "coco": Coco,
+    "bccd": Bccd,
 }
 
 
@@ -148,7 +152,7 @@ def _windows(source: Source, settings: DataSettings) -> Windows:
     own_window, own_stride = source.cutting()
     window = settings.window if settings.window is not None else own_window
     stride = settings.stride if settings.stride is not None else (own_stride if settings.window is None else None)
-    return replace(task.take(cut(recordings, window, stride, task)), material=type(source).MATERIAL)
+    return replace(task.take(cut(recordings, window, stride, task)), material=source.material)
 
 
 def prepared(recordings: Recordings, source: Source, settings: DataSettings) -> Recordings:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +46,8 @@ class Material:
         return "time" not in self.axes
 
 
+WORD = re.compile(r"[^\W\d_][\w' -]{0,39}")
+"""What groups may be called."""
 SIGNALS = Material()
 PEOPLE = Material(group="person", groups="people")
 IMAGES = Material("image", "image", "images", ("height", "width"))
@@ -139,6 +142,8 @@ class Windows:
             but published ones that others' weights were trained with.
         task: what models must do with them; classification unless given.
         material: what they are made of, as the source says.
+        sizes: (N, 4) of images that lie in the upper left corner of their ``x``, the rest of which is black: height and
+            width in pixels there, and in their files.
     """
 
     x: npt.NDArray[Any]
@@ -158,6 +163,7 @@ class Windows:
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     material: Material = SIGNALS
     task: Task = CLASSES
+    sizes: IntArray | None = None
 
     def __post_init__(self) -> None:
         if type(self.task) is Classification:  # whose classes are these, whoever made the windows
@@ -202,6 +208,7 @@ class Windows:
             digest.update(np.ascontiguousarray(array).data)
         digest.update(repr((self.groups, self.classes, self.channels, self.rate)).encode())
         digest.update(repr(self.scale).encode() if self.scale is not None else b"")
+        digest.update(np.ascontiguousarray(self.sizes).data if self.sizes is not None else b"")
         return digest.hexdigest()
 
 
@@ -235,6 +242,11 @@ class Source(BaseModel):
     def _expanded(cls, value: Any, info: ValidationInfo) -> Any:
         return expanded(value, f"data.{info.field_name}") if isinstance(value, Path) else value
 
+    @property
+    def material(self) -> Material:
+        """:attr:`MATERIAL`, with words that settings choose."""
+        return self.MATERIAL
+
     @abstractmethod
     def load(self) -> Recordings | Windows:
         """Read the recordings, or images, which are not cut any further."""
@@ -249,3 +261,32 @@ class Source(BaseModel):
         Labels and groups may be anything; the labelled data unless a source knows better.
         """
         return self.load()
+
+
+class OwnSource(Source):
+    """A source of somebody's own files, who says what their groups are.
+
+    Attributes:
+        groups: the word for one group and for several, ``[machine, machines]``, of which page and terminal speak; no
+            number depends on it.
+    """
+
+    groups: tuple[str, str] | None = None
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _two_words(cls, value: Any) -> Any:
+        two = isinstance(value, (list, tuple)) and len(value) == 2
+        if value is None or (two and all(isinstance(word, str) and WORD.fullmatch(word) for word in value)):
+            return value
+        raise ValueError(
+            f"the word for one group and the word for several, such as [machine, machines]: no plural is guessed; got "
+            f"{value!r}"
+        )
+
+    @property
+    def material(self) -> Material:
+        """With the groups' words."""
+        if self.groups is None:
+            return super().material
+        return replace(super().material, group=self.groups[0], groups=self.groups[1])

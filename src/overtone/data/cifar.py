@@ -19,9 +19,9 @@ from overtone.data.base import IMAGES, Material, Source, Windows
 from overtone.data.image_files import check_regular, opened
 from overtone.data.npz import read_arrays
 from overtone.data.paths import VARIABLE, folders
-from overtone.data.plain_pickle import read_plain
 from overtone.data.subset import chosen_classes, some_of_each
 from overtone.errors import InputError, nearest
+from overtone.plain_pickle import read_plain
 
 SIDE = 32
 LABELS = "labels.npz"

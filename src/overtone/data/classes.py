@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from overtone.data.base import Recordings, Windows
+from overtone.data.base import IntArray, Recordings, Windows
 from overtone.data.image_files import ImageFiles
 from overtone.data.parts import keep_samples, per_sample
 from overtone.errors import InputError, nearest
@@ -134,6 +134,19 @@ def choose_images(windows: Windows, choice: Choice) -> Windows:
         if count and name not in wanted
     ]
     return replace(_rows(windows, rows), y=y[rows].astype(np.int64), classes=tuple(wanted), notes=tuple(notes))
+
+
+def chosen_numbers(names: Sequence[str], choice: Choice, where: str) -> tuple[list[str], IntArray, list[str]]:
+    """The classes that are wanted, the new number of each old one (-1 where it is not wanted), and notes.
+
+    Raises:
+        InputError: for a class that is not there (the nearest is named).
+    """
+    _check_known(choice.rename, names, "rename", where)
+    new = [choice.rename.get(name, name) for name in names]
+    wanted = _wanted(choice, list(dict.fromkeys(new)), where)
+    number = np.asarray([wanted.index(name) if name in wanted else -1 for name in new], dtype=np.int64)
+    return wanted, number, [_said(choice.rename)] if choice.rename else []
 
 
 def _rows(windows: Windows, rows: Any) -> Windows:

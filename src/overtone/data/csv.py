@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from overtone.data.base import IntArray, Recordings, Source
+from overtone.data.base import IntArray, OwnSource, Recordings
 from overtone.data.missing import Filling
 from overtone.data.resample import ADVICE, IfNeeded, Resample, Stream, regular
 from overtone.errors import InputError, nearest
@@ -69,7 +69,7 @@ class Roles:
     restart: str = ""
 
 
-class Text(TextFormat, Source):
+class Text(TextFormat, OwnSource):
     """What both forms share: which column is what.
 
     Attributes:

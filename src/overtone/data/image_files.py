@@ -153,18 +153,20 @@ class ImageFiles:
             out[row] = self.read(int(number))
         return out
 
-    def read(self, number: int, crop: Crop = middle) -> Bytes:
-        """An image's (3, S, S), cut as told.
+    def read(self, number: int, crop: Crop | None = None) -> Bytes:
+        """An image's (3, S, S), cut as told; the middle unless told.
 
         Raises:
             InputError: for a file that cannot be decoded.
         """
         try:
             with opened(self.folder / self.names[number]) as image:
-                cut = crop(image.convert("RGB"), self.side, number)
+                return self._pixels(image.convert("RGB"), number, crop)
         except Exception as error:  # a damaged image can fail in any way
             raise InputError(f"{self.where}: {self.names[number]} cannot be read as an image ({error})") from error
-        return np.asarray(cut).transpose(2, 0, 1)
+
+    def _pixels(self, image: Image.Image, number: int, crop: Crop | None) -> Bytes:
+        return np.asarray((crop or middle)(image, self.side, number)).transpose(2, 0, 1)
 
     @property
     def content(self) -> str:

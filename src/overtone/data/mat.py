@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.arrays import Layout, from_arrays
-from overtone.data.base import Recordings, Source
+from overtone.data.base import OwnSource, Recordings
 from overtone.errors import InputError
 from overtone.formats.mat_file import read_mat
 
 
-class Mat(Source):
+class Mat(OwnSource):
     """Variables of a ``.mat`` file, of any version: signals, classes, and whose each recording is.
 
     Signals are an array (N, C, T), or a cell (or the field of a struct array) with one matrix (C, T) a recording.

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from overtone.data.arrays import Layout, from_arrays
-from overtone.data.base import Recordings, Source
+from overtone.data.base import OwnSource, Recordings
 from overtone.data.lazy import map_npz
 from overtone.errors import InputError, close
 from overtone.files import no_file
@@ -24,7 +24,7 @@ BOMB_BYTES, BOMB_RATIO = 2**30, 200
 """Unpacked bytes of an array that are believed only of a file that holds a 200th of them; signals shrink to a third."""
 
 
-class Npz(Source):
+class Npz(OwnSource):
     """Signals (N, C, T), class numbers or names (N,) or real numbers (N, ...), and whose each is (N,).
 
     Each of the N items is a recording of its own: without ``window`` it is used whole, with one it is cut further.

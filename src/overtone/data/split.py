@@ -284,9 +284,11 @@ def doubts(windows: Windows, folds: Sequence[Fold], settings: SplitSettings) -> 
         )
     elif settings.val is None and _units(windows, settings).single:
         count = ", ".join(dict.fromkeys(str(len(fold.val_groups)) for fold in folds))
+        known = settings.by == "group" and not windows.material.of_images  # else these are recordings, or images
+        group, groups = (windows.material.group, windows.material.groups) if known else ("group", "groups")
         lines.append(
-            f"every group is a single {windows.noun}, so {100 * SHARE:.0f} % of the training groups ({count}) choose "
-            "the best epoch instead of one; split.val says otherwise"
+            f"every {group} is a single {windows.noun}, so {100 * SHARE:.0f} % of the training {groups} ({count}) "
+            "choose the best epoch instead of one; split.val says otherwise"
         )
     sides = {"val": {f.number: f.val for f in folds}, "test": {f.number: f.test for f in folds}}
     if settings.val == 0:

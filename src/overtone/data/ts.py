@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from overtone.data.aeon import from_cases
-from overtone.data.base import FloatArray, Recordings, Source
+from overtone.data.base import FloatArray, OwnSource, Recordings
 from overtone.errors import InputError
 
 SUFFIXES = (".ts", ".arff")
 
 
-class Ts(Source):
+class Ts(OwnSource):
     """Labelled series, each a case of its own; with ``test``, that file is the official test side.
 
     Series of unequal length are padded to the longest, unless a window is cut from them. ``?`` is a missing value;

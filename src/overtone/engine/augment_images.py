@@ -35,7 +35,7 @@ class ImageAugment:
     def __call__(self, x: Tensor, index: Tensor, epoch: int) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         batch, _, height, width = x.shape
-        draws = _draws(mix(self.seed, epoch, "augment"), index.cpu().numpy())  # (3, B)
+        draws = draws_of(mix(self.seed, epoch, "augment"), index.cpu().numpy())  # (3, B)
         border = self.settings.crop
         down, right = (torch.from_numpy(np.floor(d * (2 * border + 1)) - border).long() for d in draws[:2])
         mirrored = torch.from_numpy(draws[2] < self.settings.flip)
@@ -78,7 +78,7 @@ def random_crop(settings: AugmentSettings, seed: int, epoch: int) -> RandomCrop 
     return RandomCrop(least, mix(seed, epoch, "crop")) if least else None
 
 
-def _draws(seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def draws_of(seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Three numbers from 0 to 1 for each sample, (3, B): a hash (splitmix64) of seed, sample and which of the three.
 
     Unlike a generator for each sample, this takes no time.

@@ -18,6 +18,7 @@ from overtone.data import Fold
 from overtone.distill import Distillation
 from overtone.engine import checkpoint
 from overtone.engine.augment import Augment
+from overtone.engine.augment_canvas import CanvasAugment
 from overtone.engine.augment_images import ImageAugment, random_crop
 from overtone.engine.guard import check_gradient, check_step
 from overtone.engine.mixup import mixups
@@ -140,13 +141,15 @@ class _Run:
             )
         self.index = torch.from_numpy(job.fold.train)
         self.steps = steps_in(samples, train)
+        self.total = self.steps * job.epochs if train.steps is None else train.steps
         job.distillation.to(accelerator.device)
         job.distillation.train()
         self.optimizer = make_optimizer(job.distillation, train)
         self.dtype = DTYPES[train.autocast]
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=train.autocast == "fp16")
+        augmenter: Callable[..., Any] = ImageAugment if train.augment.misplaced(1) else Augment
+        augmenter = augmenter if job.samples.size is None else CanvasAugment
         active = train.augment.active
-        augmenter = ImageAugment if train.augment.misplaced(1) else Augment
         self.augment = augmenter(train.augment, job.samples.standardise, job.seed) if active else None
         self.fitted = Fitted()
         self.epoch, self.step = 1, 0  # where to go on: epoch from 1, step inside it from 0
@@ -172,6 +175,7 @@ class _Run:
                 self.generators = None
             train = self.job.train
             order = epoch_order(self.index, train.batch, self.job.seed, self.epoch, train.last_batch == "keep")
+            order = order[: self.total - (self.epoch - 1) * self.steps]
             mine = [self._mine(numbers) for numbers in order[self.step :]]
             augment = partial(self.augment, epoch=self.epoch) if self.augment else None
             crop = random_crop(self.job.train.augment, self.job.seed, self.epoch)
@@ -192,7 +196,7 @@ class _Run:
         model = self.job.distillation.student.model
         model.train()
         phase = phase_at(self.job.phases, self.epoch, self.job.epochs)
-        still = hold_still(model, trained(model, phase)) if phase is not None else []
+        still = hold_still(model, trained(model, phase), self.job.samples.task.plain) if phase is not None else []
         return still + resting(self.job.distillation, Progress(self.epoch, self.job.epochs))
 
     def _mine(self, numbers: Tensor) -> Tensor:
@@ -203,7 +207,7 @@ class _Run:
     def _train_step(self, batch: Batch) -> None:
         job, accelerator = self.job, self.accelerator
         done = (self.epoch - 1) * self.steps + self.step
-        progress = Progress(self.epoch, job.epochs, done, self.steps * job.epochs)
+        progress = Progress(self.epoch, job.epochs, done, self.total)
         rate = learning_rate(job.train, done, self.steps, job.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -296,7 +300,7 @@ class _Run:
             self.fitted.kept[self.epoch] = self._student_state()
         if self.accelerator.is_main_process:
             write_epochs(job.folder, self.fitted.rows)
-        self.callback.epoch(Progress(self.epoch, job.epochs, first + self.steps, self.steps * job.epochs), row)
+        self.callback.epoch(Progress(self.epoch, job.epochs, min(first + self.steps, self.total), self.total), row)
 
     def _on_val(self) -> dict[str, float]:
         """Scores and loss on the validation side; nothing without one."""

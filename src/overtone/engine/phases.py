@@ -34,22 +34,29 @@ def trained(model: nn.Module, phase: PhaseSettings) -> set[str]:
 
 
 def resting(distillation: Distillation, progress: Progress) -> list[nn.Parameter]:
-    """Parameters of methods' parts whose term weighs nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
+    """Parameters of methods' parts whose terms weigh nothing in this epoch (:attr:`Method.TRAINED_BY`)."""
     parameters: list[nn.Parameter] = []
     for name, module in distillation.methods.items():
         method = cast(Method, module)
-        for part, term in method.TRAINED_BY.items():
-            if not distillation.weights[f"{name}.{term}"].at(progress.epoch, progress.epochs):
+        for part, trained_by in method.TRAINED_BY.items():
+            terms = (trained_by,) if isinstance(trained_by, str) else trained_by
+            weights = [distillation.weights[f"{name}.{term}"] for term in terms]
+            if not any(weight.at(progress.epoch, progress.epochs) for weight in weights):
                 parameters += method.get_submodule(part).parameters()
     return parameters
 
 
-def hold_still(model: nn.Module, names: set[str]) -> list[nn.Parameter]:
-    """All parameters but the named ones; modules that hold nothing else are set to eval, so that their buffers stay."""
+def hold_still(model: nn.Module, names: set[str], plain: bool = True) -> list[nn.Parameter]:
+    """All parameters but the named ones; modules that hold nothing else are set to eval, so that their buffers stay.
+
+    Of a model that is not ``plain`` only modules without others inside, such as batch normalisation: what the rest
+    gives in training, such as losses, is still needed.
+    """
     still = [parameter for name, parameter in model.named_parameters() if name not in names]
     kept = {id(parameter) for parameter in still}
     for module in model.modules():
         parameters = list(module.parameters())
-        if parameters and all(id(parameter) in kept for parameter in parameters):
+        held = bool(parameters) and all(id(parameter) in kept for parameter in parameters)
+        if held and (plain or next(module.children(), None) is None):
             module.eval()
     return still

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from overtone.data import ImageFiles
-from overtone.data.image_files import Crop, middle
+from overtone.data.image_files import Crop
 from overtone.errors import InputError
 from overtone.processes import end_with_parent
 
@@ -21,11 +21,11 @@ MOST = 8
 
 
 class _ImageDataset(Dataset[Tensor]):
-    """Gives a batch of images (B, 3, S, S) for a list of numbers; an error is returned, since one that is raised in
+    """Gives a batch of images (B, 3, H, W) for a list of numbers; an error is returned, since one that is raised in
     another process arrives wrapped in that process' traceback.
     """
 
-    def __init__(self, files: ImageFiles, crop: Crop) -> None:
+    def __init__(self, files: ImageFiles, crop: Crop | None) -> None:
         self.files, self.crop = files, crop
 
     def __getitems__(self, numbers: list[int]) -> Tensor | InputError:
@@ -42,12 +42,12 @@ def _as_it_is(batch: Any) -> Any:
 def read_ahead(
     files: ImageFiles, chunks: Sequence[Tensor], crop: Crop | None, processes: int, pin: bool
 ) -> Iterator[Tensor]:
-    """The images of some batches in turn, (B, 3, S, S) bytes each.
+    """The images of some batches in turn, (B, 3, H, W) bytes each.
 
     Args:
         files: the set's images.
         chunks: the numbers in each batch.
-        crop: how they are cut; the middle unless given.
+        crop: how they are cut, where not as they are read whole.
         processes: that decode while the caller works; 0 decodes in this one.
         pin: hand batches over in memory that a GPU copies from fastest.
 
@@ -55,7 +55,7 @@ def read_ahead(
         InputError: for a file that cannot be decoded.
     """
     loader = DataLoader(
-        _ImageDataset(files, crop or middle),
+        _ImageDataset(files, crop),
         batch_sampler=[chunk.tolist() for chunk in chunks],
         num_workers=processes,
         collate_fn=_as_it_is,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ SCALE_IMAGES = 1024
 STORED = 2
 """Raised whenever files of what views keep are written in another form."""
 
-Augmentation = Callable[[Tensor, Tensor], Tensor]
-"""Changes windows (B, C, ...) of some numbers (B,)."""
+Augmentation = Callable[..., Any]
+"""Changes windows (B, C, ...) of some numbers (B,); on a canvas, images of some sizes (B, 2) too, and says how."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Samples:
         held: whether the images are in memory too.
         num_workers: processes that decode images ahead.
         origin: where every window comes from, for a task that needs it.
+        size: (N, 2) height and width in pixels, of images on a canvas.
     """
 
     views: Mapping[str, FittedView]
@@ -66,6 +68,7 @@ class Samples:
     held: bool = True
     num_workers: int = 0
     origin: Context | None = None
+    size: Tensor | None = None
 
     @classmethod
     def fit(
@@ -115,7 +118,8 @@ class Samples:
         target = torch.from_numpy(windows.y).to(device)
         task = windows.task.fit(torch.from_numpy(windows.y[fold.train]))
         origin = Context(windows.recording, windows.start) if task.CONTEXT else None
-        return cls(fitted, target, standardise, task, windows.files, fits, num_workers, origin)
+        size = None if windows.sizes is None else torch.from_numpy(windows.sizes[:, :2]).to(device)
+        return cls(fitted, target, standardise, task, windows.files, fits, num_workers, origin, size)
 
     def truth(self, index: Tensor) -> Tensor:
         """The targets of some numbers, on the CPU."""
@@ -197,6 +201,7 @@ class Samples:
         rendered: dict[str, Tensor] = {}
         changed = False
         wanted, target = index, self.target[index]
+        size = None if self.size is None else self.size[index]
         if mixup is not None:
             partner = mixup.partner.to(index.device)
             wanted, both = torch.cat([index, partner]).unique(return_inverse=True)
@@ -205,6 +210,9 @@ class Samples:
             fitted = self.views[name]
             if fitted.view.FOLLOWS:
                 windows = fitted.stored[wanted] if windows is None else windows
+                if not changed and augment is not None and size is not None:
+                    windows, move = augment(windows, index, size)
+                    target, size, changed = self.task.moved(target, move), move.size, True
                 if not changed:
                     windows = windows if augment is None else augment(windows, wanted)
                     windows = windows if mixup is None else mixup(*windows[both].chunk(2))
@@ -212,7 +220,7 @@ class Samples:
                 rendered[name] = fitted.view.render(fitted.view.pick(windows), fitted.state)
             else:
                 rendered[name] = fitted.view.render(fitted.stored[index], fitted.state)
-        return Batch(rendered, target, index)
+        return Batch(rendered, target, index, size)
 
 
 def _spaced(numbers: IntArray, most: int) -> IntArray:

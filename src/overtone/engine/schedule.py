@@ -43,13 +43,21 @@ def epoch_order(index: Tensor, batch: int, seed: int, epoch: int, keep: bool = F
     return order[: None if keep else whole].split(batch) if keep or whole else ()
 
 
+def epochs_of(train: TrainSettings, samples: int, epochs: int) -> int:
+    """Epochs of a training; the last of those that ``steps`` take may be incomplete."""
+    return epochs if train.steps is None else -(-train.steps // max(1, steps_in(samples, train)))
+
+
 def learning_rate(train: TrainSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
     """The learning rate of a step, counted from 0 over all epochs."""
+    total = steps_per_epoch * epochs if train.steps is None else train.steps
 
     def in_steps(point: int | float) -> float:
+        if train.steps is not None:
+            return point * train.steps if isinstance(point, float) else point
         return (point * epochs if isinstance(point, float) else point) * steps_per_epoch
 
-    total, warmup = steps_per_epoch * epochs, in_steps(train.warmup)
+    warmup = in_steps(train.warmup)
     if step < warmup:
         return train.lr * min((step + 1) / warmup, 1.0)
     if train.schedule == "cosine":

@@ -15,6 +15,8 @@ from overtone.tasks import Predictions, joined
 from overtone.types import Input, Output, Seen, names_of
 
 EVAL_BATCH = 256
+CANVAS_BYTES = 2**25
+"""Of a batch of images on a canvas, which holds fewer of them the larger they are."""
 
 
 def evaluate(
@@ -34,16 +36,22 @@ def evaluate(
     padded = index[torch.arange(size * accelerator.num_processes) % len(index)]
     mine = padded[size * accelerator.process_index : size * (accelerator.process_index + 1)]
     training = tap.training
+    together = EVAL_BATCH if samples.size is None else max(1, min(EVAL_BATCH, CANVAS_BYTES // _bytes(samples, view)))
     tap.eval()
     with torch.no_grad():
         predictions = joined(
             [
                 samples.task.predict(_output(tap, batch.input(view), part))
-                for batch in samples.batches(mine.split(EVAL_BATCH), names_of(view), targets=False)
+                for batch in samples.batches(mine.split(together), names_of(view), targets=False)
             ]
         )
     tap.train(training)
     return {name: _gathered(values, accelerator)[: len(index)] for name, values in predictions.items()}
+
+
+def _bytes(samples: Samples, view: Seen) -> int:
+    """Of one sample in some views."""
+    return sum(x.nbytes for x in samples.rendered(torch.tensor([0]), names_of(view)).values())
 
 
 def _gathered(values: Any, accelerator: Accelerator) -> Any:

@@ -25,6 +25,7 @@ from overtone.study.cells import Plan
 from overtone.study.collect import TableRow, collect
 from overtone.study.records import RowKind, StudyDescription, is_done, read_study
 from overtone.study.write import VISUALISATIONS
+from overtone.tasks import suited
 from overtone.trust import Trust, named_in
 
 FILE = "explain.npz"
@@ -41,12 +42,13 @@ class Explained:
     """What the images are made of.
 
     Attributes:
-        about: JSON's kinds only: ``samples`` (number, label, group, side of each), ``models`` (title, probabilities by
-            sample and class, branches with their view and maps, ``shown``, descriptions of what its methods show of
-            themselves, ``meaning``, what that means by method, and ``lost``, why it cannot be read), and ``fold`` and
-            ``seed``.
-        arrays: ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...), ``MODEL/cross`` (S, T', H', W'), and
-            ``MODEL/shown/NAME``, to which descriptions refer by NAME; MODEL is a number.
+        about: JSON's kinds only: ``samples`` (number, label, group, side of each, and marks to draw over it),
+            ``models`` (title, answers and marks by sample, branches with their view and maps, ``shown``, descriptions
+            of what its methods show of themselves, ``meaning``, what that means by method, and ``lost``, why it cannot
+            be read), and ``fold`` and ``seed``.
+        arrays: ``pixels`` (S, 3, H, W) where there are marks, ``view/VIEW`` (S, C, ...), ``MODEL/BRANCH/MAP`` (S, ...),
+            ``MODEL/cross`` (S, T', H', W'), and ``MODEL/shown/NAME``, to which descriptions refer by NAME; MODEL is a
+            number.
     """
 
     about: Mapping[str, Any]
@@ -96,6 +98,7 @@ def collect_explained(
     fold, seed = study.folds[0].number, study.seeds[0]
     x = torch.from_numpy(np.asarray(windows.x[numbers]))
     target = torch.from_numpy(windows.y[numbers])
+    sizes = None if windows.sizes is None else torch.from_numpy(windows.sizes[numbers, :2])
     truths = windows.y[numbers].tolist()
     arrays: dict[str, Array] = {}
     models: list[dict[str, Any]] = []
@@ -104,19 +107,23 @@ def collect_explained(
         if key is None:
             continue
         student = load_student(out / "cells" / key / "student.safetensors", trust)
-        found = saliency(student, x, target)
+        found = saliency(student, x, target, sizes)
         names = study.cells[key].views or [""]
         entry = _model(row, found, names, str(len(models)), arrays)
-        entry["verdicts"] = [
-            student.task.verdict(answer, truth) for answer, truth in zip(found.answers.tolist(), truths, strict=True)
-        ]
+        with suited(student.task, "verdict"):
+            entry["verdicts"] = [student.task.verdict(*pair) for pair in zip(found.answers, truths, strict=True)]
+        entry["marks"] = [student.task.marks(answer) for answer in found.answers]
         models.append(entry | _shown(out / "cells" / key, numbers, str(len(models)), arrays))
     if not models:
         raise InputError(f"{out}: no cell of fold {fold}, seed {seed} is done yet; run the study first")
+    if any(map(windows.task.true_marks, windows.y[numbers])):
+        arrays["pixels"] = np.asarray(windows.x[numbers])
     samples = [
         {
             "number": n,
             "called": windows.task.called(windows.y[n]),
+            "marks": windows.task.true_marks(windows.y[n]),
+            "size": (windows.size if windows.sizes is None else windows.sizes[n, :2].tolist()),
             "group": windows.groups[windows.group[n]],
             "side": next((side for side, members in sides.items() if n in members), "no"),
         }
@@ -167,7 +174,7 @@ def _model(
         "title": title,
         "kind": row.kind.value,
         "model": row.student,
-        "answers": found.answers.tolist(),
+        "answers": found.answers,
         "branches": branches,
     }
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from overtone.class_maps import class_maps
 from overtone.student import Student
 from overtone.tap import Tap, probe
-from overtone.tasks import Task
+from overtone.tasks import Task, suited
 from overtone.tokens import tensor_of
 from overtone.types import Output, Spec
 
@@ -24,20 +24,20 @@ class Saliency:
     """One model on some windows.
 
     Attributes:
-        answers: what the model says, (B, outputs): probabilities, or values.
+        answers: what the model says of each window, as its task has it: probabilities, or values.
         seen: by branch (one, named "", for a model without): what it sees, (B, C, ...).
         maps: by branch, then by name: ``cam`` of the true class, signed; ``grad-cam``, >= 0; ``attention``, summing
             to 1; each (B, ...) over the branch's axes.
         cross: a two-branch model's attention over pairs of positions, (B, T', H', W').
     """
 
-    answers: Tensor
+    answers: list[Any]
     seen: Mapping[str, Tensor]
     maps: Mapping[str, Mapping[str, Tensor]]
     cross: Tensor | None = None
 
 
-def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
+def saliency(student: Student, windows: Tensor, target: Tensor, size: Tensor | None = None) -> Saliency:
     """Where a trained model looks for the true class.
 
     Every model has ``grad-cam``; one whose head is an average and a linear layer has ``cam`` too. Grad-CAM at the
@@ -48,16 +48,18 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         student: any trained model of a study.
         windows: as recorded, (B, C, T), or images.
         target: the truth, (B, ...).
+        size: of images that lie in the corner of a larger one, as :meth:`~overtone.student.Student.output` takes it.
 
     Raises:
-        InputError: for a task whose models give no row of numbers per window.
+        InputError: for a task that does not say what is looked for, or how its predictions are told.
     """
     inputs = student.eval().inputs(windows)
-    x = student.asked(windows)
+    x = student.asked(windows, size)
     tap = Tap(student.model, task=student.task)
     spec = probe(tap, x)
     with torch.enable_grad(), _caught(tap) as caught:
         output = tap(x)
+        answers = student.task.answers(student.task.predict(output.map(Tensor.detach)))
         parts = dict(output.branches) or {"": output}
         specs = dict(spec.branches) or {"": spec}
         as_maps = partial(tap.as_map, x=x) if isinstance(x, Tensor) else _same
@@ -73,7 +75,7 @@ def saliency(student: Student, windows: Tensor, target: Tensor) -> Saliency:
         cross = output.attention.unflatten(2, size).detach()
     seen = dict(zip(parts, (part for part in inputs if part is not None), strict=True))
     maps = {name: {kind: values.detach() for kind, values in kinds.items()} for name, kinds in by_part.items()}
-    return Saliency(student.task.answer(output.logits.detach()), seen, maps, cross)
+    return Saliency(answers, seen, maps, cross)
 
 
 def _same(stage: str, tensor: Tensor) -> Tensor:
@@ -127,7 +129,8 @@ def _grad_cam(
     maps: dict[str, dict[str, Tensor]] = {name: {} for name in parts}
     if not candidates:
         return maps
-    score = task.asked(output, target)
+    with suited(task, "asked"):
+        score = task.asked(output, target)
     gradients = torch.autograd.grad(score, [tensor for _, _, tensor in candidates], allow_unused=True)
     for (name, depth, tensor), gradient in zip(candidates, gradients, strict=True):
         if gradient is None or "grad-cam" in maps[name]:

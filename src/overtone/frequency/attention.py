@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from overtone.frequency.checks import fits, map_size, one_of
-from overtone.frequency.filter import SpectralFilter, check_settings, resize, wanted_maps
+from overtone.frequency.filter import SpectralFilter, resize, wanted_maps
 from overtone.frequency.layers import CONV
 from overtone.frequency.masks import RADIUS, SHAPE, Shape
+from overtone.frequency.settings import check_settings
 from overtone.frequency.transforms import Name
 
 Branches = Literal["both", "global", "local"]
@@ -34,6 +35,8 @@ class FrequencyAttention(nn.Module):
         branches: ``both``, or only the ``global`` or the ``local`` one.
         published: the mask (empty below size 20, lopsided above) and initial values of the official code; ``shape`` and
             ``radius`` are then left out.
+        grid: the filter's parameters lie on a grid of so many frequencies along each axis, for maps of any size; see
+            :class:`SpectralFilter`.
 
     Raises:
         ValueError: for an empty map, a radius below 0, an unknown name, or settings that do not go together, whichever
@@ -62,9 +65,10 @@ class FrequencyAttention(nn.Module):
         other_size: OtherSize = "resample",
         branches: Branches = "both",
         published: bool = False,
+        grid: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
+        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published, grid)
         one_of("other_size", other_size, get_args(OtherSize))
         one_of("branches", branches, get_args(Branches))
         self.in_channels, self.out_channels, self.size = int(in_channels), int(out_channels), map_size(size)
@@ -80,6 +84,7 @@ class FrequencyAttention(nn.Module):
                 radius=radius,
                 form=form,
                 published=published,
+                grid=grid,
             )
             self.rate_global = nn.Parameter(torch.tensor(0.5))
         if branches != "global":

@@ -43,6 +43,26 @@ def map_size(size: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
+def grid_size(grid: Any, dims: int) -> tuple[int, ...]:
+    """How many frequencies a grid has along each of ``dims`` axes, from a number or a sequence of so many.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    sizes = (grid,) * dims if is_whole(grid) else grid
+    if (
+        not isinstance(sizes, Sequence)
+        or isinstance(sizes, str | bytes)
+        or len(sizes) != dims
+        or not all(is_whole(n) for n in sizes)
+    ):
+        raise ValueError(
+            f"a grid is a number of frequencies, or {'one' if dims == 1 else 'two'} for maps of {dims} dimension"
+            f"{'s' if dims > 1 else ''}, whole numbers of at least 1; got {grid!r}"
+        )
+    return tuple(int(n) for n in sizes)
+
+
 def one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Refuse a name that is not known.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from overtone.frequency.checks import fits, map_size, mask_radius, one_of, whole
-from overtone.frequency.masks import RADIUS, SHAPE, Shape, dense_mask, high_pass, published_mask
-from overtone.frequency.transforms import Fourier, Name, Transform, make_transform
+from overtone.frequency.checks import fits, grid_size, map_size
+from overtone.frequency.grid import Grid
+from overtone.frequency.masks import RADIUS, SHAPE, Shape, dense_mask, published_mask
+from overtone.frequency.settings import check_settings, gain_of, mirrored
+from overtone.frequency.transforms import Fourier, Name, make_transform
 
 SIZES_KEPT = 8
 """Of how many other sizes the Fourier transform is kept."""
@@ -26,7 +27,9 @@ class SpectralFilter(nn.Module):
     Only coefficients that the mask lets pass have parameters, and of a real map's Fourier spectrum only those that are
     no mirror image of another: less than (W // 2 + 1) / W of the dense filter. Complex values are pairs of real ones.
 
-    For a map of another size a Fourier filter is resampled in frequency.
+    For a map of another size a Fourier filter is resampled in frequency. With ``grid``, parameters lie on a grid of
+    frequencies that no map's size changes, all of it, and are interpolated to each map's frequencies (``low_rank``'s
+    two matrices each by itself), under the mask at these; the interpolated filter is never made.
 
     The official code's dense filter stores u and -u as two parameters, and what acts on a real map is their mean. A
     step of gradient descent moves this mean half as far as it would move one parameter, a quarter as far where the mask
@@ -44,6 +47,10 @@ class SpectralFilter(nn.Module):
             matrix of rank r at each frequency.
         published: the mask and the initial values of the official code instead of ours, and coefficients stored so that
             gradient descent moves the filter as it moves that code's dense one.
+        grid: how many frequencies the grid has along each axis, or along all axes alike; of ``fft`` only.
+
+    Attributes:
+        grid_size: of the spectrum that parameters belong to: the grid's, or without one the map's.
 
     Raises:
         ValueError: for settings that are unknown or do not go together, or an empty map.
@@ -70,16 +77,22 @@ class SpectralFilter(nn.Module):
         radius: float = RADIUS,
         form: str = "full",
         published: bool = False,
+        grid: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
+        check_settings(in_channels, out_channels, size, transform, shape, radius, form, published, grid)
         self.in_channels, self.out_channels, self.size = int(in_channels), int(out_channels), map_size(size)
         self.shape, self.radius, self.form, self.published = shape, float(radius), form, published
         self.transform_name = transform
-        self.transform = make_transform(transform, self.size)
+        self.grid_size = self.size if grid is None else grid_size(grid, len(self.size))
+        self.transform = make_transform(transform, self.grid_size)
+        self.grid = None if grid is None else Grid(cast(Fourier, self.transform))
         self._others: dict[tuple[tuple[int, ...], torch.device], Fourier] = {}
-        gain = _gain(self.transform, shape, self.radius, published)
-        if not gain.any():
+        if grid is None:
+            gain = gain_of(self.transform, shape, self.radius, published)
+        else:  # the mask acts at a map's own frequencies
+            gain = torch.ones(len(self.transform.kept))
+        if not gain.any() or (grid is not None and not dense_mask(self.size, shape, radius).any()):
             warnings.warn(
                 f"overtone: the high-pass mask ({shape}, radius {radius}) lets nothing of a map of size {self.size} "
                 "pass",
@@ -117,12 +130,35 @@ class SpectralFilter(nn.Module):
         fits(x, self.in_channels, len(self.size), wanted_maps(self.in_channels, self.size))
         if not len(x):  # some releases' Fourier transforms refuse an empty batch
             return x.new_zeros(0, self.out_channels, *x.shape[2:])
-        if tuple(x.shape[2:]) != self.size:
+        if self.grid is None and tuple(x.shape[2:]) != self.size:
             return self._resampled(x)
         if self.form == "depthwise" and self.mix is not None:
             x = torch.einsum("bi...,io->bo...", x, self.mix[..., 0])
+        if self.grid is not None:
+            return self._interpolated(x, self.grid)
         coefficients = self.transform.analyse(x)  # (n, B, in_channels)
         return self.transform.synthesise(self._multiply(self._weighed(coefficients)))
+
+    @torch.compiler.disable  # type: ignore[misc, untyped-decorator]
+    def _interpolated(self, x: Tensor, grid: Grid) -> Tensor:
+        """Filter a map of any size with the filter on a grid."""
+        size, dims = tuple(x.shape[2:]), tuple(range(2, x.dim()))
+        half = (*size[:-1], size[-1] // 2 + 1)
+        spectrum = torch.fft.rfftn(x, dim=dims, norm="ortho").flatten(2)  # (B, in_channels, n)
+        gain = dense_mask(size, self.shape, self.radius)[..., : half[-1]].flatten()
+        if self.form == "depthwise":
+            y = spectrum * torch.complex(*(grid.values(self.weight, size) * gain.to(x)))
+        else:
+            y = spectrum.permute(2, 0, 1)
+            if self.form == "full":
+                y = grid.product(y, self.weight, size, gain)
+            else:
+                y = grid.product(grid.product(y, self.down, size, gain), self.up, size)
+            y = y.permute(1, 2, 0)
+        y = y.unflatten(2, half)
+        if len(size) == 2:
+            y = torch.fft.ifft(y, dim=2, norm="ortho")
+        return torch.fft.irfft(y, n=size[-1], dim=-1, norm="ortho")
 
     def _weighed(self, numbers: Tensor) -> Tensor:
         """Times how much of each kept coefficient passes: (n, ...) -> the same shape."""
@@ -146,10 +182,18 @@ class SpectralFilter(nn.Module):
         if self.form == "depthwise":
             mix = torch.eye(self.in_channels, device=self.weight.device) if self.mix is None else self.mix[..., 0]
             return mix * _numbers(self.weight).unsqueeze(1)
-        return torch.bmm(_numbers(self.down), _numbers(self.up))
+        down, up = _numbers(self.down), _numbers(self.up)
+        if self.grid is not None and isinstance(
+            self.transform, Fourier
+        ):  # each is real where u = -u, not their product
+            real = self.transform.real[self.transform.kept].to(down.device)[:, None, None]
+            down, up = (torch.where(real, x.real.to(x.dtype), x) for x in (down, up))
+        return torch.bmm(down, up)
 
     def dense(self) -> Tensor:
-        """The whole filter with its mask, Hermitian: (in_channels, out_channels, *size), complex; for ``fft`` only.
+        """The whole filter with its mask, Hermitian: (in_channels, out_channels, *grid_size), complex; ``fft`` only.
+
+        Of a filter on a grid, without its mask.
 
         Raises:
             ValueError: for another transform.
@@ -158,15 +202,15 @@ class SpectralFilter(nn.Module):
             raise ValueError("only the filter of transform fft can be written as a dense one")
         matrices = self._weighed(self._matrices())
         half = self.transform.spread(matrices)  # (in, out, *half)
-        columns = torch.arange(self.size[-1], device=half.device)
+        columns = torch.arange(self.grid_size[-1], device=half.device)
         inside = columns < half.shape[-1]
-        mirrored = half[..., (-columns % self.size[-1]).clamp(max=half.shape[-1] - 1)].conj()
-        if len(self.size) == 2:
+        mirrored = half[..., (-columns % self.grid_size[-1]).clamp(max=half.shape[-1] - 1)].conj()
+        if len(self.grid_size) == 2:
             mirrored = mirrored.flip(-2).roll(1, -2)
         return torch.where(inside, half[..., columns.clamp(max=half.shape[-1] - 1)], mirrored)
 
     def mask(self) -> Tensor:
-        """How much of each frequency of :meth:`dense` the mask lets pass, from 0 to 1, of shape ``size``; ``fft`` only.
+        """How much of each frequency of :meth:`dense` the mask lets pass, 0 to 1, of shape ``grid_size``; ``fft`` only.
 
         Of the published mask, which is lopsided, this is its mean with its mirror image, as it acts on real maps.
 
@@ -176,13 +220,13 @@ class SpectralFilter(nn.Module):
         if not isinstance(self.transform, Fourier):
             raise ValueError("only the filter of transform fft has a mask over a dense spectrum")
         if not self.published:
-            return dense_mask(self.size, self.shape, self.radius)
-        mask = published_mask(self.size)
-        return (mask + _mirrored(mask, len(self.size))) / 2
+            return dense_mask(self.grid_size, self.shape, self.radius)
+        mask = published_mask(self.grid_size)
+        return (mask + mirrored(mask, len(self.grid_size))) / 2
 
     @torch.no_grad()
     def from_dense(self, filter: Tensor) -> None:
-        r"""Take over a dense complex filter K (in_channels, out_channels, *size): masked first, then projected.
+        r"""Take over a dense complex filter K (in_channels, out_channels, *grid_size): masked first, then projected.
 
         Only the Hermitian part of the masked filter acts on real maps if the real part of the output is kept, so
         :math:`P(u) = [M(u) K(u) + \overline{M(-u) K(-u)}] / [M(u) + M(-u)]`. A parameter's gradient is then
@@ -193,7 +237,7 @@ class SpectralFilter(nn.Module):
         Raises:
             ValueError: for another transform, form or shape.
         """
-        wanted = (self.in_channels, self.out_channels, *self.size)
+        wanted = (self.in_channels, self.out_channels, *self.grid_size)
         if not isinstance(self.transform, Fourier) or self.form != "full":
             raise ValueError(
                 f"only a filter of transform fft and form full can take over a dense one; this one is of "
@@ -202,11 +246,11 @@ class SpectralFilter(nn.Module):
         if not isinstance(filter, Tensor) or not filter.is_complex() or tuple(filter.shape) != wanted:
             got = f"{tuple(filter.shape)} in {filter.dtype}" if isinstance(filter, Tensor) else repr(filter)
             raise ValueError(f"a dense complex filter {wanted} is needed; got {got}")
-        half = (..., slice(self.size[-1] // 2 + 1))
-        mask = published_mask(self.size) if self.published else torch.ones(self.size)
+        half = (..., slice(self.grid_size[-1] // 2 + 1))
+        mask = published_mask(self.grid_size) if self.published else torch.ones(self.grid_size)
         mask = mask.to(filter.device)
         masked = mask * filter
-        hermitian = (masked + _mirrored(masked, len(self.size)).conj())[half].flatten(2)[..., self.transform.kept]
+        hermitian = (masked + mirrored(masked, len(self.grid_size)).conj())[half].flatten(2)[..., self.transform.kept]
         stored = hermitian.permute(2, 0, 1) / 2
         if self.published:
             stored = stored / self._weighed(torch.ones_like(stored[:, :1, :1].real))
@@ -239,7 +283,7 @@ class SpectralFilter(nn.Module):
         with torch.inference_mode(False):
             other = Fourier(size)
             if not self.published:
-                other.keep(_gain(other, self.shape, self.radius, False) > 0)
+                other.keep(gain_of(other, self.shape, self.radius, False) > 0)
             other.to(device)
         while len(self._others) >= SIZES_KEPT:
             del self._others[next(iter(self._others))]
@@ -254,76 +298,8 @@ class SpectralFilter(nn.Module):
         """What is shown when the module is printed."""
         mask = "published" if self.published else f"{self.shape} {self.radius}"
         channels = f"{self.in_channels} -> {self.out_channels}"
-        return f"{channels}, size {self.size}, {self.transform_name}, {self.form}, {mask}"
-
-
-def parameter_count(
-    in_channels: int,
-    out_channels: int,
-    size: int | Sequence[int],
-    *,
-    transform: Name = "fft",
-    shape: Shape = SHAPE,
-    radius: float = RADIUS,
-    form: str = "full",
-    published: bool = False,
-) -> int:
-    """How many parameters a :class:`SpectralFilter` of these settings would have; none is made to find out.
-
-    Raises:
-        ValueError: as :class:`SpectralFilter`.
-
-    Example:
-        >>> parameter_count(2, 4, 16)
-        128
-        >>> parameter_count(2, 4, 16, form="depthwise")
-        72
-    """
-    check_settings(in_channels, out_channels, size, transform, shape, radius, form, published)
-    used = make_transform(transform, map_size(size))
-    numbers = int((_gain(used, shape, radius, published) > 0).sum()) * used.parts
-    if form == "full":
-        return numbers * in_channels * out_channels
-    if form == "depthwise":
-        return numbers * out_channels + (in_channels * out_channels if in_channels != out_channels else 0)
-    return numbers * int(form.partition(":")[2]) * (in_channels + out_channels)
-
-
-def check_settings(
-    in_channels: Any,
-    out_channels: Any,
-    size: Any,
-    transform: Any,
-    shape: Any,
-    radius: Any,
-    form: Any,
-    published: bool,
-) -> None:
-    """Refuse settings of a filter that are unknown or do not go together.
-
-    Raises:
-        ValueError: with what was received.
-    """
-    smaller = min(whole("in_channels", in_channels), whole("out_channels", out_channels))
-    map_size(size)
-    one_of("transform", transform, get_args(Name))
-    one_of("shape", shape, get_args(Shape))
-    mask_radius(radius)
-    rank = re.fullmatch(r"low_rank:([0-9]+)", form) if isinstance(form, str) else None
-    if form not in ("full", "depthwise") and not rank:
-        raise ValueError(f"form is full, depthwise or low_rank:RANK; got {form!r}")
-    if rank and not 1 <= int(rank[1]) <= smaller:
-        raise ValueError(
-            f"form {form}: the rank must be 1 to {smaller}, the smaller of {in_channels} input and {out_channels} "
-            "output channels"
-        )
-    if published and (transform != "fft" or form != "full"):
-        raise ValueError(f"published needs transform fft and form full; got {transform} and {form}")
-    if published and (shape != SHAPE or radius != RADIUS):
-        raise ValueError(
-            f"published has a mask of its own; leave shape and radius out, or at {SHAPE} and {RADIUS}; got {shape} and "
-            f"{radius}"
-        )
+        grid = "" if self.grid is None else f", grid {self.grid_size}"
+        return f"{channels}, size {self.size}, {self.transform_name}, {self.form}, {mask}{grid}"
 
 
 def wanted_maps(channels: int, size: tuple[int, ...]) -> str:
@@ -346,21 +322,6 @@ def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
         pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
         x = pool(x, smaller)  # type: ignore[arg-type]
     return x if smaller == tuple(size) else F.interpolate(x, size, mode="nearest")
-
-
-def _gain(transform: Transform, shape: Shape, radius: float, published: bool) -> Tensor:
-    """How much of each of a transform's coefficients passes, (n,)."""
-    if not published:
-        return high_pass(transform.frequencies, shape, radius)
-    mask = published_mask(transform.size)  # lopsided, so that of some pairs u, -u only one is removed
-    dense = (mask + _mirrored(mask, len(transform.size))) / 2
-    return dense[(..., slice(transform.size[-1] // 2 + 1))].flatten()[transform.kept]
-
-
-def _mirrored(x: Tensor, dims: int) -> Tensor:
-    """x at -u, where its last dimensions stand for frequency."""
-    last = tuple(range(-dims, 0))
-    return x.flip(last).roll((1,) * dims, last)
 
 
 def _normal(shape: tuple[int, ...], inputs: int, parts: int) -> nn.Parameter:

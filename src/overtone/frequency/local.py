@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch.autograd.function import once_differentiable
 from overtone.frequency.checks import fits, is_whole, whole
 from overtone.frequency.layers import CONV
 
-TILE = 2**17
-"""Values worked on at a time on a CPU, so that they stay in its cache."""
+TILE, DEVICE_TILE = 2**17, 2**26
+"""Values worked on at a time: on a CPU, so that they stay in its cache; elsewhere, so that memory does."""
+WHOLE = 2**20
+"""An image's map of more values than that is worked on some rows at a time on a CPU."""
 
 
 class LocalAttention(nn.Module):
@@ -92,18 +95,22 @@ class LocalAttention(nn.Module):
         return torch.cat([rows, columns], dim=1)
 
 
-Windows = list[tuple[slice, ...]]
+Part = tuple[slice, ...]
 
 
-def _tiles(query: Tensor, kernel: int) -> tuple[list[slice], Windows]:
-    """Parts of the batch worked on at a time, and the window of the padded map in which each neighbour is seen."""
-    step = max(1, len(query))
-    if query.device.type == "cpu":
-        step = max(1, TILE // max(math.prod(query.shape[1:]), 1))
-    parts = [slice(first, first + step) for first in range(0, len(query), step)]
-    sizes = query.shape[1:-1]
-    shifts = product(range(kernel), repeat=len(sizes))
-    return parts, [(slice(None), *(slice(s, s + n) for s, n in zip(shift, sizes, strict=True))) for shift in shifts]
+def _tiles(query: Tensor, kernel: int) -> Iterator[tuple[Part, Part, list[Part]]]:
+    """Parts worked on at a time: of the map, of the padded map, and where in the latter each neighbour is seen."""
+    samples, rows, *others = query.shape[:-1]
+    values = max(math.prod(query.shape[1:]), 1)
+    tile, whole = (TILE, WHOLE) if query.device.type == "cpu" else (DEVICE_TILE, DEVICE_TILE)
+    step = max(1, tile // values)
+    height = max(1, tile * rows // values) if others and values > whole else rows
+    for sample, row in product(range(0, samples, step), range(0, rows, height)):
+        chosen = slice(sample, sample + step)
+        sizes = [min(height, rows - row), *others]
+        shifts = product(range(kernel), repeat=len(sizes))
+        windows = [(slice(None), *(slice(s, s + n) for s, n in zip(shift, sizes, strict=True))) for shift in shifts]
+        yield (chosen, slice(row, row + height)), (chosen, slice(row, row + height + kernel - 1)), windows
 
 
 def _rows(embedding: Tensor, query: Tensor) -> Tensor:
@@ -122,11 +129,10 @@ class _Streaming(torch.autograd.Function):
         query, key, value = (x.movedim(1, -1).contiguous() for x in (query, key, value))  # (B, *size, C)
         padding = [0, 0] + [kernel // 2] * (2 * (query.dim() - 2))
         key, value = F.pad(key, padding), F.pad(value, padding)
-        parts, windows = _tiles(query, kernel)
         rows = _rows(embedding, query)
         out, norm = torch.empty_like(query), torch.empty_like(query)  # norm: logarithm of the softmax's denominator
-        for part in parts:
-            q, k, v = query[part], key[part], value[part]
+        for part, padded, windows in _tiles(query, kernel):
+            q, k, v = query[part], key[padded], value[padded]
             most = torch.full_like(q, -torch.inf)
             for window, row in zip(windows, rows, strict=True):
                 torch.maximum(most, (k[window] + row).mul_(q), out=most)
@@ -146,13 +152,12 @@ class _Streaming(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         query, key, value, embedding, out, norm = ctx.saved_tensors
         gradient = gradient.movedim(1, -1).contiguous()
-        parts, windows = _tiles(query, ctx.kernel)
         rows = _rows(embedding, query)
         to_query = torch.zeros_like(query)
         to_key, to_value, to_embedding = torch.zeros_like(key), torch.zeros_like(value), torch.zeros_like(embedding)
-        for part in parts:
-            q, k, v, g, n = query[part], key[part], value[part], gradient[part], norm[part]
-            to_q, to_k, to_v = to_query[part], to_key[part], to_value[part]
+        for part, padded, windows in _tiles(query, ctx.kernel):
+            q, k, v, g, n = query[part], key[padded], value[padded], gradient[part], norm[part]
+            to_q, to_k, to_v = to_query[part], to_key[padded], to_value[padded]
             mean = g * out[part]  # the softmax's gradient is p (dp - sum p dp), and that sum is g times the output
             for number, (window, row) in enumerate(zip(windows, rows, strict=True)):
                 near = k[window] + row
@@ -163,6 +168,6 @@ class _Streaming(torch.autograd.Function):
                 to_near = to_score.mul_(q)
                 to_k[window].add_(to_near)
                 to_embedding[number] += to_near.flatten(0, -2).sum(0)
-        inside = windows[len(windows) // 2]
+        inside = (slice(None), *(slice(ctx.kernel // 2, ctx.kernel // 2 + n) for n in query.shape[1:-1]))
         to_query, to_key, to_value = (x.movedim(-1, 1) for x in (to_query, to_key[inside], to_value[inside]))
         return to_query, to_key, to_value, to_embedding, None

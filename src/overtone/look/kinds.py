@@ -13,7 +13,7 @@ from overtone.errors import InputError
 from overtone.look.sets import WHOLE_FILES, find_sets
 from overtone.recipe import shipped
 
-Name = Literal["table", "tables", "npz", "mat", "series", "images", "set"]
+Name = Literal["table", "tables", "npz", "mat", "series", "images", "boxes", "set"]
 TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".log", ".tab", ".asc", ".parquet", ".pq")
 SERIES = (".ts", ".arff")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
@@ -37,6 +37,9 @@ OTHERS = {
 }
 FEW_TEXTS, MOST_SETS = 5, 5
 """Texts beside a published set that describe it; sets found below that are named."""
+COCO = (b'"images"', b'"annotations"', b'"categories"', b'"bbox"')
+PEEK, ENOUGH = 2**16, 2
+"""Names in COCO's JSON, bytes at both ends of a file in which they are looked for, and how many are enough."""
 MOST_FILES = 20_000
 """Files of a folder that are listed."""
 
@@ -85,6 +88,8 @@ def identify(path: Path) -> Kind:
         return Kind("set", path, source=known[0][0])
     if suffix in IMAGES:
         raise InputError(f"{path}: is one picture; give the folder that has a folder of pictures for each class")
+    if suffix == ".json" and with_boxes(path):
+        return Kind("boxes", path)
     if suffix in OTHERS:
         raise InputError(f"{path}: {OTHERS[suffix].format(path=path)}")
     if suffix == ".npz":
@@ -142,6 +147,8 @@ def _folder(path: Path) -> Kind:
     suffixes = Counter(Path(name).suffix.lower() for name in names)
     tables = [suffix for suffix in suffixes if suffix in TABLES]
     images = sum(suffixes[suffix] for suffix in IMAGES)
+    if images and with_boxes(path):
+        return Kind("boxes", path)
     if images and images >= sum(suffixes[suffix] for suffix in tables):
         return Kind("images", path)
     if not tables:
@@ -150,6 +157,23 @@ def _folder(path: Path) -> Kind:
     usual = max(tables, key=lambda suffix: suffixes[suffix])
     files = tuple(sorted(name for name in names if Path(name).suffix.lower() == usual))
     return Kind("tables", path, files, notes=_also(known))
+
+
+def with_boxes(path: Path) -> bool:
+    """Whether annotations of boxes lie at a path, by what they begin and end with."""
+    from overtone.data.boxes.sources import formats_in  # sources need torch, which takes seconds to import
+
+    there = formats_in(path)
+    if "coco" in there:
+        with there["coco"].open("rb") as file:
+            text = file.read(PEEK)
+            file.seek(max(0, there["coco"].stat().st_size - PEEK))
+            text += file.read()
+        if sum(word in text for word in COCO) >= ENOUGH:
+            return True
+    if "voc" in there and b"<annotation" in there["voc"].read_bytes()[:PEEK]:
+        return True
+    return "yolo" in there and (there["yolo"].suffix in (".yaml", ".yml") or "labels" in there["yolo"].parts)
 
 
 def _own_tables(names: list[str]) -> list[str]:

@@ -265,10 +265,18 @@ def size_of(path: Path) -> int:
     return sum((Path(folder) / name).stat().st_size for folder, _, files in os.walk(path) for name in files)
 
 
+def draft_boxes(kind: Kind) -> Draft:
+    """Pictures with boxes."""
+    from overtone.look.boxes import draft_boxes as draft  # sources need torch, which takes seconds to import
+
+    return draft(kind)
+
+
 DRAFTS: dict[str, Callable[[Kind], Draft]] = {
     "npz": draft_npz,
     "mat": draft_mat,
     "series": draft_series,
     "images": draft_images,
+    "boxes": draft_boxes,
     "set": draft_set,
 }

@@ -6,6 +6,7 @@ nothing else of Overtone, so they can be used alone: ``from overtone.losses impo
 """
 
 from overtone.losses.activation import class_map_distance, evidence, evidence_distance, joint_evidence, to_grid
+from overtone.losses.bands import band_distance, mask_overlap
 from overtone.losses.contrast import noise_contrast
 from overtone.losses.logits import (
     decoupled_kd,
@@ -27,6 +28,7 @@ from overtone.losses.relations import (
 
 __all__ = [
     "attention_transfer",
+    "band_distance",
     "class_map_distance",
     "decoupled_kd",
     "dist",
@@ -38,6 +40,7 @@ __all__ = [
     "kd",
     "kd_per_sample",
     "kd_to_probabilities",
+    "mask_overlap",
     "noise_contrast",
     "relational_angle",
     "relational_distance",

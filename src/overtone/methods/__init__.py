@@ -25,6 +25,7 @@ from overtone.methods.evidence import Evidence
 from overtone.methods.fam_layer import FamLayer
 from overtone.methods.fam_review import FamReview
 from overtone.methods.fitnet import FitNet
+from overtone.methods.freekd import FreeKD
 from overtone.methods.ft import FT
 from overtone.methods.fused import Fused
 from overtone.methods.hidden import Hidden
@@ -47,7 +48,7 @@ _ALL: tuple[type[Method], ...] = (
     *(KD, DKD, Dist, LogitStd, Mimic),  # logits, each teacher by itself
     *(Aver, Weighted, EBKD, CAMKD, AEKD, PSKD, Fused),  # logits of several teachers, fused
     *(Hidden, RKD, CRD, SP),  # whole vectors, or relations inside the batch
-    *(FitNet, AT, Review, FamLayer, FamReview, FT, SimKD),  # maps
+    *(FitNet, AT, Review, FamLayer, FamReview, FreeKD, FT, SimKD),  # maps
     *(CAM, Evidence, Progressive),  # between modalities
 )
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in _ALL}
@@ -162,7 +163,8 @@ def check_distillable(name: Name, config: MethodConfig, task: Task) -> None:
     """
     reads = find(name).READS
     if reads in task.DISTILLABLE:
-        if not task.ONE_CLASS and find(name).needs_classes(config):
+        one_class = task.ONE_CLASS or task.COMPARES_CLASSES
+        if not one_class and find(name).needs_classes(config):
             raise InputError(f"method {said(name)!r} reads each sample's class, and task {task.NAME} has none")
         return
     fit = [other for other, kind in METHODS.items() if kind.READS in task.DISTILLABLE]

@@ -44,5 +44,5 @@ class AT(LevelMethod):
 
 
 class _AsItIs(nn.Module):
-    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, deeper: None, size: tuple[int, ...]) -> tuple[Tensor, None]:
         return x, None

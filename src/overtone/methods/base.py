@@ -56,8 +56,8 @@ class Method(nn.Module):
         WEIGHTS: default weights by term (``ce`` and the method's own), as published; a number, or a weight over time.
         SHOWS: what its visualisations mean; each of these texts is said once on the page, with the methods' names.
         INWARD: terms that train the method's own parameters only, and are not meant to reach the student.
-        TRAINED_BY: parts of the method by name, each with the term that trains it: a part stands still in epochs in
-            which that term weighs nothing.
+        TRAINED_BY: parts of the method by name, each with the term that trains it, or the terms: a part stands still in
+            epochs in which these weigh nothing.
         PHASES: what of the student is trained when; all of it all the time unless given.
         couples_batch: True where samples of a batch interact.
         min_batch: how many samples each process needs in a batch.
@@ -84,7 +84,7 @@ class Method(nn.Module):
     WEIGHTS: ClassVar[Mapping[str, float | WeightSettings]]
     SHOWS: ClassVar[tuple[str, ...]] = ()
     INWARD: ClassVar[frozenset[str]] = frozenset()
-    TRAINED_BY: ClassVar[Mapping[str, str]] = {}
+    TRAINED_BY: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = ()
     couples_batch: ClassVar[bool] = False
     min_batch: ClassVar[int] = 1

@@ -71,11 +71,10 @@ class _LayerAdapter(nn.Module):
         self.local_attention = make_local_attention(channels, len(size), level.student) if attends else nn.Identity()
         self.head = Head(config, channels, level)
         self.lift = config.lift
-        self.size = level.teacher_shape[1:]
 
-    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, deeper: None, size: tuple[int, ...]) -> tuple[Tensor, None]:
         x = self.local_attention(x)
-        if x.dim() - 2 < len(self.size):
+        if x.dim() - 2 < len(size):
             # A vector has no time to lift.
-            x = x.unsqueeze(3) if x.shape[2] == 1 else lift(x, self.lift, (self.size[0], self.size[1]))
-        return self.head(resize(x, self.size)), None
+            x = x.unsqueeze(3) if x.shape[2] == 1 else lift(x, self.lift, (size[0], size[1]))
+        return self.head(resize(x, size)), None

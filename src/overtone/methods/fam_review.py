@@ -99,13 +99,12 @@ class _ReviewAdapter(nn.Module):
         if deeper is not None and config.attention:
             self.local_attention = make_local_attention(channels, dims, level.student)
         self.head = Head(config, channels, level) if level.compared else None
-        self.size = level.teacher_shape[1:]
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, residual: Tensor | None, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         if residual is not None:
             residual = F.interpolate(self.project(residual), x.shape[2:], mode="nearest")
             x = (
                 x + residual if self.local_attention is None else self.local_attention(x, residual)
             )  # the query is the deeper one
-        x = resize(x, self.size)
+        x = resize(x, size)
         return (x if self.head is None else self.head(x)), x

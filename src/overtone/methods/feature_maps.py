@@ -75,7 +75,8 @@ class DistanceConfig(LevelsConfig):
 class Level:
     """One depth: a student's and a teacher's map, (c, size) without the batch; an embedding is a map of one value.
 
-    A level that is not ``compared`` hands on what it has to the shallower one, and that is all.
+    A level that is not ``compared`` hands on what it has to the shallower one, and that is all. Where sizes ``vary``
+    from batch to batch, the shapes are those of a probe.
     """
 
     student: str
@@ -83,6 +84,7 @@ class Level:
     student_shape: tuple[int, ...]
     teacher_shape: tuple[int, ...]
     compared: bool = True
+    varies: bool = False
 
     def map_of_student(self, output: Output) -> Tensor:
         """(B, c, ...)."""
@@ -91,6 +93,13 @@ class Level:
     def map_of_teacher(self, output: Output) -> Tensor:
         """(B, c, ...)."""
         return _map(output, self.teacher, len(self.teacher_shape) + 1)
+
+    def wanted_size(self, student: Tensor, teacher: Output) -> tuple[int, ...]:
+        """The size of the teacher's map on this batch; where it is not compared, and so not there, by the probe."""
+        if self.compared:
+            return tuple(self.map_of_teacher(teacher).shape[2:])
+        shapes = zip(student.shape[2:], self.student_shape[1:], self.teacher_shape[1:], strict=True)
+        return tuple(max(1, size * theirs // own) for size, own, theirs in shapes)
 
 
 def _map(output: Output, name: str, dims: int) -> Tensor:
@@ -175,7 +184,8 @@ def _level(
                 f"{stage} of the {who} is no feature map: its shape is {shape} without the batch, needed is (c, T) or "
                 "(c, H, W), each at least 1; name other stages with stages or pairs"
             )
-    return Level(student_stage, teacher_stage, student.stages[student_stage].shape, teacher.stages[teacher_stage].shape)
+    shapes = student.stages[student_stage].shape, teacher.stages[teacher_stage].shape
+    return Level(student_stage, teacher_stage, *shapes, varies=student.varies or teacher.varies)
 
 
 class LevelMethod(Method):
@@ -263,7 +273,8 @@ class LevelMethod(Method):
             handed = None
             for level, adapter in zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True):
                 before = level.map_of_student(student)
-                after, handed, inside = self.run_adapter(adapter, before, handed)
+                size = level.wanted_size(before, teachers[name])
+                after, handed, inside = self.run_adapter(adapter, before, handed, size)
                 if level.student == "embedding" or not level.compared:
                     continue
                 teacher = level.map_of_teacher(teachers[name])
@@ -274,10 +285,10 @@ class LevelMethod(Method):
         return all_shown
 
     def run_adapter(
-        self, adapter: nn.Module, x: Tensor, handed: Tensor | None
+        self, adapter: nn.Module, x: Tensor, handed: Tensor | None, size: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         """What an adapter gives and hands on, and maps inside it that are worth showing, by title."""
-        return *adapter(x, handed), {}
+        return *adapter(x, handed, size), {}
 
     def inner(self, adapter: nn.Module, samples: int) -> dict[str, Shown]:
         """What else an adapter has to show, for so many samples."""
@@ -287,8 +298,9 @@ class LevelMethod(Method):
     def make(self, config: LevelsConfig, levels: list[Level]) -> nn.ModuleList:
         """An adapter for each level, from deep to shallow.
 
-        An adapter takes the student's map and what the deeper level handed on (None at the deepest), and returns a map
-        of the teacher's form (anything where the level is not compared) and what it hands on.
+        An adapter takes the student's map, what the deeper level handed on (None at the deepest) and the size of the
+        teacher's map, and returns a map of the teacher's form (anything where the level is not compared) and what it
+        hands on.
 
         Raises:
             InputError: for a level that the settings do not fit; begins with its stage.
@@ -318,12 +330,13 @@ class LevelMethod(Method):
         """The distances of each teacher's levels, summed."""
         terms = {}
         for name, levels in self.levels.items():
-            handed, total = None, student.logits.new_zeros(())
+            handed, distances = None, []
             for level, adapter in zip(levels, cast(nn.ModuleList, self.adapters[name]), strict=True):
-                out, handed = adapter(level.map_of_student(student), handed)
+                x = level.map_of_student(student)
+                out, handed = adapter(x, handed, level.wanted_size(x, teachers[name]))
                 if level.compared:
-                    total = total + self.compare(adapter, out, level.map_of_teacher(teachers[name]))
-            terms[f"map.{name}"] = total
+                    distances.append(self.compare(adapter, out, level.map_of_teacher(teachers[name])))
+            terms[f"map.{name}"] = cast(Tensor, sum(distances))
         return terms
 
 

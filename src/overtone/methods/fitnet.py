@@ -60,7 +60,6 @@ class _Regressor(nn.Module):
         inputs, *have = level.student_shape
         outputs, *want = level.teacher_shape
         dims = len(want)
-        self.size = tuple(want)
         self.convolution: nn.Module
         if all(h == 2 * w for h, w in zip(have, want, strict=True)):
             self.convolution = CONV[dims](inputs, outputs, 3, stride=2, padding=1)
@@ -71,5 +70,5 @@ class _Regressor(nn.Module):
         self.norm = NORM[dims](outputs)
         self.relu = nn.ReLU() if relu else nn.Identity()
 
-    def forward(self, x: Tensor, deeper: None) -> tuple[Tensor, None]:
-        return self.relu(self.norm(resize(self.convolution(x), self.size))), None
+    def forward(self, x: Tensor, deeper: None, size: tuple[int, ...]) -> tuple[Tensor, None]:
+        return self.relu(self.norm(resize(self.convolution(x), size))), None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from functools import partial
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -25,12 +26,16 @@ from overtone.frequency.layers import NORM
 from overtone.frequency.masks import Shape
 from overtone.frequency.transforms import Fourier, Name
 from overtone.losses import spectrum_distance
+from overtone.methods.base import MethodConfig
 from overtone.methods.feature_maps import UNIT, DistanceConfig, Level, LevelMethod
 from overtone.shown import Axis, Curve, Heatmap, Scalar, Shown
-from overtone.types import Output
+from overtone.types import DataInfo, Output, Spec
 
 BYTES = 12
 """A parameter's memory in training: itself, its gradient and its momentum, in float32."""
+
+GRID = 32
+"""Frequencies along each axis of filters' grids, where maps change size and the settings do not say."""
 
 NEGATIVE = 0.01
 """Share of negative values in a teacher's map that is worth a warning, where a last ReLU cannot reach them."""
@@ -44,6 +49,8 @@ class FrequencyConfig(DistanceConfig):
         final_relu: end each head in a ReLU, as the review form's published code does; maps that may be negative then
             cannot be reached.
         transform, shape, radius, form, branches, published: of :class:`overtone.FrequencyAttention`.
+        grid: let the filters lie on a grid of so many frequencies along each axis, or along rows and columns, instead
+            of on those of the teacher's maps; where maps' sizes change from batch to batch, 32 unless given.
         masked: compare spectra under the module's high-pass mask; with ``distance: spectrum`` only.
         max_parameters: of the filters of one teacher's levels together; more are refused before they are made. No part
             of a cell's key, since it changes no number.
@@ -57,6 +64,7 @@ class FrequencyConfig(DistanceConfig):
     form: str = "full"
     branches: Branches = "both"
     published: bool = False
+    grid: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
     masked: bool = False
     max_parameters: int = Field(default=2**28, ge=1, exclude=True)
 
@@ -75,10 +83,19 @@ class FrequencyConfig(DistanceConfig):
         return self
 
     @model_validator(mode="after")
+    def _grid_of_waves(self) -> FrequencyConfig:
+        if self.grid is not None and (self.transform != "fft" or self.published):
+            what = "published: true" if self.published else f"transform: {self.transform}"
+            raise ValueError(
+                f"grid is for Fourier filters of any size, which {what} has none of; leave out one of both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _no_idle_filter(self) -> FrequencyConfig:
         """Settings of a filter that there is not, or of a mask that lets all pass, are slips."""
         given = self.model_fields_set
-        of_filter = {"transform", "form"} if self.masked else {"transform", "form", "shape", "radius", "published"}
+        of_filter = {"transform", "form", "grid"} | (set() if self.masked else {"shape", "radius", "published"})
         if self.branches == "local" and given & of_filter:
             raise ValueError(f"branches: local has no filter, so leave out {', '.join(sorted(given & of_filter))}")
         if self.shape == "none" and self.masked:
@@ -87,21 +104,32 @@ class FrequencyConfig(DistanceConfig):
             raise ValueError(f"shape: none lets every frequency pass, so leave out radius, got {self.radius}")
         return self
 
-    def module_settings(self) -> dict[str, Any]:
+    def module_settings(self, level: Level) -> dict[str, Any]:
         """What :class:`overtone.FrequencyAttention` takes."""
-        return {**self.filter_settings(), "branches": self.branches}
+        return {**self.filter_settings(level), "branches": self.branches}
 
-    def filter_settings(self) -> dict[str, Any]:
-        """What :class:`overtone.frequency.SpectralFilter` takes."""
+    def filter_settings(self, level: Level) -> dict[str, Any]:
+        """What :class:`overtone.frequency.SpectralFilter` takes; an embedding has one frequency and needs no grid.
+
+        Raises:
+            InputError: for filters of one size only, where the level's maps change theirs.
+        """
         names = ("transform", "shape", "radius", "form", "published")
-        return {name: getattr(self, name) for name in names}
+        if level.varies and self.branches != "local" and (self.transform != "fft" or self.published):
+            made = "published filters" if self.published else f"filters of transform {self.transform}"
+            raise InputError(
+                f"{level.student}: maps change their size from batch to batch, and {made} are made for one size; use "
+                f"{'published: false' if self.published else 'transform: fft'}, or branches: local, which has no filter"
+            )
+        grid = None if level.student == "embedding" else self.grid or (GRID if level.varies else None)
+        return {**{name: getattr(self, name) for name in names}, "grid": grid}
 
 
 class Head(nn.Module):
     """Frequency attention, batch normalisation and, unless switched off, ReLU: to the teacher's map.
 
     Attributes:
-        mask: under which spectra are compared, of the map's size; None where they are not.
+        mask: under which spectra are compared, of the size of the teacher's map in the probe; None where they are not.
 
     Raises:
         InputError: for settings that do not fit the level, or a mask that lets nothing of it pass.
@@ -119,8 +147,11 @@ class Head(nn.Module):
                 "smaller radius"
             )
         self.register_buffer("mask", mask, persistent=False)
+        self.mask_of = partial(_spectrum_mask, config)
         try:
-            self.frequency_attention = FrequencyAttention(in_channels, out_channels, size, **config.module_settings())
+            self.frequency_attention = FrequencyAttention(
+                in_channels, out_channels, size, **config.module_settings(level)
+            )
         except ValueError as error:
             raise InputError(f"{level.student}: {error}") from error
         self.norm = NORM[len(size)](out_channels)
@@ -164,9 +195,9 @@ def check_filters(config: FrequencyConfig, levels: list[Level]) -> None:
 
 def _filter_parameters(config: FrequencyConfig, levels: list[Level], form: str | None = None) -> int:
     """Parameters of the filters of all levels; of another form than the config's where one is given."""
-    settings = {**config.filter_settings(), **({"form": form} if form else {})}
     total = 0
     for level in levels:
+        settings = {**config.filter_settings(level), **({"form": form} if form else {})}
         channels, (out_channels, *size) = level.student_shape[0], level.teacher_shape
         try:
             total += parameter_count(channels, out_channels, size, **settings)
@@ -194,6 +225,25 @@ class FrequencyMethod(LevelMethod):
         *LevelMethod.SHOWS,
         "also what goes into frequency attention, what comes out of it, and the magnitude of its learned filter.",
     )
+
+    def __init__(self, config: MethodConfig, student: Spec, teachers: Mapping[str, Spec], data: DataInfo) -> None:
+        super().__init__(config, student, teachers, data)
+        assert isinstance(config, FrequencyConfig)
+        varies = any(level.varies for levels in self.levels.values() for level in levels)
+        self.grid_is_ours = varies and config.grid is None and config.branches != "local"
+
+    def notes(self) -> tuple[str, ...]:
+        """Also the grid of filters for maps that change size, unless the settings name it, and what it takes."""
+        if not self.grid_is_ours:
+            return super().notes()
+        filters = (attention.filter for _, attention in self._attentions())
+        count = sum(p.numel() for filter in filters if filter is not None for p in filter.parameters())
+        return (
+            *super().notes(),
+            f"maps change their size from batch to batch, so the filters of {self.NAME} lie on {GRID} frequencies "
+            f"along each axis (grid): {count:,} parameters, {in_units(BYTES * count)} in training with gradients and "
+            "momentum",
+        )
 
     def doubts(self, teachers: Mapping[str, Output]) -> tuple[str, ...]:
         """Maps with negative values, which heads that end in a ReLU cannot reach."""
@@ -226,7 +276,7 @@ class FrequencyMethod(LevelMethod):
         }
 
     def run_adapter(
-        self, adapter: nn.Module, x: Tensor, handed: Tensor | None
+        self, adapter: nn.Module, x: Tensor, handed: Tensor | None, size: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         """Also what goes into frequency attention and what comes out of it."""
         inside: dict[str, Tensor] = {}
@@ -236,9 +286,9 @@ class FrequencyMethod(LevelMethod):
 
         head = getattr(adapter, "head", None)  # a level that is not compared has none
         if head is None:
-            return super().run_adapter(adapter, x, handed)
+            return super().run_adapter(adapter, x, handed, size)
         with head.frequency_attention.register_forward_hook(keep):
-            return *adapter(x, handed), inside
+            return *adapter(x, handed, size), inside
 
     def inner(self, adapter: nn.Module, samples: int) -> dict[str, Shown]:
         """The learned filter's mean magnitude under its mask, frequency 0 in the middle; of the Fourier transform."""
@@ -260,8 +310,12 @@ class FrequencyMethod(LevelMethod):
 
     def compare(self, adapter: nn.Module, out: Tensor, wanted: Tensor) -> Tensor:
         """Under the head's mask, where it has one."""
-        mask = cast(Head, adapter.head).mask
-        return super().compare(adapter, out, wanted) if mask is None else spectrum_distance(out, wanted, mask)
+        head = cast(Head, adapter.head)
+        if head.mask is None:
+            return super().compare(adapter, out, wanted)
+        size = tuple(wanted.shape[2:])
+        mask = head.mask if tuple(head.mask.shape) == size else head.mask_of(size).to(wanted)
+        return spectrum_distance(out, wanted, mask)
 
 
 def _filter(learned: Tensor, mask: Tensor) -> Shown:

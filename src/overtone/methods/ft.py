@@ -50,7 +50,7 @@ class FT(Method):
         "factor": WeightSettings(**{"value": 500, "from": FIRST}),
     }
     INWARD: ClassVar[frozenset[str]] = frozenset({"paraphrase"})
-    TRAINED_BY: ClassVar[Mapping[str, str]] = {"paraphraser": "paraphrase", "translator": "factor"}
+    TRAINED_BY: ClassVar[Mapping[str, str | tuple[str, ...]]] = {"paraphraser": "paraphrase", "translator": "factor"}
     PHASES: ClassVar[tuple[PhaseSettings, ...]] = (
         PhaseSettings(name="paraphraser of the teacher", until=FIRST, trainable=[]),
         PhaseSettings(name="factors and task"),

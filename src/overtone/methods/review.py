@@ -40,7 +40,9 @@ class Review(LevelMethod):
         """See :class:`LevelMethod`; what is handed on is the fused map, of one width at all levels."""
         width = min(WIDEST, levels[0].student_shape[0])
         return nn.ModuleList(
-            AttentionFusion(level.student_shape[0], width, level.teacher_shape[0], level.teacher_shape[1:], number > 0)
+            AttentionFusion(
+                level.student_shape[0], width, level.teacher_shape[0], len(level.teacher_shape) - 1, number > 0
+            )
             for number, level in enumerate(levels)
         )
 
@@ -52,23 +54,22 @@ class AttentionFusion(nn.Module):
         inputs: channels of the student's map.
         width: inner channels, those of the residual too.
         outputs: channels of the teacher's map.
-        size: of the teacher's map.
+        dims: 1 for signals' maps, 2 for images'.
         fuse: False at the deepest level, which has no residual.
 
     Source: Chen et al. 2021, figure 3 (ABF).
     """
 
-    def __init__(self, inputs: int, width: int, outputs: int, size: tuple[int, ...], fuse: bool) -> None:
+    def __init__(self, inputs: int, width: int, outputs: int, dims: int, fuse: bool) -> None:
         super().__init__()
-        conv, norm = CONV[len(size)], NORM[len(size)]
-        self.size = size
+        conv, norm = CONV[dims], NORM[dims]
         self.enter = nn.Sequential(conv(inputs, width, 1, bias=False), norm(width))
         self.leave = nn.Sequential(conv(width, outputs, 3, padding=1, bias=False), norm(outputs))
         self.gates = nn.Sequential(conv(2 * width, 2, 1), nn.Sigmoid()) if fuse else None
         for part in (self.enter, self.leave):
             nn.init.kaiming_uniform_(part[0].weight, a=1)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, residual: Tensor | None, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """(B, inputs, ...), (B, width, ...) -> (B, outputs, *size) and the residual for the next level."""
         x = self.enter(x)
         if self.gates is not None:
@@ -76,6 +77,6 @@ class AttentionFusion(nn.Module):
             residual = F.interpolate(residual, x.shape[2:], mode="nearest")
             first, second = self.gates(torch.cat([x, residual], dim=1)).chunk(2, dim=1)
             x = x * first + residual * second
-        if tuple(x.shape[2:]) != self.size:
-            x = F.interpolate(x, self.size, mode="nearest")
+        if tuple(x.shape[2:]) != size:
+            x = F.interpolate(x, size, mode="nearest")
         return self.leave(x), x

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -15,6 +16,7 @@ from overtone.models import (
     cifar_resnet,
     deep_conv_lstm,
     ds_cnn,
+    faster_rcnn,
     gru,
     inception_time,
     mobilenet_v1,
@@ -38,7 +40,7 @@ from overtone.models.sketch import sketching
 from overtone.models.two_branch import TwoBranch
 from overtone.models.vgg import VGG
 from overtone.models.wide_resnet import WideResNet
-from overtone.recipe import ModelOptions
+from overtone.recipe import ModelOptions, validation_message
 from overtone.trust import LIBRARIES, branch_names
 from overtone.types import Shape
 
@@ -66,6 +68,7 @@ FAMILIES: dict[str, Family] = {
         gru,
         deep_conv_lstm,
         tinier_har,
+        faster_rcnn,
     )
 }
 
@@ -97,13 +100,11 @@ def build(
         )
     if options.modality_dropout:
         raise InputError(f"model {name!r}: modality_dropout is for two-branch models")
-    if options.arguments and ":" not in name:
-        raise InputError(f"model {name!r}: arguments are for models that are not built in; its name says all")
     model: nn.Module
     if ":" in name:
         model = build_foreign(name, shapes[0], classes, options.arguments, tried)
     else:
-        model = _built_in(name, shapes[0], classes)
+        model = _built_in(name, shapes[0], classes, options.arguments)
     if options.pool == "attention":
         _pool_by_attention(model, name, shapes[0])
     return model
@@ -160,7 +161,7 @@ def _shapes(shape: Shape) -> list[tuple[int, ...]]:
     return [plain] if plain else [part for part in shape if isinstance(part, tuple)]
 
 
-def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
+def _built_in(name: str, input_shape: tuple[int, ...], classes: int, arguments: dict[str, Any]) -> Tapped:
     dims = len(input_shape) - 1
     for family in FAMILIES.values():
         match = re.fullmatch(family.pattern, name)
@@ -169,13 +170,32 @@ def _built_in(name: str, input_shape: tuple[int, ...], classes: int) -> Staged:
         if dims not in family.dims:
             takes = " or ".join({1: "a signal (C, T)", 2: "images (C, H, W)"}[d] for d in family.dims)
             raise InputError(f"model {name!r} takes {takes}, but its view gives {input_shape}")
+        settings = _settings(family, name, arguments)
         try:
-            _check_size(family, match, input_shape, classes)
-            return family.make(match, input_shape, classes)
+            _check_size(family, match, input_shape, classes, settings)
+            return family.make(match, input_shape, classes, *settings)
         except (ValueError, RuntimeError, OverflowError) as error:  # torch overflows on sizes that nothing has
             raise InputError(f"model {name[:60]!r}: {error}") from error
     known = [*(f.example for f in FAMILIES.values()), "two_branch-wrn16-1", "torchvision:NAME", "timm:NAME"]
     raise InputError(f"unknown model {name!r}; {nearest(name, [*known, 'package.module:Class'])}")
+
+
+def _settings(family: Family, name: str, arguments: dict[str, Any]) -> tuple[BaseModel, ...]:
+    """What a recipe's arguments are for a family, besides name, shape and classes.
+
+    Raises:
+        InputError: for any where the name says all, or others than the family's.
+    """
+    if family.settings is None:
+        if arguments:
+            raise InputError(
+                f"model {name!r}: arguments are for models that are not built in and for detectors; its name says all"
+            )
+        return ()
+    try:
+        return (family.settings.model_validate(arguments),)
+    except ValidationError as error:
+        raise InputError(validation_message(error, family.settings, f"model {name!r}: arguments")) from error
 
 
 class _Unfilled(TorchFunctionMode):
@@ -187,7 +207,9 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _check_size(family: Family, match: re.Match[str], input_shape: tuple[int, ...], classes: int) -> None:
+def _check_size(
+    family: Family, match: re.Match[str], input_shape: tuple[int, ...], classes: int, settings: tuple[BaseModel, ...]
+) -> None:
     """Count a model's parameters before it takes memory; a few milliseconds.
 
     Raises:
@@ -199,7 +221,7 @@ def _check_size(family: Family, match: re.Match[str], input_shape: tuple[int, ..
     if family.deep and int([*numbers, 0][0]) > DEEPEST:
         raise ValueError(f"a depth of at most {DEEPEST} is needed, got {numbers[0]}")
     with torch.device("meta"), _Unfilled():
-        count = sum(parameter.numel() for parameter in family.make(match, input_shape, classes).parameters())
+        count = sum(p.numel() for p in family.make(match, input_shape, classes, *settings).parameters())
     if count > MOST_PARAMETERS:
         raise ValueError(f"{count:.3g} parameters; the most that is built is {MOST_PARAMETERS:.3g}")
 

@@ -58,13 +58,21 @@ class Tapped(nn.Module, ABC):
 
     Attributes:
         BRANCHES: names of its branches, which are models of their own.
+        VARIES: whether its maps' height and width change from batch to batch, as those of images of any size do.
+        BODY: path of the part that weights of a classifier fit, such as a detector's backbone; empty without one.
     """
 
     BRANCHES: tuple[str, ...] = ()
+    VARIES: ClassVar[bool] = False
+    BODY: ClassVar[str] = ""
 
     @abstractmethod
     def output(self, x: Any) -> Output:
         """Logits and everything that methods may read."""
+
+    def counted(self, x: Any) -> Any:
+        """The pass whose multiplications are what the model costs: all that it does in evaluation."""
+        return self(x)
 
 
 class Staged(Tapped):

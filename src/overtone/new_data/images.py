@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from overtone.data import (
+    SOURCES,
     ImageFiles,
+    Source,
     Windows,
+    make_source,
 )
 from overtone.data.base import IMAGES
+from overtone.data.boxes.sources import Boxes, BoxSource
 from overtone.data.image_files import check_torchvision, check_unpacked, image_names
 from overtone.errors import InputError
 from overtone.files import no_file
@@ -21,10 +25,14 @@ from overtone.header import Header
 from overtone.new_data.arrays import arrays_in, labels_in
 from overtone.new_data.fitting import kept_data
 from overtone.new_data.given import Given
+from overtone.recipe import DataSettings
 
 
 def image_windows(path: Path, header: Header, labelled: bool, where: str) -> Given:
     """Images of 0 to 255, (N, C, H, W), or images in files."""
+    settings = kept_data(header)
+    if settings is not None and issubclass(SOURCES.get(settings.name, Source), BoxSource):
+        return _with_boxes(path, settings, header, labelled)
     if path.suffix != ".npz":
         return _image_files(path, header, labelled, where)
     x, y = arrays_in(path, "images", labelled, where)
@@ -33,6 +41,16 @@ def image_windows(path: Path, header: Header, labelled: bool, where: str) -> Giv
         raise InputError(f"{where}: X must be (N, {', '.join(map(str, wanted))}), images of 0 to 255; got {x.shape}")
     labels, notes = labels_in(y, len(x), header.task.task(), where)
     return Given(_of_images(x, labels, header, where, tuple(notes)), None)
+
+
+def _with_boxes(path: Path, settings: DataSettings, header: Header, labelled: bool) -> Given:
+    """Images scaled as in training; labelled, with boxes in any format, of the student's classes."""
+    said = settings.model_dump(exclude_unset=True)
+    kept = {name: said[name] for name in ("size", "max_size", "rename", "classes", "drop") if name in said}
+    source = make_source(DataSettings.model_validate({**kept, "name": Boxes.NAME, "path": str(path)}))
+    assert isinstance(source, Boxes)
+    windows = source.load_as(header.task.task().names) if labelled else source.load_unlabelled()
+    return Given(windows, windows.recordings)
 
 
 def _image_files(path: Path, header: Header, labelled: bool, where: str) -> Given:

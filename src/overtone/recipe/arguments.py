@@ -27,8 +27,8 @@ def check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     for name, value in _items(arguments):
         if isinstance(name, str) and REFUSED.fullmatch(name):
             raise ValueError(
-                f"{name} would load or fetch weights, which arguments may not; give weights to a teacher by weights: "
-                f"FILE; got {str(value)[:60]!r}"
+                f"{name} would load or fetch weights, which arguments may not; give weights to a teacher by "
+                f"pretrained: FILE; got {str(value)[:60]!r}"
             )
         if isinstance(value, str) and PLACE.match(value.strip()):
             raise ValueError(f"arguments may not name something to fetch; got {value[:60]!r}")

@@ -113,7 +113,7 @@ def _needed(problem: _Problem) -> str:
         least = problem.context.get("min_length", 1)
         return f"a list with at least {least} item{'s' if least > 1 else ''} is needed, got {quoted(received)}"
     most = problem.context.get("le", 0)
-    if problem.kind == "less_than_equal" and most >= FAR and math.isfinite(received):
+    if problem.kind == "less_than_equal" and most >= FAR and math.isfinite(float(received)):
         return f"at most {_number(most)} is allowed, got {quoted(received)}"
     allowed = _allowed(annotation)
     if not allowed:

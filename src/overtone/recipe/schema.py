@@ -183,8 +183,8 @@ class ViewSettings(_OpenSection):
 
 
 class AugmentSettings(Section):
-    """Random changes of training windows, each off at 0. ``crop``, ``flip`` and ``resized_crop`` are for images,
-    ``mixup`` is for both, the others are for signals.
+    """Random changes of training windows, each off at 0. ``crop``, ``flip``, ``resized_crop`` and ``rescale`` are for
+    images, ``mixup`` is for both, the others are for signals.
 
     Attributes:
         jitter: standard deviation of added noise, in standard deviations of the channel.
@@ -196,6 +196,8 @@ class AugmentSettings(Section):
         flip: probability of a mirror image, left and right exchanged.
         resized_crop: of images in files, a random part is cut out and scaled; the least share of the image that it
             may be (0.08 in most papers on ImageNet).
+        rescale: of images with boxes, which are scaled down by a random factor; the least of these, up to 1 (0.8 for
+            short sides from 640 to 800).
         mixup: every window of a batch is mixed with another one of it, and so are their classes, by a share from a
             Beta(mixup, mixup) distribution (0.2 in the paper's experiments on ImageNet, 1 on CIFAR).
     """
@@ -208,6 +210,7 @@ class AugmentSettings(Section):
     crop: int = Field(default=0, ge=0, le=64)
     flip: float = Field(default=0.0, ge=0, le=1)
     resized_crop: float = Field(default=0.0, ge=0, le=1)
+    rescale: float = Field(default=0.0, ge=0, le=1)
     mixup: float = Field(default=0.0, ge=0, le=100)
 
     @property
@@ -218,11 +221,11 @@ class AugmentSettings(Section):
     @property
     def moving(self) -> list[str]:
         """What is switched on and moves things in a sample."""
-        return [name for name in ("time_warp", "crop", "flip", "resized_crop") if getattr(self, name)]
+        return [name for name in ("time_warp", "crop", "flip", "resized_crop", "rescale") if getattr(self, name)]
 
     def misplaced(self, dims: int) -> list[str]:
         """What is switched on but not for such data: 1 for signals, 2 for images."""
-        images = {"crop", "flip", "resized_crop"}
+        images = {"crop", "flip", "resized_crop", "rescale"}
         on = [name for name, value in self.model_dump().items() if value and name != "mixup"]
         return [name for name in on if (name in images) != (dims == 2)]
 
@@ -240,6 +243,9 @@ class TrainSettings(Section):
     milestones: list[Point] = Field(default=[0.625, 0.75, 0.875])
     gamma: float = Field(default=0.1, gt=0, le=1)
     warmup: Point = 0
+    steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="in place of epochs; milestones and warmup count steps then"
+    )
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     last_batch: Literal["drop", "keep"] = Field(default="drop", description="of an epoch, where it is not full")
     threads: int = Field(default=1, ge=1, le=1024, description="per cell; cells run side by side")
@@ -275,7 +281,8 @@ class ModelOptions(Section):
     Attributes:
         pool: how the last map becomes a vector: its average, or an average with learned weights (attention).
         modality_dropout: probability that a training sample of a two-branch model loses one of its two inputs.
-        arguments: passed on to a model that is not built in, ``{patch_size: 4}``; none that loads or fetches weights.
+        arguments: passed on to a model that is not built in, ``{patch_size: 4}``, none that loads or fetches weights;
+            of a detector its sizes, see :class:`~overtone.models.faster_rcnn.DetectorSettings`.
     """
 
     pool: Literal["average", "attention"] = "average"
@@ -293,11 +300,35 @@ def _several_views(value: Any) -> Any:
     return value
 
 
+class WeightsSettings(Section):
+    """Weights that were trained elsewhere; a plain string is the file.
+
+    Attributes:
+        file: of weights.
+        key: which of several networks in the file is meant, such as ``state_dict_ema``.
+    """
+
+    file: Annotated[str, Said("a file of weights (resnet34.pth)")]
+    key: Annotated[str, Field(min_length=1), Said("a key of the file (state_dict_ema)")] | None = None
+
+
+class PretrainedSettings(WeightsSettings):
+    """Weights of a whole model.
+
+    Attributes:
+        classes: a detector's, in the order of its outputs and without the background, where the file knows others too,
+            or in another order; the data's are then taken by name.
+    """
+
+    classes: ClassNames | None = None
+
+
 class ModelSettings(ModelOptions):
     """A model to train: which view it sees, what it is, for how long.
 
     A two-branch model sees a list of views, ``[signal, gaf]``. ``at`` names a foreign model's stages,
-    ``{stage1: layer1, ...}``; without it they are found by a probe.
+    ``{stage1: layer1, ...}``; without it they are found by a probe. ``pretrained_backbone`` is a file of weights,
+    mostly a classifier's of ImageNet, with which a detector's backbone begins.
     """
 
     view: Annotated[
@@ -307,6 +338,7 @@ class ModelSettings(ModelOptions):
     ] = "signal"
     model: str
     at: dict[str, str] | None = None
+    pretrained_backbone: Annotated[WeightsSettings, _as_mapping("file")] | None = None
     epochs: int = Field(default=30, ge=1, le=100_000)
     train: dict[str, Any] = Field(default={})
 
@@ -377,18 +409,6 @@ class MethodSettings(_OpenSection):
         return value
 
 
-class PretrainedSettings(Section):
-    """Weights that were trained elsewhere; a plain string is the file.
-
-    Attributes:
-        file: of weights.
-        key: which of several networks in the file is meant, such as ``state_dict_ema``.
-    """
-
-    file: Annotated[str, Said("a file of weights (resnet34.pth)")]
-    key: Annotated[str, Field(min_length=1), Said("a key of the file (state_dict_ema)")] | None = None
-
-
 class TeacherSettings(ModelSettings):
     """A teacher; with ``method`` it is itself distilled from the other teachers that the method names.
 
@@ -409,6 +429,11 @@ class TeacherSettings(ModelSettings):
     def _given(self) -> TeacherSettings:
         if self.pretrained is not None and self.method is not None:
             raise ValueError(f"a teacher with given weights is not distilled; leave out method, got {self.method.name}")
+        if self.pretrained is not None and self.pretrained_backbone is not None:
+            raise ValueError(
+                "pretrained brings the whole model; leave pretrained_backbone out, got "
+                f"{self.pretrained_backbone.file!r}"
+            )
         if self.pretrained is not None and (self.checkpoint or "").startswith("epoch:"):
             raise ValueError(
                 f"a teacher with given weights has no epochs; leave checkpoint out, got {self.checkpoint!r}"

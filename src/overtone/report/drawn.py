@@ -13,7 +13,7 @@ from overtone.report.folder import Folder
 from overtone.report.html import Html, details, join, note, plural, scroll, section, tag
 from overtone.report.plot import Panel
 from overtone.report.training import row_title
-from overtone.shown import Drawing, Matrix, Points
+from overtone.shown import Drawing, Matrix, Numbers, Points
 from overtone.study import TableRow
 
 MANY_CLASSES = 10
@@ -37,12 +37,14 @@ def _section(folder: Folder, name: str, drawings: Sequence[tuple[TableRow, Drawi
     first = next(drawing for _, drawing in drawings if drawing is not None)
     if isinstance(first, Points):
         return _clouds(folder, name, first, [(row, one) for row, one in drawings if isinstance(one, Points)])
+    if isinstance(first, Numbers):
+        return _numbers(folder, name, first, [(row, one) for row, one in drawings if isinstance(one, Numbers)])
     if isinstance(first, Matrix):
         alike = [(row, one) for row, one in drawings if one is None or isinstance(one, Matrix)]
         return _matrices(folder, name, first, alike)
     boxes = []
     for row, one in drawings:
-        if one is None or isinstance(one, (Matrix, Points)):
+        if one is None or isinstance(one, (Matrix, Points, Numbers)):
             boxes.append(figure_box(row_title(row), note("No result.")))
         else:
             boxes += [shown.box(folder, row_title(row), one, number, WIDE) for number in range(shown.count(one))]
@@ -57,6 +59,20 @@ def _clouds(folder: Folder, name: str, first: Points, drawn: list[tuple[TableRow
     boxes = [figure_box(row_title(row), _cloud(points, low, high)) for row, points in drawn]
     about = f"{first.caption} {folder.at.capitalize()}."
     return section(name, first.title, note(about), tag("div", *boxes, class_="panels"))
+
+
+def _numbers(folder: Folder, name: str, first: Numbers, drawn: list[tuple[TableRow, Numbers]]) -> Html:
+    """One table: a line for each name, a column for each row of the study."""
+    titles = [" from ".join(filter(None, (row.method, ", ".join(row.teachers)))) for row, _ in drawn]
+    head = tag("tr", *[tag("th", title, scope="col") for title in (first.head, *titles)])
+    names = dict.fromkeys(key for _, one in drawn for key in one.values)
+    lines = [
+        tag("tr", tag("th", key, scope="row"), *[tag("td", one.values.get(key) or "–") for _, one in drawn])
+        for key in names
+    ]
+    about = f"{first.caption} {folder.at.capitalize()}."
+    table = scroll(tag("table", tag("thead", head), tag("tbody", *lines), class_="plain"), first.title)
+    return section(name, first.title, note(about), table)
 
 
 def _cloud(shown: Points, low: float, high: float) -> Html:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from overtone.explain import Explained
-from overtone.report import shown
+from overtone.report import marked, shown
 from overtone.report.figures import Heat, figure_box, heat_image, heat_line, image_panel
 from overtone.report.folder import Folder
-from overtone.report.html import Html, details, join, note, section, tag
+from overtone.report.html import Html, details, join, note, plural, section, tag
 from overtone.report.plot import FloatArray, Panel
 from overtone.report.shown import SIZE, SQUARE, time_axis
 
@@ -59,9 +59,29 @@ def samples(folder: Folder, maps: Explained) -> list[Html]:
         whose = "" if folder.of_images else f", {folder.material.group} {sample['group']}"
         what = f"{sample['side']} {folder.noun} {sample['number']}{whose}"
         title = join(tag("b", name), tag("span", what, class_="sub"))
+        found = [_found(maps, number)] if "pixels" in maps.arrays else []
         boxes = [_model(folder, maps, number, place, model) for place, model in enumerate(maps.about["models"])]
+        boxes = [*found, *boxes]
         parts.append(details(title, *boxes, open_=number == 0))
     return parts
+
+
+def _found(maps: Explained, number: int) -> Html:
+    """One image with the boxes of the truth and of every model."""
+    sample, models = maps.about["samples"][number], maps.about["models"]
+    every = {"truth": sample["marks"], **{model["title"]: model["marks"][number] for model in models}}
+    colours = marked.coloured(list(every.values()))
+    figures = [
+        figure_box(
+            title,
+            marked.photograph(
+                maps.arrays["pixels"][number], sample["size"], [(*mark, colours[mark[1]]) for mark in marks]
+            ),
+            note(plural(len(marks), "box", "boxes")),
+        )
+        for title, marks in every.items()
+    ]
+    return tag("div", tag("h3", "What is found"), marked.key(colours), tag("div", *figures, class_="photographs"))
 
 
 def _model(folder: Folder, maps: Explained, sample: int, place: int, model: Mapping[str, Any]) -> Html:

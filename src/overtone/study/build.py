@@ -291,6 +291,8 @@ def _initial(cell: Cell, example: Input, task: Task) -> torch.nn.Module:
     model = build(cell.model, shape_of(example), task.outputs, cell.options, task.plain)
     if cell.given is not None:
         cell.given.load_into(model, cell.model, task.names)
+    if cell.backbone is not None:
+        cell.backbone.load_body(model, cell.model)
     return model
 
 

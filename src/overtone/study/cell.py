@@ -35,7 +35,7 @@ def remember(
     for name, teacher in built.teachers.items():
         seen, needs = names_of(teacher.view), built.needs[name]
         spill: Path | None = None
-        keeps = samples.task.REMEMBERED and not cell.train.augment.active
+        keeps = samples.task.remembers(needs) and not cell.train.augment.active
         size = memory_bytes(teacher(samples.batch(index[:1], seen)), needs, len(index)) if keeps else 0
         if not keeps or size > max(memory, disk):
             sources[name] = teacher

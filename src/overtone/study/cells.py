@@ -29,7 +29,7 @@ class Link:
 class Cell:
     """One training run, a model whose weights are ``given``, or a ``baseline``, which is fitted without a gradient.
 
-    ``key`` hashes everything that decides its numbers.
+    ``key`` hashes everything that decides its numbers. ``backbone`` is what a part of its model begins with.
     """
 
     key: str
@@ -49,6 +49,7 @@ class Cell:
     phases: tuple[PhaseSettings, ...] = ()
     given: GivenWeights | None = None
     baseline: Baseline | None = None
+    backbone: GivenWeights | None = None
 
     @property
     def untrained(self) -> str | None:

@@ -26,7 +26,7 @@ from overtone.types import Spec, names_of, shape_of_one
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A teacher or the student: what it sees and what it costs; ``given`` says so where it is not trained.
+    """A teacher or the student: what it sees and what it costs; ``given`` says what of it is given.
 
     ``class_weights`` are those of its samples in the task's own terms, in the first fold; none where all weigh alike.
     """
@@ -116,5 +116,8 @@ def _model(role: str, cell: Cell, built: Built, classes: tuple[str, ...]) -> Mod
     if cell.given is not None:
         mapped = cell.given.told(model, cell.model, classes)
         given = cell.given.said + (f": {mapped}" if mapped else "")
+    if cell.backbone is not None:
+        taken = cell.backbone.body_told(model, cell.model)
+        given = f"backbone from {cell.backbone.path.name}" + (f" ({taken})" if taken else "")
     weights = built.distillation.task.class_weights
     return ModelCheck(role, cell.model, seen, spec, parameters(model), macs(model, built.example), given, weights)

@@ -75,6 +75,6 @@ def measure(context: StudyContext, cell: Cell, built: Built, steps: int = 3) -> 
         step.total.backward()
         optimizer.step()
         taken.append(time.perf_counter() - started)
-    remembered = built.teachers if samples.task.REMEMBERED and not cell.train.augment.active else {}
-    outputs_bytes = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in remembered)
+    kept = [] if cell.train.augment.active else [n for n in built.teachers if samples.task.remembers(built.needs[n])]
+    outputs_bytes = sum(memory_bytes(outputs[name], built.needs[name], len(index)) for name in kept)
     return Measured(min(taken), file, outputs_bytes)

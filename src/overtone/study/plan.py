@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from overtone import engine, models, tap
 from overtone.baselines import Baseline
 from overtone.data import Fold, Windows, check_learnable, check_sides, split
+from overtone.engine.schedule import epochs_of
 from overtone.errors import InputError, nearest
 from overtone.lookup import make_view, source_hash, view_type
 from overtone.methods import MethodConfig
@@ -74,10 +75,21 @@ class _Planner:
         self.keep: dict[str, set[int]] = {}
         self.names = list(recipe.teachers)
         self.given = {
-            name: GivenWeights.find(teacher.pretrained.file, f"teachers.{name}.pretrained", teacher.pretrained.key)
+            name: GivenWeights.find(
+                teacher.pretrained.file,
+                f"teachers.{name}.pretrained",
+                teacher.pretrained.key,
+                teacher.pretrained.classes,
+            )
             for name, teacher in recipe.teachers.items()
             if teacher.pretrained is not None
         }
+        self.backbones: dict[tuple[str, str | None], GivenWeights] = {}
+        places = {"student": recipe.student, **{f"teachers.{name}": m for name, m in recipe.teachers.items()}}
+        for where, model in places.items():
+            if (settings := model.pretrained_backbone) is not None:
+                found = GivenWeights.find(settings.file, f"{where}.pretrained_backbone", settings.key)
+                self.backbones.setdefault((settings.file, settings.key), found)
         self.baselines = {
             name: Baseline.find(name, settings, windows.task) for name, settings in recipe.baselines.items()
         }
@@ -226,16 +238,20 @@ class _Planner:
         views = [self._view(name) for name in seen]
         self.used.update(seen)
         train = self._train(model)
+        if train.steps is not None and given is None and "epochs" in model.model_fields_set:
+            raise InputError(
+                f"{title}: epochs: {model.epochs} and train.steps: {train.steps} both say how long to train; leave "
+                "one out"
+            )
+        epochs = epochs_of(train, len(fold.train), model.epochs) if given is None else model.epochs
         methods = dict(settings.methods) if settings else {}
         alone = {term: WeightSettings(value=1.0) for term in self.windows.task.terms}
         weights = dict(settings.weights) if settings else alone
         phases = settings.phases if settings else ()
         who = title if settings is None or path else f"method {title!r}"
-        ends = [phase.ends(model.epochs) for phase in phases]
+        ends = [phase.ends(epochs) for phase in phases]
         if ends != sorted(set(ends)) or ends[:1] == [0]:
-            raise InputError(
-                f"{who}: phases end in epochs {', '.join(map(str, ends))} of {model.epochs}; each needs one"
-            )
+            raise InputError(f"{who}: phases end in epochs {', '.join(map(str, ends))} of {epochs}; each needs one")
         if model.at is not None and models.branch_names(model.model):
             raise InputError(f"model {model.model!r} names its own stages; leave at out")
         links = {}
@@ -245,7 +261,7 @@ class _Planner:
             self._keep(key, checkpoint, name)
             links[name] = Link(key, checkpoint)
         if given is None:
-            check_weights(who, weights, model.epochs)
+            check_weights(who, weights, epochs)
             check_batch(who, train, methods, fold)
             check_data(who, methods, fold, self.infos[fold.number])
             check_mixed(who, train, methods, self.windows.task)
@@ -259,7 +275,7 @@ class _Planner:
             "split": [fold.train_groups, fold.val_groups, fold.test_groups],
             "seed": seed,
             "view": _views_facts(views),
-            "model": [model.model, models.fingerprint(model.model), model.at, model.epochs, *_varied(model)],
+            "model": [model.model, models.fingerprint(model.model), model.at, epochs, *_varied(model)],
             "train": _own(train, exclude={"threads", "num_workers"}),
             "methods": [[n, find_method(n).VERSION, _own(c), *_source(n, c)] for n, c in methods.items()],
             "weights": {term: _own(w) for term, w in sorted(weights.items())},
@@ -268,6 +284,10 @@ class _Planner:
             **({"phases": [_own(phase) for phase in phases]} if phases else {}),
         }
         what |= self._task_facts()
+        begins = model.pretrained_backbone
+        backbone = None if begins is None else self.backbones[begins.file, begins.key]
+        if backbone is not None:
+            what["pretrained_backbone"] = backbone.decides
         if given is not None:  # whose numbers neither a seed nor training settings decide
             decides = ("engine", "data", "split", "view", "model", "task")
             what = {**{part: what[part] for part in decides if part in what}, "given": given.decides}
@@ -282,7 +302,7 @@ class _Planner:
                 model=model.model,
                 options=model.options,
                 at=model.at,
-                epochs=model.epochs,
+                epochs=epochs,
                 train=train,
                 methods=methods,
                 weights=weights,
@@ -290,6 +310,7 @@ class _Planner:
                 start=start,
                 phases=phases,
                 given=given,
+                backbone=backbone,
             )
         return key
 

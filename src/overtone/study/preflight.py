@@ -89,11 +89,16 @@ def check_augment(train: TrainSettings, windows: Windows, views: Mapping[str, Vi
             f"train.augment.{name} is for {'signals' if images else 'images'}, the data holds "
             f"{'images, which take crop, flip and resized_crop' if images else 'signals'}"
         )
-    if windows.task.PLACED and train.augment.moving:
+    follows = ("flip", "rescale") if windows.task.follows and windows.sizes is not None else ()
+    moving = [name for name in train.augment.moving if name not in follows]
+    if windows.task.PLACED and moving:
+        instead = f" or use {' and '.join(follows)}, which they follow" if follows else ""
         raise InputError(
-            f"train.augment.{train.augment.moving[0]} moves what is in a {windows.noun}, and targets of task "
-            f"{windows.task.NAME} are places in it; switch it off"
+            f"train.augment.{moving[0]} moves what is in a {windows.noun}, and targets of task "
+            f"{windows.task.NAME} are places in it; switch it off{instead}"
         )
+    if train.augment.rescale and windows.sizes is None:
+        raise InputError("train.augment.rescale is for images with boxes; crop and resized_crop are for others")
     if train.augment.resized_crop and windows.files is None:
         raise InputError(
             "train.augment.resized_crop cuts images in files (imagefolder, imagenet); these images are held in "

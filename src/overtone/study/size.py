@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overtone.data import Windows, fold_numbers
-from overtone.recipe import Recipe
+from overtone.recipe import ModelSettings, Recipe
 from overtone.study.cells import Plan
 from overtone.study.plan import make_plan
 
@@ -53,12 +53,17 @@ def large(recipe: Recipe, windows: Windows) -> Size | None:
     folds, seeds = fold_numbers(windows, recipe.split), recipe.seeds
     repeats = len(folds) * len(seeds)
     models = [recipe.student] * len(recipe.methods) + list(recipe.teachers.values())
-    steps = sum(model.epochs * max(1, len(windows) // _batch(recipe, model.train)) for model in models)
+    steps = sum(_steps(recipe, model, len(windows)) for model in models)
     if repeats * len(models) <= MANY_CELLS and repeats * steps <= MANY_STEPS:
         return None
     split = recipe.split.model_copy(update={"folds": folds[:1]})
     one = make_plan(recipe.model_copy(update={"split": split, "seeds": seeds[:1]}), windows)
     return Size(one, len(folds), len(seeds))
+
+
+def _steps(recipe: Recipe, model: ModelSettings, windows: int) -> int:
+    given = model.train.get("steps", recipe.train.steps)
+    return given if isinstance(given, int) else model.epochs * max(1, windows // _batch(recipe, model.train))
 
 
 def _batch(recipe: Recipe, train: dict[str, object]) -> int:

@@ -226,7 +226,7 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
     return Header(
         builder=cell.model,
         options=cell.options,
-        input_shape=built.student_spec.input,
+        input_shape=built.student_spec.input if samples.size is None else _canvas(inputs, cell),
         task=SeenTask.of(samples.task),
         channels=windows.channels,
         rate=windows.rate,
@@ -243,6 +243,12 @@ def _header(inputs: CellInputs, cell: Cell, built: Built) -> Header:
         notes=kept_notes(windows.notes),
         kept=model.kept if isinstance(model := built.distillation.student.model, Keeping) else None,
     )
+
+
+def _canvas(inputs: CellInputs, cell: Cell) -> tuple[int, ...]:
+    """What a view shows of images of unequal size, of which each takes a part."""
+    (shown,) = inputs.samples.rendered(torch.tensor([0]), names_of(cell.view)).values()
+    return tuple(shown.shape[1:])
 
 
 def environment(cell: Cell, accelerator: Accelerator) -> dict[str, Any]:

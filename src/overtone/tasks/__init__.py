@@ -9,13 +9,15 @@ from overtone.lookup import import_class
 from overtone.recipe import TaskSettings, validation_message
 from overtone.tasks.base import PARTS, Array, Context, Estimators, Predictions, Summary, Task
 from overtone.tasks.classification import Classification
+from overtone.tasks.detection import Detection
 from overtone.tasks.metric import LOSS, Metric
 from overtone.tasks.predictions import count, from_arrays, joined, picked, to_arrays
 from overtone.tasks.regression import Regression
+from overtone.tasks.written import Place, suited
 
 DEFAULT: Task = Classification()
 """What models do unless the data or the recipe says otherwise; its classes are the data's."""
-TASKS: dict[str, type[Task]] = {task.NAME: task for task in (Classification, Regression)}
+TASKS: dict[str, type[Task]] = {task.NAME: task for task in (Classification, Regression, Detection)}
 
 
 def find(name: str) -> type[Task]:
@@ -59,8 +61,10 @@ __all__ = [
     "Array",
     "Classification",
     "Context",
+    "Detection",
     "Estimators",
     "Metric",
+    "Place",
     "Predictions",
     "Regression",
     "Summary",
@@ -72,5 +76,6 @@ __all__ = [
     "make",
     "named",
     "picked",
+    "suited",
     "to_arrays",
 ]

@@ -6,9 +6,9 @@ Everything else (recipe, loop, cells, tables, page) asks the task and knows none
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from overtone.errors import InputError
-from overtone.shown import Drawing
+from overtone.shown import Drawing, Mark
 from overtone.tasks.metric import LOSS, Metric
-from overtone.types import Batch, Output, logits_of
+from overtone.tasks.written import Place, write_table
+from overtone.types import Batch, Move, Output, described, logits_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,12 +79,16 @@ class Task(BaseModel):
             :meth:`compared` gives as ``Output.prediction``, such as ``regions``. The plan refuses methods on others.
         LOGITS: whether a model's outputs are logits of classes, so that one that ends in a softmax is told.
         ONE_CLASS: whether a target is the number of one class, (N,) int64, which methods with ``hard_labels`` read.
+        COMPARES_CLASSES: whether what :meth:`compared` gives as target is that too, where a sample's own is not.
         REMEMBERED: whether teachers' outputs are tensors of one shape per sample, which may be kept.
         ESTIMATORS: what can be fitted without a gradient, by name; a task that has none takes no others either.
         CONTEXT: whether scores and details need a :class:`Context`, such as for a time line.
-        PLACED: whether targets are places in a sample, so that augmentation that moves these is refused.
+        ANY_SIZE: whether models take images of any size, not only of that which they were trained on.
+        PLACED: whether targets are places in a sample, so that augmentation that moves these is refused, unless
+            :meth:`moved` follows it.
         TRUTH: a word in front of what :meth:`called` says: ``class``; empty where that needs none.
         ASKED: what :meth:`asked` is, for the page: ``the true class``.
+        ENDING: of the file that :meth:`write` writes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,12 +100,15 @@ class Task(BaseModel):
     DISTILLABLE: ClassVar[frozenset[str]] = frozenset(PARTS)
     LOGITS: ClassVar[bool] = False
     ONE_CLASS: ClassVar[bool] = False
+    COMPARES_CLASSES: ClassVar[bool] = False
     REMEMBERED: ClassVar[bool] = True
     ESTIMATORS: ClassVar[Estimators] = {}
     CONTEXT: ClassVar[bool] = False
+    ANY_SIZE: ClassVar[bool] = False
     PLACED: ClassVar[bool] = False
     TRUTH: ClassVar[str] = ""
     ASKED: ClassVar[str] = "what the model says"
+    ENDING: ClassVar[str] = ".csv"
 
     @property
     @abstractmethod
@@ -215,6 +223,19 @@ class Task(BaseModel):
         """
         return batch
 
+    @property
+    def follows(self) -> bool:
+        """Whether images may be mirrored and scaled in training: whether :meth:`moved` says where targets are then."""
+        return type(self).moved is not Task.moved
+
+    def moved(self, target: Tensor, move: Move) -> Tensor:
+        """Targets (B, ...) as they are in images that augmentation moved.
+
+        Raises:
+            InputError: for a task whose targets cannot follow.
+        """
+        raise InputError(f"task {self.NAME} does not say where targets of moved images are; leave augmentation out")
+
     # --- training
 
     def read(self, given: Any) -> Mapping[str, Any]:
@@ -287,6 +308,10 @@ class Task(BaseModel):
         """Student's and teacher's output and the batch as methods compare them."""
         return student, teacher, batch
 
+    def remembers(self, needs: frozenset[str]) -> bool:
+        """Whether what methods read of a teacher (``Needs``) is the same for a sample each time and may be kept."""
+        return self.REMEMBERED
+
     def training_scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Sums over the batch of metrics that can be followed while training, without gradient; none by default."""
         return {}
@@ -354,25 +379,78 @@ class Task(BaseModel):
     # --- one sample, for people
 
     def answer(self, logits: Tensor) -> Tensor:
-        """What a model says: probabilities, or values in their own units, (B, outputs)."""
+        """What a model says that gives a row of numbers per sample: probabilities, or values in their own units,
+        (B, outputs).
+        """
         return logits
 
+    def answers(self, predictions: Predictions) -> list[Any]:
+        """What a model says of each sample, in kinds that JSON has, for :meth:`lines` and :meth:`verdict`.
+
+        By default a row of numbers, where the only prediction is (N, K): :meth:`answer` of logits, others as they are.
+
+        Raises:
+            InputError: for other predictions, of which a task says itself what an answer is.
+        """
+        if len(predictions) == 1:
+            ((name, values),) = predictions.items()
+            if isinstance(values, Tensor) and values.dim() == 2:
+                rows: list[Any] = (self.answer(values) if name == "logits" else values).tolist()
+                return rows
+        held = ", ".join(f"{name} ({described(values)})" for name, values in predictions.items())
+        raise InputError(
+            f"task {self.NAME} predicts {held}, which is no row of numbers for each sample, and does not say what that "
+            "means of one; give it answers, columns, lines and verdict (docs/tasks.md)"
+        )
+
     def asked(self, output: Output, target: Tensor) -> Tensor:
-        """The scalar whose gradient saliency shows, summed over the batch."""
+        """The scalar whose gradient saliency shows, summed over the batch; by default of all logits.
+
+        Raises:
+            InputError: for an output without logits, of which a task says itself what is looked for.
+        """
+        if "logits" not in output.prediction:
+            raise InputError(
+                f"task {self.NAME} does not say what saliency looks for; give it asked, a scalar of the models' "
+                f"{', '.join(output.prediction)}"
+            )
         return output.logits.sum()
 
-    def verdict(self, answer: Sequence[float], truth: Any) -> tuple[str, bool | None]:
-        """What a model says of one sample in words, and whether it is right (None: neither)."""
+    def verdict(self, answer: Any, truth: Any) -> tuple[str, bool | None]:
+        """One of :meth:`answers` in words, and whether it is right (None: neither)."""
         return ", ".join(f"{name} {value:.3g}" for name, value in zip(self.names, answer, strict=True)), None
 
     def called(self, truth: Any) -> str:
         """A sample's truth in words."""
         return str(truth)
 
+    def marks(self, answer: Any) -> list[Mark]:
+        """What to draw over an image of one of :meth:`answers`; nothing by default."""
+        return []
+
+    def true_marks(self, truth: Any) -> list[Mark]:
+        """The same of a sample's truth."""
+        return []
+
+    # --- the file that ``overtone predict`` writes
+
     def columns(self) -> list[str]:
-        """Of the file that ``overtone predict`` writes, after a sample's place."""
+        """Of that file, after a sample's place."""
         return list(self.names)
 
     def cells(self, answer: Sequence[float]) -> list[str]:
-        """One sample's answer in these columns."""
+        """A row of numbers in these columns."""
         return [f"{value:.6g}" for value in answer]
+
+    def lines(self, answer: Any) -> Sequence[Sequence[object]]:
+        """One sample's answer (one of :meth:`answers`) as lines in these columns: none, one or many; one by default."""
+        return [self.cells(answer)]
+
+    def write(self, file: BinaryIO, batches: Iterable[tuple[Sequence[Place], Predictions]]) -> None:
+        """Write samples' places and predictions, batch by batch as they come: a CSV, unless a task writes another form.
+
+        Args:
+            file: open for writing; see :attr:`ENDING`.
+            batches: of some samples each, their places and :meth:`predict`.
+        """
+        write_table(self, file, batches)

@@ -109,7 +109,8 @@ def _look(name: str, windows: Windows) -> None:
         f"{name}: x must be (N, C, T) or (N, C, H, W) with the {len(windows.channels)} channels named; got {shape}",
     )
     numbered = [("group", windows.group, windows.groups)]
-    numbered += [("y", windows.y, windows.classes)] if windows.classes else []  # other tasks have targets of their own
+    one_class = windows.classes and windows.task.ONE_CLASS  # other tasks have targets of their own
+    numbered += [("y", windows.y, windows.classes)] if one_class else []
     for what, numbers, names in numbered:
         require(
             bool(((numbers >= 0) & (numbers < len(names))).all()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from typing import Any, get_args
 
 import numpy as np
@@ -25,6 +26,7 @@ from overtone.tasks import (
     LOSS,
     PARTS,
     Metric,
+    Place,
     Predictions,
     Task,
     count,
@@ -33,7 +35,7 @@ from overtone.tasks import (
     to_arrays,
 )
 from overtone.testing.require import CLOSE, made, require, same
-from overtone.types import Output, shape_of
+from overtone.types import Output, described, shape_of
 from overtone.views import VIEWS
 
 BATCH = 8
@@ -352,21 +354,47 @@ def _same_scores(case: _Case, predictions: Predictions) -> None:
 
 
 def _for_people(case: _Case) -> None:
-    """What is said of one sample."""
-    task, first = case.task, int(case.test[0])
-    called = task.called(case.windows.y[first])
-    require(isinstance(called, str), f"{case.name}.called must say a sample's truth in words; got {called!r}")
-    output = case.asked(case.test[:2])[0]
-    if "logits" not in output.prediction:
-        return
-    (answer, *_) = task.answer(output.logits).tolist()
-    columns, cells = task.columns(), task.cells(answer)
-    require(
-        len(columns) == len(cells),
-        f"{case.name}.cells must give one text for each of its columns; got {len(cells)} for {len(columns)}",
-    )
-    verdict = task.verdict(answer, case.windows.y[first].tolist())
+    """What is said of one sample, and what is written of it."""
+    name, task, some = case.name, case.task, case.test[:2]
+    truths = case.windows.y[some.numpy()]
+    called = task.called(truths[0])
+    require(isinstance(called, str), f"{name}.called must say a sample's truth in words; got {called!r}")
+    predictions = case.asked(some)[1]
+    try:
+        answers = task.answers(predictions)
+    except InputError as error:
+        raise AssertionError(str(error)) from error
+    require(len(answers) == len(some), f"{name}.answers must give one for each of {len(some)} samples")
+    try:
+        json.dumps(answers)
+    except TypeError as error:
+        raise AssertionError(f"{name}.answers must give kinds that JSON has, such as lists: {error}") from error
+    if type(task).write is Task.write:
+        columns = task.columns()
+        widths = {len(line) for answer in answers for line in task.lines(answer)}
+        require(
+            widths <= {len(columns)},
+            f"{name}.lines must give a cell for each of its columns, {', '.join(columns)}; got {sorted(widths)}",
+        )
+    task.write(BytesIO(), [([Place(str(number), 0) for number in range(len(some))], predictions)])
+    verdict = task.verdict(answers[0], truths[0].tolist())
     require(
         isinstance(verdict, tuple) and len(verdict) == 2 and isinstance(verdict[0], str),
-        f"{case.name}.verdict must give a sentence and True, False or None; got {verdict!r}",
+        f"{name}.verdict must give a sentence and True, False or None; got {verdict!r}",
+    )
+    _asked(case, some)
+
+
+def _asked(case: _Case, some: Tensor) -> None:
+    """What saliency looks for has a gradient."""
+    (batch,) = case.samples.batches([some], ["signal"], targets=False)
+    output: Output = case.tap.eval()(batch.input("signal"))
+    try:
+        score = case.task.asked(output, torch.from_numpy(case.windows.y[some.numpy()]))
+    except (InputError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise AssertionError(f"{case.name}.asked fails: {error}; give a scalar of the models' output") from error
+    require(
+        score.dim() == 0 and score.requires_grad,
+        f"{case.name}.asked must give a scalar that depends on the output, whose gradient saliency shows; got "
+        f"{described(score)}",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -22,7 +22,9 @@ class Image(View):
     Attributes:
         size: height in pixels, to which the image is scaled (bilinear, antialiased) with its width in proportion; as
             the data give it unless set. Augmentation comes before, so that views of several sizes show one picture.
-        mean, std: one number per channel, of pixels from 0 to 1.
+        mean, std: one number per channel, of pixels from 0 to 1, in the view's order.
+        order: of three channels that the data give as red, green, blue; ``bgr`` turns it round, as Detectron2's
+            detectors see images.
 
     Example:
         >>> Image().render(torch.zeros(2, 3, 8, 8), {}).shape
@@ -40,6 +42,7 @@ class Image(View):
     size: int | None = Field(default=None, ge=1, le=LARGEST)
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     std: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+    order: Literal["rgb", "bgr"] = "rgb"
 
     @model_validator(mode="after")
     def _both(self) -> Image:
@@ -49,9 +52,12 @@ class Image(View):
 
     def scaled(self, mean: Sequence[float], std: Sequence[float]) -> State:
         """Factor and shift from the data's standardisation to the view's own."""
+        chosen = list(range(len(mean)) if self.channels is None else self.channels)
+        if self.order == "bgr" and len(chosen) != 3:
+            raise ValueError(f"order: bgr is of images with three channels, these have {len(chosen)}")
         if self.mean is None or self.std is None:
             return {}
-        chosen = range(len(mean)) if self.channels is None else self.channels
+        chosen = chosen[::-1] if self.order == "bgr" else chosen
         own = [(BYTE * m, BYTE * s) for m, s in zip(self.mean, self.std, strict=True)]
         if len(own) != len(chosen):
             raise ValueError(f"mean and std are of {len(own)} channels, the images have {len(chosen)}")
@@ -81,6 +87,7 @@ class Image(View):
 
     def render(self, stored: Tensor, state: State) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W')."""
+        stored = stored.flip(1) if self.order == "bgr" else stored
         if self.size is not None:
             shape = self.shape(tuple(stored.shape[2:]))
             stored = interpolate(stored, shape, mode="bilinear", antialias=True, align_corners=False)
