@@ -163,7 +163,7 @@ LAYOUTS: dict[str, tuple[Callable[[], Any], State, str]] = {
     "ema-pytorch": (
         lambda: {**prefixed("online_model."), **prefixed("ema_model.", AVERAGED), "initted": torch.tensor(True)},
         PLAIN,
-        r"^taken from 'online_model'; other weights of the same model lie under 'ema_model'.*; 1 tensors beside it",
+        r"^taken from 'online_model'; other weights of the same model lie under 'ema_model'.*; 1 tensor beside it",
     ),
     "own names with an average beside": (
         lambda: {**PLAIN, **prefixed("ema.module.", AVERAGED), "ema.n_averaged": torch.tensor(3)},

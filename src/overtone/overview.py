@@ -189,7 +189,7 @@ def _show_data(console: Console, plan: Plan) -> None:
     windows = plan.windows
     more = len(windows.channels) - CHANNELS_NAMED
     named = ", ".join(windows.channels[:CHANNELS_NAMED]) + (f" and {more} more" if more > 0 else "")
-    channels = f"{len(windows.channels)} channels ({escape(named)})"
+    channels = f"{len(windows.channels)} channel{'s' * (len(windows.channels) != 1)} ({escape(named)})"
     if windows.material.of_images:
         what = f"{len(windows)} images of {windows.size[0]} x {windows.size[1]} pixels; {channels}"
     else:

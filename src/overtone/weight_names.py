@@ -76,7 +76,7 @@ def matched(stored: Checkpoint, model_state: State, ordered: bool, key: str | No
         notes.append(f"other weights of the same model lie under {few(others)} (choose by key)")
     claimed = {name for other in fits if other.keys == fit.keys for name in other.names}
     if beside := [name for name in without_counters(states[fit.keys]) if name not in claimed]:
-        notes.append(f"{len(beside)} tensors beside it left out ({few(beside)})")
+        notes.append(f"{len(beside)} tensor{'s' * (len(beside) != 1)} beside it left out ({few(beside)})")
     notes += _renamed(fit, model_state)
     if stored.unread:
         notes.append(f"objects left unread ({few(stored.unread)})")
@@ -111,7 +111,7 @@ def matched_part(stored: Checkpoint, part_state: State, ordered: bool, key: str 
         raise InputError(f"holds no such network: it lacks {few(lacks)}, and holds {few(list(largest))}")
     fit = _chosen(fits, stored.main)
     beside = [name for name in without_counters(states[fit.keys]) if name not in fit.names]
-    left = f"{len(beside)} tensors beside it left out ({few(beside)})" if beside else ""
+    left = f"{len(beside)} tensor{'s' * (len(beside) != 1)} beside it left out ({few(beside)})" if beside else ""
     return fit.state, "; ".join(filter(None, [note, left]))
 
 
