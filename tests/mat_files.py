@@ -4,12 +4,12 @@ cells as references).
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 
 def cell(items: Any) -> Any:
@@ -27,7 +27,7 @@ def old(path: Path, variables: dict[str, Any]) -> None:
 
 
 def new(path: Path, variables: dict[str, Any]) -> None:
-    h5py = pytest.importorskip("h5py")
+    h5py = import_module("h5py")
     number = count()
 
     def put(place: Any, name: str, value: Any) -> Any:

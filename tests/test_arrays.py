@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_mat_refuses(tmp_path: Path, write: Any, settings: dict[str, str], said:
 
 
 def test_mat_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    h5py = import_module("h5py")
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["X"] = X.T
     new(tmp_path / "a.mat", {"y": cell(Y), "group": cell(GROUP)})
@@ -264,7 +265,7 @@ def test_mat_objects_are_not_made(tmp_path: Path, kind: str) -> None:
 
 def test_mat_objects_of_new_files_are_not_made(tmp_path: Path) -> None:
     new(tmp_path / "a.mat", {"X": X, "y": cell(Y), "group": cell(GROUP)})
-    h5py = pytest.importorskip("h5py")
+    h5py = import_module("h5py")
     with h5py.File(tmp_path / "a.mat", "a") as file:
         file["X"].attrs["MATLAB_object_decode"] = 3
     with pytest.raises(InputError, match="neither numbers nor text"):
@@ -296,7 +297,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_series_of_unequal_length(name: str, shape: tuple[int, ...], shortest: int) -> None:
     """As aeon ships them: padded when used whole, and that told; cut with a window."""
-    datasets = pytest.importorskip("aeon.datasets")
+    datasets = import_module("aeon.datasets")
     cases = [case for side in ("train", "test") for case in datasets.load_classification(name, split=side)[0]]
     whole = loaded(name=f"aeon:{name}")
     assert whole.x.shape == shape
@@ -329,7 +330,7 @@ TS = """# made by a test
 
 
 def test_ts_files(tmp_path: Path) -> None:
-    pytest.importorskip("aeon")
+    import_module("aeon")
     train, test = tmp_path / "My_TRAIN.ts", tmp_path / "My_TEST.ts"
     train.write_text(TS)
     test.write_text(TS.partition("?")[0].rpartition("\n")[0] + "\n1,2,3:4,5,6:Banana\n")
@@ -352,7 +353,7 @@ def test_ts_files(tmp_path: Path) -> None:
 
 
 def test_arff_files(tmp_path: Path) -> None:
-    pytest.importorskip("aeon")
+    import_module("aeon")
     path = tmp_path / "My.arff"
     rows = "\n".join(f"{n},{n + 1},{n + 2},{n % 2}" for n in range(8))
     path.write_text(f"@relation My\n@attribute a numeric\n@attribute target {{0,1}}\n@data\n{rows}\n")

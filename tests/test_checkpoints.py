@@ -14,6 +14,7 @@ import re
 import subprocess
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -412,7 +413,7 @@ def test_damaged_checkpoints_are_read_or_refused(old: bool, tmp_path: Path) -> N
 
 @pytest.mark.slow  # timm takes seconds to import
 def test_a_file_that_timm_itself_wrote(tmp_path: Path) -> None:
-    utils = pytest.importorskip("timm.utils")
+    utils = import_module("timm.utils")
     made = model()
     ema = utils.ModelEmaV2(made, decay=0.9)
     ema.module.load_state_dict(AVERAGED)
@@ -429,7 +430,7 @@ def test_a_file_that_timm_itself_wrote(tmp_path: Path) -> None:
 
 def test_files_of_torchvision_and_their_training_script(tmp_path: Path) -> None:
     """A network of torchvision's, saved as its reference script does: on several GPUs, compiled, with an average."""
-    models = pytest.importorskip("torchvision.models")
+    models = import_module("torchvision.models")
     torch.manual_seed(0)
     network, average = (models.shufflenet_v2_x0_5(num_classes=3) for _ in range(2))
     names = "torchvision:shufflenet_v2_x0_5"

@@ -9,6 +9,7 @@ import tarfile
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_tables(kind: str, tmp_path: Path) -> None:
 
 
 def test_parquet_tables(tmp_path: Path) -> None:
-    arrow, path = pytest.importorskip("pyarrow"), tmp_path / "x.parquet"
+    arrow, path = import_module("pyarrow"), tmp_path / "x.parquet"
     rows = [line.split(",") for line in BODY.splitlines()]
     columns = dict(zip(CSV.split("\n", 1)[0].split(","), map(list, zip(*rows, strict=True)), strict=True))
     numbers = {name: list(map(float, columns[name])) for name in ("t", "ax", "ay")}
@@ -164,7 +165,7 @@ def test_mat_files(write: Callable[..., None], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ts", "arff"])
 def test_series_files(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("aeon")
+    import_module("aeon")
     path = tmp_path / f"x.{kind}"
     rows = "\n".join(f"{n},{n + 1},{n % 3}{':' if kind == 'ts' else ','}{n % 2}" for n in range(12))
     head = "@univariate true\n@equalLength true\n@classLabel true 0 1\n" if kind == "ts" else "@relation x\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,7 @@ def test_the_stride_may_lie_in_the_first_convolution() -> None:
 
 
 def test_efficientnet_lite_is_a_backbone() -> None:
-    pytest.importorskip("timm")
+    import_module("timm")
     made = detector("fasterrcnn-efficientnetlite0", norm="frozen").train()
     assert list(made.output(samples()).stages) == ["p2", "p3", "p4", "p5", "p6"]
     assert not any(m.training for m in made.backbone.body.modules() if isinstance(m, nn.BatchNorm2d))
@@ -570,7 +571,7 @@ def test_a_backbone_begins_with_a_classifiers_weights(tmp_path: Path) -> None:
 
 
 def test_names_of_efficientnet_lites_file_are_mapped_by_order(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm")
+    timm = import_module("timm")
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     layers = [key.rpartition(".")[::2] for key in theirs]
     named = {f"_{layer.replace('.', '_')}.{leaf}": x for (layer, leaf), x in zip(layers, theirs.values(), strict=True)}

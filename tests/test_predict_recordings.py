@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_mat_with_and_without_labels(tmp_path: Path, write: Any) -> None:
 
 def test_series_of_unequal_length(tmp_path: Path) -> None:
     """Shorter ones are padded to what the student takes, also where none of a file is as long."""
-    pytest.importorskip("aeon")
+    import_module("aeon")
     head = "@univariate true\n@equalLength false\n@classLabel true a b\n@data\n"
     lines = [",".join(f"{value:.3f}" for value in x[0, : 12 + n % 9]) + f":{'ab'[n % 2]}" for n, x in enumerate(X)]
     (tmp_path / "train.ts").write_text(head + "\n".join(lines[:24]) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +307,7 @@ def test_no_source_gives_one_class_only(name: str, tmp_path: Path) -> None:
 
 
 def test_aeon_gives_no_one_class_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("aeon.datasets")
+    datasets = import_module("aeon.datasets")
     monkeypatch.setattr(datasets, "load_classification", lambda *_, **__: (np.zeros((3, 1, 8)), ["a"] * 3))
     with pytest.raises(InputError, match=r"aeon:X'.*needs at least two classes, got \['a'\]; add windows of another"):
         data.load(DataSettings(name="aeon:X"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -462,7 +463,7 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
+    arrow = import_module("pyarrow")
     from pyarrow import parquet
 
     stamps = np.datetime64("2024-05-01T13:00:00", "ms") + (np.arange(240) % 120) * np.timedelta64(50, "ms")
@@ -513,8 +514,8 @@ def student(path: Path, windows: Windows, settings: DataSettings) -> Path:
     return path
 
 
-def same_as_training(folder: Path, path: Path, **given: Any) -> None:
-    """A student trained on a path evaluates the windows that it was trained on, without a further word."""
+def same_as_training(folder: Path, path: Path, **given: Any) -> int:
+    """A student trained on a path evaluates the windows that it was trained on, without a further word; how many."""
     settings = DataSettings.model_validate({"name": "csv", "window": 20, **given, "path": str(path)})
     windows = data.load(settings)
     file = student(folder / "s.safetensors", windows, settings)
@@ -526,19 +527,20 @@ def same_as_training(folder: Path, path: Path, **given: Any) -> None:
             np.testing.assert_allclose(again.x, windows.x, atol=1e-5)
             np.testing.assert_array_equal(again.y, windows.y)
             np.testing.assert_array_equal(again.start, windows.start)
+    return len(windows)
 
 
 def test_prediction_reads_tables_as_training_did(tmp_path: Path) -> None:
     faults = [(130, "bob,sit,500000000,1,2"), (131, "bob,sit,550000000,1,?,3;")]
     path = wisdm(tmp_path / "raw.txt", *faults)
-    same_as_training(tmp_path, path, **WISDM, bad_rows="drop", missing="hold")
+    assert same_as_training(tmp_path, path, **WISDM, bad_rows="drop", missing="hold")
     label = [f"{int(name == 'walk')}.0" for name in CLASSES]
     path = long(tmp_path / "x.csv", label=label)
-    same_as_training(tmp_path, path, **LONG, rename={"0.0": "rest", "1.0": "walk"})
+    assert same_as_training(tmp_path, path, **LONG, rename={"0.0": "rest", "1.0": "walk"})
     path = long(tmp_path / "x.csv", label=[name if s % 120 else "" for s, name in enumerate(CLASSES)])
-    same_as_training(tmp_path, path, **LONG, drop=[""])
+    assert same_as_training(tmp_path, path, **LONG, drop=[""])
     path.write_text(path.read_text().replace("who,t,x,y,z,label", KOREAN), encoding="cp949")
-    same_as_training(tmp_path, path, **{**LONG, "group": 1, "label": 6, "channels": [3, 4, 5]}, drop=[""])
+    assert same_as_training(tmp_path, path, **{**LONG, "group": 1, "label": 6, "channels": [3, 4, 5]}, drop=[""])
 
 
 def test_prediction_reads_a_folder_as_training_did(tmp_path: Path) -> None:
@@ -550,7 +552,7 @@ def test_prediction_reads_a_folder_as_training_did(tmp_path: Path) -> None:
         (folder / f"{person}_{label}.txt").write_text(text)
     pattern = "(?P<group>[^_]+)_(?P<label>[^.]+)"
     given = {"name": "folder", "files": "*.txt", "pattern": pattern, "channels": [1, 2, 3], "rate": 20}
-    same_as_training(tmp_path, folder, **given)
+    assert same_as_training(tmp_path, folder, **given)
     one = load_student(tmp_path / "s.safetensors")
     windows = read_windows(folder / "bob_walk.txt", one, Columns(), None, labelled=True).windows
     assert windows.y.tolist() == [1, 1, 1]
@@ -691,7 +693,7 @@ def test_the_form_of_time_stamps_is_said_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_durations_of_parquet_are_seconds(unit: str, tmp_path: Path) -> None:
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     step = {"s": 1, "ms": 50, "us": 50_000, "ns": 50_000_000}[unit]
     columns = {name: SIGNAL[:, c] for c, name in enumerate(("x", "y", "z"))}
     durations = pyarrow.array([s % 120 * step for s in range(240)], pyarrow.duration(unit))
