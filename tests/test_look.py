@@ -283,10 +283,8 @@ def test_look_then_run(make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again.exit_code == 2
     assert "mine.yaml exists; choose another --write" in said(again)
     short = ["split.folds=[0]", "teachers={signal: {model: wrn10-1, epochs: 2}}", "student.epochs=2"]
-    words = (word for each in short for word in ("--set", each))
-    done = overtone("run", "mine.yaml", "--jobs", "1", "--out", "out", *words)
+    done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
     assert done.exit_code == 0, done.output
-    return Path("out/table.csv").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -809,8 +807,10 @@ def runs_with_nothing_changed_but_its_epochs(path: Path) -> list[str]:
     assert done.exit_code == 0, done.output
     written = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))
     short = ["student.epochs=2", *(f"teachers.{name}.epochs=2" for name in written.get("teachers", {}))]
-    done = overtone("run", "mine.yaml", "--jobs", "1", *(word for each in short for word in ("--set", each)))
+    words = (word for each in short for word in ("--set", each))
+    done = overtone("run", "mine.yaml", "--jobs", "1", "--out", "out", *words)
     assert done.exit_code == 0, done.output
+    return Path("out/table.csv").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.slow
